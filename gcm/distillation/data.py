@@ -1,0 +1,180 @@
+"""Training crops from single photos: random scale, homography, and what cameras do to pixels.
+
+Every crop is a function of (seed, index) alone, so that a resumed training sees exactly what an
+undisturbed one would have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gcm.distillation.recipe import AugmentationRecipe
+from gcm.errors import DatasetError
+
+__all__ = ["Batch", "CropDataset", "find_photos", "split_photos"]
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".webp", ".tif", ".tiff", ".bmp"}
+
+Image = NDArray[np.uint8]
+
+
+def find_photos(root: Path) -> list[Path]:
+    """All photos below `root`, in a fixed order.
+
+    Raises:
+        DatasetError: when there is none.
+    """
+    photos = sorted(p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not photos:
+        raise DatasetError(f"{root}: no photos found; give a folder with .jpg, .png or .ppm files")
+    return photos
+
+
+def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[Path]]:
+    """Split into training and held-out photos; every k-th is held out, so both cover all folders."""
+    if held_out <= 0:
+        return photos, []
+    every = max(2, round(1 / held_out))
+    return [p for i, p in enumerate(photos) if i % every], photos[::every]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops for one training step: `clean` N x 3 x S x S and `seen` V x N x 3 x S x S, uint8 RGB."""
+
+    clean: Tensor
+    seen: Tensor
+
+    def pin_memory(self) -> Batch:
+        """Called by the data loader on machines with a GPU."""
+        return Batch(self.clean.pin_memory(), self.seen.pin_memory())
+
+
+class CropDataset(Dataset[Batch]):
+    """Batches of crops; item `i` is the batch of training step ``first + i``.
+
+    The teacher gets the clean crop, the student `variants` differently spoilt copies of it: the student
+    learns to describe what the teacher would have seen in a good photo.
+    """
+
+    def __init__(
+        self,
+        photos: list[Path],
+        recipe: AugmentationRecipe,
+        *,
+        batch_size: int,
+        seed: int,
+        steps: int,
+        first: int = 0,
+    ) -> None:
+        self.photos = photos
+        self.recipe = recipe
+        self.batch_size = batch_size
+        self.seed = seed
+        self.steps = steps
+        self.first = first
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.first)
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([self.seed, self.first + index])
+        clean: list[Image] = []
+        seen: list[list[Image]] = [[] for _ in range(self.recipe.variants)]
+        for _ in range(self.batch_size):
+            photo = self.photos[int(rng.integers(len(self.photos)))]
+            crop = random_crop(read_rgb(photo), self.recipe, rng)
+            clean.append(crop)
+            for copies in seen:
+                copies.append(spoil(crop, self.recipe, rng))
+        return Batch(_stack(clean), torch.stack([_stack(copies) for copies in seen]))
+
+
+def _stack(images: list[Image]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def read_rgb(path: Path) -> Image:
+    """Read a training photo as H x W x 3 uint8 RGB."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f"{path}: not a readable image; remove it from the training folder")
+    return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
+
+
+def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) -> Image:
+    """A `crop` x `crop` view of the photo under a random scale, rotation, tilt and position.
+
+    The longer side is first brought to a random size in `scale` (pixels), as the published recipe does;
+    the homography then moves the corners of the crop by up to ``tilt`` of half its side and turns it by
+    up to `rotation` degrees. Outside the photo, it is mirrored.
+    """
+    low, high = recipe.scale
+    size = np.exp(rng.uniform(np.log(low), np.log(high)))
+    factor = max(size / max(image.shape[:2]), recipe.crop / min(image.shape[:2]))
+    if factor < 1:
+        # Area averaging keeps aliasing, which no camera would show, out of the training data.
+        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+        factor = 1.0
+    height, width = image.shape[:2]
+    side = recipe.crop / factor
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64) * side / 2
+    if rng.random() < recipe.homography_share:
+        corners += rng.uniform(-recipe.tilt, recipe.tilt, size=(4, 2)) * side / 4
+        angle = np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        corners = corners @ turn
+    margin = side / 2
+    centre = [
+        rng.uniform(margin, width - margin) if width > side else width / 2,
+        rng.uniform(margin, height - margin) if height > side else height / 2,
+    ]
+    target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
+    h = cv2.getPerspectiveTransform(target, (corners + centre).astype(np.float32))
+    crop = cv2.warpPerspective(
+        image, h, (recipe.crop, recipe.crop), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return np.ascontiguousarray(crop, dtype=np.uint8)
+
+
+def spoil(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) -> Image:
+    """What light, lens, sensor and compression do to a crop, each with its own probability."""
+    out: NDArray[Any] = image
+    if rng.random() < recipe.blur_share:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, recipe.blur))
+    out = out.astype(np.float32)
+    if rng.random() < recipe.gamma_share:
+        gamma = np.exp(rng.uniform(-recipe.gamma, recipe.gamma))
+        out = 255.0 * (out / 255.0) ** gamma
+    if rng.random() < recipe.colour_share:
+        out = _colour(out, recipe, rng)
+    if rng.random() < recipe.noise_share:
+        out = out + rng.uniform(0, recipe.noise) * rng.standard_normal(out.shape, dtype=np.float32)
+    result = np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    if rng.random() < recipe.jpeg_share:
+        quality = int(rng.integers(recipe.jpeg, 96))
+        done, coded = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if done:
+            result = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return result
+
+
+def _colour(out: NDArray[Any], recipe: AugmentationRecipe, rng: np.random.Generator) -> NDArray[Any]:
+    """Brightness, contrast, saturation and a per-channel tint (the day's colour), in a fixed order."""
+    out = out * rng.uniform(1 - recipe.brightness, 1 + recipe.brightness)
+    mean = out.mean()
+    out = mean + (out - mean) * rng.uniform(1 - recipe.contrast, 1 + recipe.contrast)
+    grey = out.mean(axis=2, keepdims=True)
+    out = grey + (out - grey) * rng.uniform(1 - recipe.saturation, 1 + recipe.saturation)
+    tint: NDArray[Any] = rng.uniform(1 - recipe.tint, 1 + recipe.tint, size=3)
+    return (out * tint).astype(np.float32)

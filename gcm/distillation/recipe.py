@@ -1,0 +1,89 @@
+"""What a distillation run does, as a validated file (``configs/distill/*.yml``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gcm.errors import ConfigError, did_you_mean
+
+__all__ = ["AugmentationRecipe", "DistillRecipe", "load_recipe"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AugmentationRecipe(_Strict):
+    """How training crops are made from photos; sizes in pixels, intensities in grey levels of 255."""
+
+    crop: int = Field(192, ge=64, description="side of a training crop")
+    scale: tuple[float, float] = Field((256, 1024), description="range of the photo's longer side")
+    homography_share: float = Field(0.8, ge=0, le=1, description="share of crops that are warped")
+    tilt: float = Field(0.5, ge=0, lt=1, description="corner displacement, in quarters of the crop")
+    rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
+    variants: int = Field(1, ge=1, description="spoilt copies of each crop the student sees")
+    noise: float = Field(25.0, ge=0)
+    noise_share: float = Field(0.5, ge=0, le=1)
+    blur: float = Field(2.0, ge=0.3, description="largest standard deviation of a Gaussian, pixels")
+    blur_share: float = Field(0.0, ge=0, le=1)
+    jpeg: int = Field(30, ge=1, le=95, description="lowest JPEG quality")
+    jpeg_share: float = Field(0.0, ge=0, le=1)
+    gamma: float = Field(0.7, ge=0, description="largest |log gamma|")
+    gamma_share: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.2, ge=0, lt=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    saturation: float = Field(0.2, ge=0, lt=1)
+    tint: float = Field(0.1, ge=0, lt=1)
+    colour_share: float = Field(1.0, ge=0, le=1)
+
+
+class DistillRecipe(_Strict):
+    """One distillation run."""
+
+    teacher: Literal["disk", "r2d2"] = "disk"
+    teacher_weights: Path | None = Field(None, description="R2D2 only: the teacher's checkpoint")
+    student: Literal["r2d2_student"] = "r2d2_student"
+    steps: int = Field(20_000, ge=1)
+    batch_size: int = Field(4, ge=1, description="different crops in a step")
+    sample_step: int = Field(4, ge=1, description="grid step, in pixels, at which the loss is taken")
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(1e-5, gt=0, description="reached by a cosine")
+    warmup_steps: int = Field(50, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    held_out: float = Field(0.05, ge=0, lt=0.5, description="share of photos kept for validation")
+    validate_every: int = Field(250, ge=1)
+    checkpoint_every: int = Field(250, ge=1)
+    validation_batches: int = Field(8, ge=1)
+    augmentation: AugmentationRecipe = AugmentationRecipe()  # type: ignore[call-arg]
+
+
+def load_recipe(path: Path) -> DistillRecipe:
+    """Read a recipe file.
+
+    Raises:
+        ConfigError: unreadable, unknown key, or a value out of range.
+    """
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the recipe ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a list of 'key: value' lines")
+    try:
+        return DistillRecipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = ""
+        if first["type"] == "extra_forbidden":
+            known = [*DistillRecipe.model_fields, *AugmentationRecipe.model_fields]
+            hint = did_you_mean(str(first["loc"][-1]), known)
+        raise ConfigError(f"{path}: {key}: {first['msg']}{hint}") from error

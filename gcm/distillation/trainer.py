@@ -1,0 +1,238 @@
+"""The training loop: checkpoint, resume, validate, log.
+
+A run folder holds ``recipe.yml``, ``log.csv`` (a row a validation), ``checkpoint.pt`` (everything
+needed to go on) and ``student.safetensors`` (the best student so far).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gcm.backbones.r2d2 import PatchNetwork
+from gcm.distillation.data import Batch, CropDataset, find_photos, split_photos
+from gcm.distillation.losses import cosine_loss
+from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.sampled import margins, sampled_forward
+from gcm.distillation.teachers import Teacher, create_teacher
+from gcm.errors import ConfigError, DatasetError
+from gcm.files import whole_file
+from gcm.images import normalise
+
+__all__ = ["Progress", "distill"]
+
+_CHECKPOINT = "checkpoint.pt"
+_LOG = "log.csv"
+_RECIPE = "recipe.yml"
+_STUDENT = "student.safetensors"
+_LOG_FIELDS = ("step", "seconds", "learning_rate", "training_loss", "validation_loss")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a step; `validation_loss` is the latest, NaN before the first."""
+
+    step: int
+    steps: int
+    training_loss: float
+    validation_loss: float
+
+
+def distill(
+    recipe: DistillRecipe,
+    photos: Path,
+    output: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Path:
+    """Train a student and return the path of its weights; goes on where an earlier run stopped.
+
+    Args:
+        recipe: what to do.
+        photos: folder of training photos (searched recursively).
+        output: run folder, created where missing.
+        device: torch device of teacher and student.
+        workers: processes that prepare crops.
+        on_progress: called after every step.
+
+    Raises:
+        ConfigError: `output` holds a run of another recipe.
+        DatasetError: no photos, or none left beside the held-out ones.
+    """
+    run = _Run(recipe, photos, output, torch.device(device), workers)
+    run.resume()
+    run.train(on_progress)
+    return output / _STUDENT
+
+
+class _Run:
+    def __init__(
+        self, recipe: DistillRecipe, photos: Path, output: Path, device: torch.device, workers: int
+    ) -> None:
+        self.recipe = recipe
+        self.output = output
+        self.device = device
+        self.workers = workers
+        self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
+        if not self.training_photos:
+            raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
+        torch.manual_seed(recipe.seed)
+        self.student = PatchNetwork().to(device=device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.teacher: Teacher | None = None
+        self.step = 0
+        self.seconds = 0.0
+        self.best = math.inf
+
+    # -- state on disk -------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Load the checkpoint of an earlier run of the same recipe, or begin."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        recipe_file = self.output / _RECIPE
+        mine = self.recipe.model_dump(mode="json")
+        if recipe_file.exists():
+            theirs = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+            if theirs != mine:
+                raise ConfigError(
+                    f"{self.output}: holds a run of another recipe; choose another --output or remove it"
+                )
+        else:
+            with whole_file(recipe_file) as path:
+                path.write_text(yaml.safe_dump(mine, sort_keys=False))
+        checkpoint = self.output / _CHECKPOINT
+        if not checkpoint.exists():
+            return
+        state: dict[str, Any] = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        _truncate_log(self.output / _LOG, self.step)
+
+    def _save(self) -> None:
+        state = {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+        }
+        with whole_file(self.output / _CHECKPOINT) as path:
+            torch.save(state, path)
+
+    def _save_student(self) -> None:
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.student.state_dict().items()}
+        with whole_file(self.output / _STUDENT) as path:
+            save_file(tensors, path)
+
+    # -- training ------------------------------------------------------------------------------
+
+    def train(self, on_progress: Callable[[Progress], None]) -> None:
+        recipe = self.recipe
+        if self.step >= recipe.steps:
+            return
+        self.teacher = create_teacher(recipe.teacher, weights=recipe.teacher_weights, device=self.device)
+        validation = math.nan
+        running = 0.0
+        counted = 0
+        started = time.perf_counter()
+        for batch in self._loader(self.training_photos, recipe.seed, recipe.steps, self.step):
+            rate = self._learning_rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.student.train()
+            loss = self._loss(batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.step += 1
+            running += float(loss.detach())
+            counted += 1
+            last = self.step == recipe.steps
+            if last or self.step % recipe.validate_every == 0:
+                validation = self._validate()
+                self.seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                self._log(rate, running / counted, validation)
+                if not validation >= self.best:
+                    self.best = validation
+                    self._save_student()
+            if last or self.step % recipe.checkpoint_every == 0:
+                self._save()
+            on_progress(Progress(self.step, recipe.steps, running / counted, validation))
+            if self.step % recipe.validate_every == 0:
+                running, counted = 0.0, 0
+
+    def _learning_rate(self) -> float:
+        recipe = self.recipe
+        if self.step < recipe.warmup_steps:
+            return recipe.learning_rate * (self.step + 1) / recipe.warmup_steps
+        done = (self.step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+        span = recipe.learning_rate - recipe.final_learning_rate
+        return recipe.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * done))
+
+    def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Batch]:
+        dataset = CropDataset(
+            photos, self.recipe.augmentation, batch_size=self.recipe.batch_size, seed=seed, steps=steps, first=first
+        )
+        return DataLoader(dataset, batch_size=None, num_workers=self.workers, shuffle=False)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        assert self.teacher is not None
+        step = self.recipe.sample_step
+        before, after = margins(self.student)
+        size = batch.clean.shape[-1]
+        target = self.teacher(batch.clean)[..., before : size - after : step, before : size - after : step]
+        variants = batch.seen.shape[0]
+        x = normalise(batch.seen.flatten(0, 1).to(self.device)).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            described = sampled_forward(self.student, x, step)
+        return cosine_loss(described, target.clone().repeat(variants, 1, 1, 1))
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Mean loss over crops of held-out photos, the same ones every time."""
+        if not self.held_out:
+            return math.nan
+        self.student.eval()
+        losses = [
+            float(self._loss(batch))
+            for batch in self._loader(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
+        ]
+        return sum(losses) / len(losses)
+
+    def _log(self, rate: float, training: float, validation: float) -> None:
+        log = self.output / _LOG
+        new = not log.exists()
+        with log.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(_LOG_FIELDS)
+            writer.writerow(
+                [self.step, f"{self.seconds:.1f}", f"{rate:.3e}", f"{training:.5f}", f"{validation:.5f}"]
+            )
+
+
+def _truncate_log(log: Path, step: int) -> None:
+    """Drop rows a killed run wrote after its last checkpoint, so that no step appears twice."""
+    if not log.exists():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines()
+    kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
+    with whole_file(log) as path:
+        path.write_text("\n".join(kept) + "\n", encoding="utf-8")

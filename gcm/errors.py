@@ -1,0 +1,70 @@
+"""The errors `gcm` raises on purpose.
+
+Every message is one line that says what is wrong, where, and how to mend it. The command line
+prints it and exits with `exit_code`; library users catch :class:`GCMError` or a child of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "DependencyError",
+    "DownloadError",
+    "GCMError",
+    "ImageError",
+    "OutputError",
+    "UsageError",
+    "WeightsError",
+    "did_you_mean",
+]
+
+
+class GCMError(Exception):
+    """Base of everything `gcm` raises for a reason the caller can mend."""
+
+    exit_code: int = 1
+
+
+class UsageError(GCMError):
+    """The request itself is wrong: an unknown suffix, a value out of range."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be used: unknown key, wrong length, unknown preset."""
+
+
+class ImageError(GCMError):
+    """An image that cannot be read or used."""
+
+
+class WeightsError(GCMError):
+    """Weights that are missing, damaged, or made for another network."""
+
+
+class DownloadError(GCMError):
+    """A file that could not be fetched, or arrived other than promised."""
+
+
+class DatasetError(GCMError):
+    """A data set, pair list or prediction folder that is missing something."""
+
+
+class OutputError(GCMError):
+    """A result that could not be written."""
+
+
+class DependencyError(GCMError):
+    """An optional package that the request needs is not installed."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `choices`, or ``""`` when none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean '{by_lower[near[0]]}'?)" if near else ""

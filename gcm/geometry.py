@@ -1,0 +1,128 @@
+"""The coordinate rules, each written once.
+
+Points are (x, y) in pixels, pixel centres at integers: the centre of the top-left pixel is (0, 0), its
+corner (-0.5, -0.5). A homography's name says its direction: ``h_1_to_0`` maps points of image 1 into
+image 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "HomographyEstimate",
+    "apply_homography",
+    "cell_to_pixel",
+    "estimate_homography",
+    "image_corners",
+    "inside",
+    "pixel_to_cell",
+    "resize_matrix",
+    "resize_points",
+    "warp_image",
+]
+
+Points = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+
+def cell_to_pixel(cells: NDArray[Any], stride: int) -> Points:
+    """Centre, in pixels of the network's input, of the cells of a map of that stride; any shape."""
+    return (np.asarray(cells, dtype=np.float64) + 0.5) * stride - 0.5
+
+
+def pixel_to_cell(points: NDArray[Any], stride: int) -> Points:
+    """Inverse of :func:`cell_to_pixel`; fractional where a point is not a cell's centre."""
+    return (np.asarray(points, dtype=np.float64) + 0.5) / stride - 0.5
+
+
+def resize_points(points: NDArray[Any], size: tuple[int, int], new_size: tuple[int, int]) -> Points:
+    """Where points lie after an image of `size` became one of `new_size` (both width, height).
+
+    Pixel *corners* map onto each other when an image is resized, hence the halves.
+    """
+    scale = np.array([new_size[0] / size[0], new_size[1] / size[1]])
+    return (np.asarray(points, dtype=np.float64) + 0.5) * scale - 0.5
+
+
+def resize_matrix(size: tuple[int, int], new_size: tuple[int, int]) -> Matrix:
+    """The 3 x 3 form of :func:`resize_points`."""
+    sx, sy = new_size[0] / size[0], new_size[1] / size[1]
+    return np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+
+
+def apply_homography(h: ArrayLike, points: NDArray[Any]) -> Points:
+    """Map N x 2 points by a 3 x 3 homography; a point on its horizon becomes inf or nan."""
+    matrix = np.asarray(h, dtype=np.float64)
+    pts = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    mapped = pts @ matrix[:, :2].T + matrix[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Points = mapped[:, :2] / mapped[:, 2:]
+    return result
+
+
+def image_corners(width: int, height: int) -> Points:
+    """Centres of the four corner pixels, clockwise from the top left, 4 x 2."""
+    w, h = width - 1.0, height - 1.0
+    return np.array([[0.0, 0.0], [w, 0.0], [w, h], [0.0, h]])
+
+
+def inside(points: NDArray[Any], width: int, height: int) -> NDArray[np.bool_]:
+    """Which of N x 2 points lie within the centres of the border pixels."""
+    x, y = np.asarray(points)[:, 0], np.asarray(points)[:, 1]
+    result: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return result
+
+
+@dataclass(frozen=True)
+class HomographyEstimate:
+    """A robustly estimated homography; `matrix` is None and `inliers` all False when none was found."""
+
+    matrix: Matrix | None
+    inliers: NDArray[np.bool_]
+
+
+def estimate_homography(
+    source: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    threshold: float,
+    method: int = cv2.RANSAC,
+    iterations: int = 5000,
+    confidence: float = 0.9999,
+) -> HomographyEstimate:
+    """Homography that maps N x 2 `source` points to `target` points.
+
+    Args:
+        source, target: corresponding points; fewer than 4 give no homography.
+        threshold: reprojection error, in pixels of the target, below which a match is an inlier.
+        method: an OpenCV robust method. OpenCV seeds these afresh at every call, so equal inputs give
+            equal results.
+        iterations: the most samples tried.
+        confidence: of having found the best model.
+    """
+    none = HomographyEstimate(None, np.zeros(len(source), dtype=bool))
+    if len(source) < 4:
+        return none
+    matrix, mask = cv2.findHomography(
+        np.ascontiguousarray(source, dtype=np.float64),
+        np.ascontiguousarray(target, dtype=np.float64),
+        method,
+        threshold,
+        maxIters=iterations,
+        confidence=confidence,
+    )
+    if matrix is None or not np.all(np.isfinite(matrix)):
+        return none
+    return HomographyEstimate(np.asarray(matrix, dtype=np.float64), np.asarray(mask).ravel().astype(bool))
+
+
+def warp_image(image: NDArray[np.uint8], h: ArrayLike, width: int, height: int) -> NDArray[np.uint8]:
+    """Warp an image by a homography (image -> result), bilinear, black outside; height x width (x C)."""
+    warped = cv2.warpPerspective(image, np.asarray(h, dtype=np.float64), (width, height))
+    return np.asarray(warped, dtype=np.uint8)

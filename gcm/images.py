@@ -1,0 +1,179 @@
+"""Images in and out: reading anything a camera or tool writes, and making the network's input.
+
+Everywhere in `gcm` an image is H x W x 3 uint8 RGB, upright (EXIF orientation applied). That upright
+image is "the image as given" in which all points are expressed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from PIL import ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from gcm.errors import ImageError, UsageError
+from gcm.files import whole_file
+
+__all__ = ["ImageLike", "RGBImage", "load_image", "network_input", "normalise", "resize_to", "write_image"]
+
+RGBImage: TypeAlias = NDArray[np.uint8]
+"""H x W x 3 uint8 RGB."""
+
+ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[Any] | PILImage.Image
+"""A path, a numpy array (H x W grey, H x W x 3 RGB or H x W x 4 RGBA; integers or floats), or a PIL image."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_image(source: ImageLike) -> RGBImage:
+    """Return any image as upright H x W x 3 uint8 RGB.
+
+    EXIF orientation is applied (files and PIL images). Grey becomes three equal channels; palettes and
+    CMYK are converted; 16-bit values are divided by 257; floating point is taken as 0..1 unless it
+    exceeds 1, then as 0..255; transparent pixels are laid over black.
+
+    Raises:
+        ImageError: missing, a folder, not an image, truncated, empty, or of a shape or type that is no image.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, "array")
+    if isinstance(source, PILImage.Image):
+        return _from_pil(source, "PIL image")
+    path = Path(source)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; give an image file")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise ImageError(f"{path}: is empty; give an image file")
+    try:
+        with PILImage.open(path) as image:
+            return _from_pil(image, str(path))
+    except UnidentifiedImageError:
+        return _with_opencv(path)
+    except PILImage.DecompressionBombError as error:
+        raise ImageError(f"{path}: too many pixels to be a photo ({error})") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow reports damage found while decoding with any of these.
+        raise ImageError(f"{path}: damaged or truncated image ({error})") from error
+
+
+def _with_opencv(path: Path) -> RGBImage:
+    """Formats Pillow does not know (16-bit RGB TIFF, OpenEXR builds, ...) may still be OpenCV's."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        image = None
+    if image is None:
+        raise ImageError(f"{path}: not an image file that can be read (PNG, JPEG, PPM, TIFF, WebP, ... can)")
+    if image.ndim == 3 and image.shape[2] >= 3:
+        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
+    return _from_array(image, str(path))
+
+
+def _from_pil(image: PILImage.Image, name: str) -> RGBImage:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # 16- or 32-bit grey
+        return _from_array(np.asarray(image), name)
+    if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
+        return _from_array(np.asarray(image.convert("RGBA")), name)
+    return _from_array(np.asarray(image.convert("RGB")), name)
+
+
+def _from_array(array: NDArray[Any], name: str) -> RGBImage:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 2:
+        channels = 1
+    elif array.ndim == 3 and array.shape[2] in (3, 4):
+        channels = array.shape[2]
+    else:
+        raise ImageError(f"{name}: shape {array.shape} is no image; give H x W, H x W x 3 or H x W x 4")
+    if 0 in array.shape:
+        raise ImageError(f"{name}: has no pixels (shape {array.shape})")
+    values = _to_uint8(array, name)
+    if channels == 1:
+        values = np.repeat(values[..., None], 3, axis=2)
+    elif channels == 4:
+        alpha = values[..., 3:].astype(np.uint16)
+        values = ((values[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(values)
+
+
+def _to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return np.asarray(array, dtype=np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.all(np.isfinite(array)):
+            raise ImageError(f"{name}: contains nan or infinite values; replace them first")
+        scale = 255.0 if array.max() <= 1.0 else 1.0
+        return np.clip(np.rint(array * scale), 0, 255).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.integer):
+        # 16-bit data often comes in a wider type; beyond 16 bits there is no agreed full scale.
+        wide = array.astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise ImageError(f"{name}: values outside 0..65535 are no 8- or 16-bit image; convert them first")
+        if array.dtype != np.uint16 and array.dtype.itemsize >= 8 and wide.max() <= 255:
+            return wide.astype(np.uint8)  # plain Python integers in an array
+        return ((wide + 128) // 257).astype(np.uint8)
+    raise ImageError(f"{name}: values of type {array.dtype} are no image; give uint8, uint16 or float")
+
+
+def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
+    """Resize to a width and height; area averaging when shrinking, so that nothing aliases."""
+    height, width = image.shape[:2]
+    if size == (width, height):
+        return image
+    shrink = size[0] <= width and size[1] <= height
+    method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 RGB, ... x 3 x H x W, to float32 with ImageNet's mean and deviation (specification, section 1)."""
+    shape = (3, 1, 1)
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(shape)
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(shape)
+    return (images.float() / 255 - mean) / std
+
+
+def network_input(image: RGBImage, multiple: int, device: torch.device | str = "cpu") -> Tensor:
+    """1 x 3 x H' x W' float32, zero-padded right and bottom up to multiples of `multiple`.
+
+    Zero means zero after normalisation, that is, ImageNet's mean colour.
+    """
+    tensor = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1)[None])
+    height, width = image.shape[:2]
+    return torch.nn.functional.pad(tensor, (0, -width % multiple, 0, -height % multiple))
+
+
+def write_image(path: Path, image: RGBImage) -> None:
+    """Write an image whole or not at all; the format follows from the suffix.
+
+    Raises:
+        UsageError: a suffix that names no image format.
+        OutputError: the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if PILImage.registered_extensions().get(suffix) not in PILImage.SAVE:
+        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    with whole_file(path) as temporary:
+        PILImage.fromarray(image).save(temporary, format=PILImage.registered_extensions()[suffix])

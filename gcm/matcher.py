@@ -1,0 +1,366 @@
+"""The GCM matcher: read this file to understand the method.
+
+Two images become two feature pyramids. The coarsest maps give an initial homography (stage 0), by which
+image 1 is warped into image 0's frame; the dense match of the next map (stage 1) is then refined level by
+level to single pixels, at last with a patch descriptor, and mapped back.
+
+Source: GCM, arXiv 2403.05388; DFM, arXiv 2106.07791.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gcm.backbones.base import Backbone
+from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
+from gcm.config import MatcherConfig, load_config
+from gcm.errors import ConfigError
+from gcm.features import FeatureExtractor, Pyramid
+from gcm.geometry import (
+    apply_homography,
+    cell_to_pixel,
+    estimate_homography,
+    inside,
+    resize_matrix,
+    resize_points,
+    warp_image,
+)
+from gcm.images import ImageLike, RGBImage, load_image, resize_to
+from gcm.matches import Matches
+from gcm.refinement.dense import CellMatches, dense_match
+from gcm.refinement.hierarchical import refine
+
+__all__ = ["Matcher", "match"]
+
+_STAGE0_THRESHOLD = 16 * 2**0.5 + 1
+"""Pixels: a stage-0 match may be off by one coarse cell diagonally."""
+
+_FINAL_THRESHOLD = 3.0
+"""Pixels: reprojection error of the final homography's inliers."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One step of the refinement: which map of the pyramid, its stride, the ratio it must pass."""
+
+    index: int
+    stride: int
+    threshold: float
+
+
+class Matcher:
+    """Finds point correspondences between pairs of images; build once, use for many pairs.
+
+    Every match has a score in [0, 1] that ranks matches by how likely they are right: ``1 - ratio / t``
+    of the last refinement, where *ratio* is the larger of the two directions' ratio of the best to
+    the second-best squared descriptor distance among the pixels considered, and *t* the threshold it
+    had to stay below. 1 is unmistakable, 0 just passed.
+
+    The features of the images last seen are kept, so that consecutive pairs that share an image
+    compute them once. A matcher is not safe for use by several threads at a time.
+
+    Args:
+        config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
+        **changes: configuration keys to change, as in ``Matcher("default", device="cpu")``.
+
+    Raises:
+        ConfigError: a configuration that cannot be used.
+        WeightsError, DownloadError: weights missing, damaged or of another network.
+    """
+
+    def __init__(
+        self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
+    ) -> None:
+        self.config = load_config(config, **changes)
+        self.name = "custom" if isinstance(config, MatcherConfig) else str(config or "default")
+        self.info = backbone_info(self.config.model)
+        self.levels = _levels(self.config)
+        device, self._notes = _choose_device(self.config.device)
+        backbone: Backbone = create_backbone(self.config.model, weights=self.config.weights_path)
+        fine = None
+        if self.config.fine_model:
+            fine = create_fine_model(self.config.fine_model, weights=self.config.fine_weights_path)
+        self.features = FeatureExtractor(backbone, fine, device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self.features.device
+
+    def __call__(self, image0: ImageLike, image1: ImageLike) -> Matches:
+        """Same as :meth:`match`."""
+        return self.match(image0, image1)
+
+    def match(self, image0: ImageLike, image1: ImageLike) -> Matches:
+        """Match two images.
+
+        Args:
+            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may differ.
+
+        Returns:
+            Points in pixels of the upright images as given, whatever size the networks worked at. No
+            matches is a valid answer; a score's meaning is in the class's docstring.
+
+        Raises:
+            ImageError: an image that cannot be read.
+        """
+        clock = _Clock()
+        with torch.inference_mode():
+            with clock("read"):
+                given0, given1 = load_image(image0), load_image(image1)
+                work0, work1 = self._working_image(given0), self._working_image(given1)
+            h_1_to_0 = np.eye(3)
+            compared = work1
+            if self.config.enable_two_stage:
+                with clock("stage 0"):
+                    found = self._initial_homography(work0, work1)
+                    if found is not None:
+                        h_1_to_0 = found
+                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
+                    elif self.config.compat or work0.shape != work1.shape:
+                        # The published code warps by the identity, which crops or pads to image 0's size.
+                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
+            with clock("features"):
+                pyramid0 = self.features.pyramid(work0)
+                pyramid1 = self.features.pyramid(compared, keep=compared is work1)
+            with clock("match"):
+                cells = self._refine_levels(pyramid0, pyramid1)
+            with clock("geometry"):
+                points0, points1, index = self._map_back(cells, h_1_to_0, _size(work0), _size(work1))
+                points0 = resize_points(points0, _size(work0), _size(given0))
+                points1 = resize_points(points1, _size(work1), _size(given1))
+                initial = (
+                    resize_matrix(_size(work0), _size(given0))
+                    @ h_1_to_0
+                    @ resize_matrix(_size(given1), _size(work1))
+                )
+                result = self._assemble(points0, points1, self._scores(cells, index), given0, given1, initial)
+        return self._with_info(result, clock, work0, work1, given0, given1)
+
+    # -- the stages ----------------------------------------------------------------------------
+
+    def _initial_homography(self, image0: RGBImage, image1: RGBImage) -> NDArray[np.float64] | None:
+        """Stage 0: homography from image 1 to image 0 from the coarsest maps; None when none is found."""
+        level = self.levels[0]
+        cells = dense_match(
+            self.features.coarsest(image0),
+            self.features.coarsest(image1),
+            threshold=level.threshold,
+            bidirectional=self.config.bidirectional,
+        )
+        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), level.stride)
+        points1 = cell_to_pixel(cells.cells1.cpu().numpy(), level.stride)
+        matrix = estimate_homography(points1, points0, threshold=_STAGE0_THRESHOLD).matrix
+        if matrix is None or abs(np.linalg.det(matrix)) < 1e-12:
+            return None
+        return matrix
+
+    def _refine_levels(self, pyramid0: Pyramid, pyramid1: Pyramid) -> CellMatches:
+        """Stage 1 and the refinements, from the coarsest map to the finest."""
+        config = self.config
+        first, *finer = self.levels[1:]
+        cells = dense_match(
+            pyramid0.maps[first.index],
+            pyramid1.maps[first.index],
+            threshold=first.threshold,
+            bidirectional=config.bidirectional,
+        )
+        stride = first.stride
+        for level in finer:
+            cells = refine(
+                cells,
+                pyramid0.maps[level.index],
+                pyramid1.maps[level.index],
+                stride_ratio=stride // level.stride,
+                threshold=level.threshold,
+                bidirectional=config.bidirectional,
+                compat=config.compat,
+            )
+            stride = level.stride
+        return cells
+
+    def _map_back(
+        self,
+        cells: CellMatches,
+        h_1_to_0: NDArray[np.float64],
+        size0: tuple[int, int],
+        size1: tuple[int, int],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside."""
+        stride = self.levels[-1].stride
+        raw0, raw1 = cells.cells0.cpu().numpy(), cells.cells1.cpu().numpy()
+        if self.config.compat:
+            points0, points1 = raw0.astype(np.float64) * stride, raw1.astype(np.float64) * stride
+        else:
+            points0, points1 = cell_to_pixel(raw0, stride), cell_to_pixel(raw1, stride)
+        if not np.array_equal(h_1_to_0, np.eye(3)):
+            points1 = apply_homography(np.linalg.inv(h_1_to_0), points1)
+        keep = inside(points0, *size0)
+        if self.config.compat:
+            # The published code tests y against the width, and neither coordinate against zero.
+            keep &= (points1[:, 0] < size1[0]) & (points1[:, 1] < size1[0])
+        else:
+            keep &= inside(points1, *size1)
+        return points0[keep], points1[keep], keep
+
+    def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
+        threshold = self.levels[-1].threshold
+        ratios = cells.ratio.double().cpu().numpy()[keep]
+        scores: NDArray[np.float64] = np.clip(1 - ratios / (threshold if threshold > 0 else 1.0), 0.0, 1.0)
+        return scores
+
+    def _assemble(
+        self,
+        points0: NDArray[np.float64],
+        points1: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        image0: RGBImage,
+        image1: RGBImage,
+        initial: NDArray[np.float64],
+    ) -> Matches:
+        final = estimate_homography(points1, points0, threshold=_FINAL_THRESHOLD)
+        h_0_to_1, inliers = None, None
+        if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
+            h_0_to_1 = np.linalg.inv(final.matrix)
+            h_0_to_1 = h_0_to_1 / h_0_to_1[2, 2] if abs(h_0_to_1[2, 2]) > 1e-12 else h_0_to_1
+            inliers = final.inliers
+        return Matches(points0, points1, scores, _size(image0), _size(image1), h_0_to_1, inliers, initial)
+
+    # -- around them ---------------------------------------------------------------------------
+
+    def _working_image(self, image: RGBImage) -> RGBImage:
+        """The image at the size the networks work at."""
+        return resize_to(image, working_size(_size(image), self.config))
+
+    def _with_info(
+        self,
+        matches: Matches,
+        clock: _Clock,
+        work0: RGBImage,
+        work1: RGBImage,
+        given0: RGBImage,
+        given1: RGBImage,
+    ) -> Matches:
+        notes = list(self._notes)
+        for number, work, given in ((0, work0, given0), (1, work1, given1)):
+            if _size(work) != _size(given):
+                notes.append(
+                    f"image {number}: worked at {_text(_size(work))} instead of {_text(_size(given))}; "
+                    "points are in original pixels"
+                )
+        info = {
+            "preset": self.name,
+            "model": self.info.name,
+            "device": str(self.device),
+            "working_size0": list(_size(work0)),
+            "working_size1": list(_size(work1)),
+            "seconds": clock.seconds,
+            "notes": notes,
+        }
+        return Matches(**{**_fields(matches), "info": info})
+
+
+def match(
+    image0: ImageLike,
+    image1: ImageLike,
+    config: str | PathLike[str] | MatcherConfig | None = None,
+    **changes: Any,
+) -> Matches:
+    """Match two images once; for many pairs, build a :class:`Matcher` and keep it.
+
+    Args and errors are those of :class:`Matcher` and :meth:`Matcher.match`.
+    """
+    return Matcher(config, **changes).match(image0, image1)
+
+
+def working_size(size: tuple[int, int], config: MatcherConfig) -> tuple[int, int]:
+    """Width and height the networks work at for an image of that width and height."""
+    width, height = float(size[0]), float(size[1])
+    if isinstance(config.resize, tuple):
+        width, height = float(config.resize[0]), float(config.resize[1])
+    elif config.resize is not None:
+        factor = config.resize / max(width, height)
+        width, height = width * factor, height * factor
+    if config.down_sample is not None:
+        factors = config.down_sample if isinstance(config.down_sample, tuple) else (config.down_sample,) * 2
+        width, height = width / factors[0], height / factors[1]
+    if config.max_side is not None and max(width, height) > config.max_side:
+        factor = config.max_side / max(width, height)
+        width, height = width * factor, height * factor
+    return max(1, round(width)), max(1, round(height))
+
+
+def _levels(config: MatcherConfig) -> tuple[_Level, ...]:
+    """Stage 0, the dense match of stage 1, then each refinement (specification, section 2).
+
+    Raises:
+        ConfigError: `ratio_th` or `up_sample` does not fit the backbone.
+    """
+    info = backbone_info(config.model)
+    strides = info.level_strides
+    if len(config.ratio_th) != len(strides):
+        raise ConfigError(
+            f"ratio_th has {len(config.ratio_th)} values where {info.name} needs {len(strides)}, "
+            f"one for each of the strides {', '.join(map(str, strides))} (fine to coarse)"
+        )
+    last = len(info.strides) - 1
+    levels = [
+        _Level(min(k, last), stride, threshold)
+        for k, (stride, threshold) in enumerate(zip(strides, config.ratio_th, strict=True))
+    ]
+    if config.fine_model:
+        # The patch descriptor does the last step; a stride-1 map of the backbone makes way for it.
+        levels = [_Level(-1, 1, config.fine_ratio), *(level for level in levels if level.stride > 1)]
+    if config.up_sample is not None and config.up_sample != (strides[-1], levels[0].stride):
+        raise ConfigError(
+            f"up_sample is {list(config.up_sample)} where {info.name}"
+            f"{' with ' + config.fine_model if config.fine_model else ''} has "
+            f"[{strides[-1]}, {levels[0].stride}]; correct it or leave it empty"
+        )
+    return tuple(reversed(levels))
+
+
+def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
+    """The device a configuration asks for, or the best there is; with a note when it is not to be had."""
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name is None:
+        return torch.device(best), []
+    kind = name.partition(":")[0]
+    if kind == "cuda" and not torch.cuda.is_available() or kind == "mps" and best != "mps":
+        # Published configurations name a GPU; they must run on a machine without one.
+        return torch.device("cpu"), [f"device {name} is not available here; used cpu"]
+    return torch.device(name), []
+
+
+class _Clock:
+    """Seconds spent by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _size(image: RGBImage) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _fields(matches: Matches) -> dict[str, Any]:
+    return {name: getattr(matches, name) for name in matches.__dataclass_fields__}

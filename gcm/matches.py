@@ -1,0 +1,196 @@
+"""What a match of two images gives."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcm.errors import OutputError, UsageError
+from gcm.files import whole_file
+
+__all__ = ["Matches"]
+
+_SUFFIXES = (".npz", ".json", ".csv")
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Point correspondences between image 0 and image 1.
+
+    Points are (x, y) float64 in pixels of the upright images as given, pixel centres at integers.
+    """
+
+    points0: NDArray[np.float64]
+    """N x 2, in image 0."""
+    points1: NDArray[np.float64]
+    """N x 2, in image 1; row k corresponds to row k of `points0`."""
+    scores: NDArray[np.float64]
+    """N, in [0, 1], higher is likelier to be right; see :class:`gcm.matcher.Matcher`."""
+    size0: tuple[int, int]
+    """Width and height of image 0."""
+    size1: tuple[int, int]
+    """Width and height of image 1."""
+    homography: NDArray[np.float64] | None = None
+    """``h_0_to_1``, 3 x 3, maps image 0 to image 1; None when no homography was found."""
+    inliers: NDArray[np.bool_] | None = None
+    """N, which matches agree with `homography`; None without one."""
+    h_1_to_0_initial: NDArray[np.float64] | None = None
+    """The stage-0 homography, image 1 to image 0; the identity when stage 0 found none or was off."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """How the result came about: preset, device, working size, seconds by stage, notes."""
+
+    def __post_init__(self) -> None:
+        n = len(self.points0)
+        if self.points0.shape != (n, 2) or self.points1.shape != (n, 2) or self.scores.shape != (n,):
+            raise ValueError(
+                f"points0 {self.points0.shape}, points1 {self.points1.shape} and scores {self.scores.shape} "
+                "must be N x 2, N x 2 and N"
+            )
+        if self.inliers is not None and self.inliers.shape != (n,):
+            raise ValueError(f"inliers {self.inliers.shape} must have one entry for each of {n} matches")
+
+    def __len__(self) -> int:
+        return len(self.points0)
+
+    @property
+    def inlier_count(self) -> int:
+        """How many matches agree with the homography; 0 without one."""
+        return 0 if self.inliers is None else int(self.inliers.sum())
+
+    def subset(self, index: NDArray[Any]) -> Matches:
+        """The matches an index array or boolean mask names, everything else unchanged."""
+        return Matches(
+            self.points0[index],
+            self.points1[index],
+            self.scores[index],
+            self.size0,
+            self.size1,
+            self.homography,
+            None if self.inliers is None else self.inliers[index],
+            self.h_1_to_0_initial,
+            self.info,
+        )
+
+    def best(self, *, top_k: int | None = None, min_score: float | None = None) -> Matches:
+        """The matches of at least `min_score`, of them the `top_k` with the highest scores, order kept."""
+        keep = np.arange(len(self))
+        if min_score is not None:
+            keep = keep[self.scores[keep] >= min_score]
+        if top_k is not None and len(keep) > top_k:
+            order = np.argsort(-self.scores[keep], kind="stable")[:top_k]
+            keep = np.sort(keep[order])
+        return self.subset(keep)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, under the names of the npz file; for JSON."""
+        index = list(range(len(self)))
+        return {
+            "keypoints0": self.points0.tolist(),
+            "keypoints1": self.points1.tolist(),
+            "matches": [[k, k] for k in index],
+            "scores": self.scores.tolist(),
+            "homography": None if self.homography is None else self.homography.tolist(),
+            "size0": list(self.size0),
+            "size1": list(self.size1),
+        }
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the npz file; `homography` is absent when there is none."""
+        index = np.arange(len(self), dtype=np.int64)
+        arrays: dict[str, NDArray[Any]] = {
+            "keypoints0": self.points0,
+            "keypoints1": self.points1,
+            "matches": np.stack([index, index], axis=1),
+            "scores": self.scores,
+            "size0": np.array(self.size0, dtype=np.int64),
+            "size1": np.array(self.size1, dtype=np.int64),
+        }
+        if self.homography is not None:
+            arrays["homography"] = self.homography
+        return arrays
+
+    @staticmethod
+    def check_suffix(path: str | PathLike[str]) -> None:
+        """Refuse a file name :meth:`save` could not serve, before any work is done.
+
+        Raises:
+            UsageError: unknown suffix.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in _SUFFIXES:
+            raise UsageError(f"{path}: unknown suffix '{suffix}'; use one of {', '.join(_SUFFIXES)}")
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to .npz, .json or .csv, whole or not at all.
+
+        Raises:
+            UsageError: unknown suffix.
+            OutputError: the file cannot be written.
+        """
+        path = Path(path)
+        self.check_suffix(path)
+        with whole_file(path) as temporary:
+            suffix = path.suffix.lower()
+            if suffix == ".npz":
+                np.savez(temporary, **self.to_arrays())  # type: ignore[arg-type]
+            elif suffix == ".json":
+                temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
+            else:
+                self._write_csv(temporary)
+
+    def _write_csv(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["x0", "y0", "x1", "y1", "score"])
+            rows = np.column_stack([self.points0, self.points1, self.scores])
+            writer.writerows(rows.tolist())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Matches:
+        """Read what :meth:`save` wrote as .npz or .json.
+
+        Raises:
+            UsageError: another suffix (csv carries no image sizes).
+            OutputError: missing or damaged file.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in (".npz", ".json"):
+            raise UsageError(f"{path}: matches are read from .npz or .json, not '{suffix}'")
+        try:
+            if suffix == ".npz":
+                with np.load(path, allow_pickle=False) as file:
+                    data: dict[str, Any] = {key: file[key] for key in file.files}
+            else:
+                data = json.loads(path.read_text(encoding="utf-8"))
+            return cls._from_mapping(data)
+        except FileNotFoundError as error:
+            raise OutputError(f"{path}: no such file") from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise OutputError(f"{path}: not a file of matches ({error})") from error
+
+    @classmethod
+    def _from_mapping(cls, data: Mapping[str, Any]) -> Matches:
+        index = np.asarray(data["matches"], dtype=np.int64).reshape(-1, 2)
+        keypoints0 = np.asarray(data["keypoints0"], dtype=np.float64).reshape(-1, 2)
+        keypoints1 = np.asarray(data["keypoints1"], dtype=np.float64).reshape(-1, 2)
+        homography = data.get("homography")
+        size0, size1 = ([int(v) for v in data[key]] for key in ("size0", "size1"))
+        return cls(
+            keypoints0[index[:, 0]],
+            keypoints1[index[:, 1]],
+            np.asarray(data["scores"], dtype=np.float64).reshape(-1),
+            (size0[0], size0[1]),
+            (size1[0], size1[1]),
+            None if homography is None else np.asarray(homography, dtype=np.float64),
+        )

@@ -1,0 +1,1 @@
+"""The matching kernels: pure tensor functions that know no network."""

@@ -1,0 +1,145 @@
+"""Mutual nearest neighbours between two maps, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["CellMatches", "TopTwo", "dense_match", "ratio", "top_two"]
+
+SIMILARITY_BUDGET = 128 * 2**20
+"""Bytes the similarity of one block may take; the whole N x M matrix exists only if it fits."""
+
+_EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class CellMatches:
+    """Matched cells of two maps, in cells of the maps' common stride."""
+
+    cells0: Tensor
+    """N x 2 int64, (x, y) in map 0."""
+    cells1: Tensor
+    """N x 2 int64, (x, y) in map 1."""
+    distance: Tensor
+    """N float, squared distance 2 - 2 <a, b> of the unit descriptors."""
+    ratio: Tensor
+    """N float, the larger of the two directions' ratio of best to second-best squared distance."""
+
+    def __len__(self) -> int:
+        return len(self.cells0)
+
+    @staticmethod
+    def empty(device: torch.device | None = None) -> CellMatches:
+        """No matches."""
+        cells = torch.zeros((0, 2), dtype=torch.int64, device=device)
+        values = torch.zeros(0, device=device)
+        return CellMatches(cells, cells, values, values)
+
+
+@dataclass(frozen=True)
+class TopTwo:
+    """The two highest similarities of each row of one set to the other, and the index of the highest."""
+
+    best: Tensor
+    second: Tensor
+    index: Tensor
+
+
+def ratio(best: Tensor, second: Tensor) -> Tensor:
+    """Ratio of best to second-best squared distance, from similarities: (2 - 2 s1) / (2 - 2 s2 + 1e-8)."""
+    return (2 - 2 * best) / (2 - 2 * second + _EPS)
+
+
+def top_two(a: Tensor, b: Tensor, *, budget: int = SIMILARITY_BUDGET) -> tuple[TopTwo, TopTwo]:
+    """Best and second-best match of each descriptor, both ways, in one pass over blocks of rows.
+
+    Args:
+        a: N x C, b: M x C, unit length, N and M at least 2.
+        budget: bytes one block of the similarity matrix may take.
+
+    Returns:
+        For each of `a` over `b`, and for each of `b` over `a`. Among equal similarities the lower index
+        wins, whatever the block size.
+    """
+    n, m = len(a), len(b)
+    rows = max(1, min(n, budget // (m * a.element_size())))
+    row_best, row_second = a.new_empty(n), a.new_empty(n)
+    row_index = torch.empty(n, dtype=torch.int64, device=a.device)
+    col_best, col_second = a.new_full((m,), -torch.inf), a.new_full((m,), -torch.inf)
+    col_index = torch.zeros(m, dtype=torch.int64, device=a.device)
+    for start in range(0, n, rows):
+        block = a[start : start + rows] @ b.T
+        stop = start + len(block)
+        by_row = _top_two_along(block, 1)
+        row_best[start:stop], row_second[start:stop], row_index[start:stop] = by_row
+        best, second, index = _top_two_along(block, 0)
+        # The runner-up over all rows is the better of the loser of the two bests and the winner's second.
+        new = best > col_best
+        col_second = torch.where(new, torch.maximum(col_best, second), torch.maximum(col_second, best))
+        col_index = torch.where(new, index + start, col_index)
+        col_best = torch.where(new, best, col_best)
+    return TopTwo(row_best, row_second, row_index), TopTwo(col_best, col_second, col_index)
+
+
+def _top_two_along(block: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Highest, second highest, index of the highest; -inf where there is no second."""
+    best, index = block.max(dim=dim)
+    if block.shape[dim] == 1:
+        return best, torch.full_like(best, -torch.inf), index
+    # Masking the winner and looking again beats torch.topk severalfold on a CPU.
+    where = index.unsqueeze(dim)
+    block.scatter_(dim, where, -torch.inf)
+    second = block.amax(dim=dim)
+    block.scatter_(dim, where, best.unsqueeze(dim))
+    return best, second, index
+
+
+def dense_match(
+    map0: Tensor,
+    map1: Tensor,
+    *,
+    threshold: float,
+    bidirectional: bool = True,
+    budget: int = SIMILARITY_BUDGET,
+) -> CellMatches:
+    """Mutual nearest neighbours with a symmetric ratio test (specification, section 3).
+
+    Args:
+        map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
+        threshold: largest ratio kept, in both directions; 1 keeps every mutual pair.
+        bidirectional: False drops the ratio test from map 1 to map 0.
+        budget: see :func:`top_two`.
+
+    Returns:
+        The matches in the order of map 0's cells, row by row. Matches that touch the first or last row
+        or column of either map are left out.
+    """
+    (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
+    if min(h0, w0, h1, w1) < 3:  # nothing but border
+        return CellMatches.empty(map0.device)
+    a, b = flat_unit(map0), flat_unit(map1)
+    forward, backward = top_two(a, b, budget=budget)
+    i = torch.arange(len(a), device=a.device)
+    j = forward.index
+    r01 = ratio(forward.best, forward.second)
+    r10 = ratio(backward.best, backward.second)[j]
+    worst = torch.maximum(r01, r10) if bidirectional else r01
+    x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
+    keep = (backward.index[j] == i) & (worst <= threshold)
+    keep &= (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
+    keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
+    return CellMatches(
+        torch.stack([x0, y0], 1)[keep],
+        torch.stack([x1, y1], 1)[keep],
+        (2 - 2 * forward.best)[keep],
+        worst[keep],
+    )
+
+
+def flat_unit(feature_map: Tensor) -> Tensor:
+    """C x H x W map to (H W) x C unit descriptors, row by row."""
+    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0])
+    return torch.nn.functional.normalize(flat, dim=1)

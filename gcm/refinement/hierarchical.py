@@ -1,0 +1,129 @@
+"""Refine matches from one level of a pyramid to the next finer one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcm.refinement.dense import CellMatches, ratio
+
+__all__ = ["refine"]
+
+_CHUNK = 8192
+"""Matches refined at once: bounds the memory of the gathered descriptors."""
+
+_SURVIVORS = 2
+"""A coarse match yields at most two finer ones."""
+
+
+def refine(
+    matches: CellMatches,
+    map0: Tensor,
+    map1: Tensor,
+    *,
+    stride_ratio: int = 2,
+    threshold: float,
+    bidirectional: bool = True,
+    compat: bool = False,
+) -> CellMatches:
+    """Replace each match of coarse cells by at most two matches of the cells they cover in finer maps.
+
+    Each coarse cell covers r x r children; the children of the two cells are scored against each other.
+    A child of map 0 keeps its best child of map 1 when it is that child's best too and the larger of
+    the two ratios (best to second-best squared distance) is below `threshold`. Of the survivors of one
+    coarse match the two with the smallest distance remain. (Specification, section 5.)
+
+    Args:
+        matches: cells of the coarser level.
+        map0, map1: C x H x W descriptors of the finer level; normalised here.
+        stride_ratio: r, the coarser level's stride over the finer one's.
+        threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
+            map 0 keeps its best and the two best remain.
+        bidirectional: False ignores map 1's ratio; the mutual test stays.
+        compat: as the published code does, take map 1's ratio at the slot number of map 0's child
+            instead of at the matched child, and when fewer than 4 matches survive of 4 or more, go on
+            with all of them at their first child (coordinates times r).
+
+    Returns:
+        Matches in cells of the finer level, in the order of the coarse ones; a match's own survivors
+        nearest first.
+    """
+    if len(matches) == 0:
+        return matches
+    parts = [
+        _refine_chunk(matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat)
+        for start in range(0, len(matches), _CHUNK)
+    ]
+    refined = CellMatches(
+        torch.cat([p.cells0 for p in parts]),
+        torch.cat([p.cells1 for p in parts]),
+        torch.cat([p.distance for p in parts]),
+        torch.cat([p.ratio for p in parts]),
+    )
+    if compat and len(refined) < 4 <= len(matches):
+        return CellMatches(
+            matches.cells0 * stride_ratio, matches.cells1 * stride_ratio, matches.distance, matches.ratio
+        )
+    return refined
+
+
+def _refine_chunk(
+    matches: CellMatches,
+    part: slice,
+    map0: Tensor,
+    map1: Tensor,
+    r: int,
+    threshold: float,
+    bidirectional: bool,
+    compat: bool,
+) -> CellMatches:
+    children0 = _children(matches.cells0[part], r)
+    children1 = _children(matches.cells1[part], r)
+    n, slots = children0.shape[:2]
+    scores = _gather(map0, children0) @ _gather(map1, children1).transpose(1, 2)  # n x r^2 x r^2
+    best0, second0, to1 = _best_two(scores)
+    best1, second1, to0 = _best_two(scores.transpose(1, 2))
+    ratio0, ratio1 = ratio(best0, second0), ratio(best1, second1)
+    matched_ratio1 = ratio1 if compat else ratio1.gather(1, to1)
+    worst = torch.maximum(ratio0, matched_ratio1) if bidirectional else ratio0
+    if threshold == -1:
+        alive = torch.ones_like(to1, dtype=torch.bool)
+    else:
+        slot = torch.arange(slots, device=scores.device)
+        alive = (to0.gather(1, to1) == slot) & (worst < threshold)
+    distance = (2 - 2 * best0).masked_fill(~alive, torch.inf)
+    nearest, child0 = distance.topk(min(_SURVIVORS, slots), dim=1, largest=False)
+    kept = nearest.isfinite()
+    row = torch.arange(n, device=scores.device)[:, None].expand_as(child0)[kept]
+    child0 = child0[kept]
+    child1 = to1[row, child0]
+    return CellMatches(
+        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0]
+    )
+
+
+def _children(cells: Tensor, r: int) -> Tensor:
+    """N x 2 coarse cells -> N x r^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
+    steps = torch.arange(r, device=cells.device)
+    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
+    return cells[:, None, :] * r + offsets
+
+
+def _gather(feature_map: Tensor, cells: Tensor) -> Tensor:
+    """Unit descriptors of N x K x 2 cells: N x K x C.
+
+    Only what is gathered is normalised; of a full-resolution map that is a small part.
+    """
+    _, height, width = feature_map.shape
+    # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
+    x = cells[..., 0].clamp(max=width - 1)
+    y = cells[..., 1].clamp(max=height - 1)
+    return F.normalize(feature_map.permute(1, 2, 0)[y, x], dim=-1)
+
+
+def _best_two(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Highest and second highest along the last axis (-inf where there is none), index of the highest."""
+    best, index = scores.max(dim=-1)
+    rest = scores.scatter(-1, index.unsqueeze(-1), -torch.inf)
+    return best, rest.amax(dim=-1), index

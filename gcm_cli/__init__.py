@@ -1,0 +1,1 @@
+"""The `gcm` command; the library it drives is the package `gcm`."""

@@ -1,0 +1,39 @@
+"""Assembles the `gcm` command from its one file a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gcm_cli import match
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="gcm",
+    help="Precise point correspondences between two photos of the same thing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from gcm import __version__
+
+        typer.echo(f"gcm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Precise point correspondences between two photos of the same thing."""
+
+
+app.command("match")(match.match)
