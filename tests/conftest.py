@@ -1,0 +1,42 @@
+"""Fixtures used throughout the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images, published weights and golden files; tests that need it skip without it."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("GCM_SHARED", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set GCM_SHARED to the folder that holds data/, weights/ and golden/")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's cache or dials out."""
+    monkeypatch.setenv("GCM_HOME", str(tmp_path_factory.getbasetemp() / "gcm-home"))
+    monkeypatch.setenv("GCM_OFFLINE", "1")
+    monkeypatch.delenv("GCM_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def photo() -> NDArray[np.uint8]:
+    """A textured synthetic "photo", 240 x 320 RGB: smooth noise at several scales, the same every time."""
+    import cv2
+
+    rng = np.random.default_rng(7)
+    image = np.zeros((240, 320, 3), np.float32)
+    for scale in (4, 8, 16, 40):
+        noise = rng.uniform(0, 1, (240 // scale + 2, 320 // scale + 2, 3)).astype(np.float32)
+        image += cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
+    image -= image.min()
+    return np.asarray(255 * image / image.max(), np.uint8)
