@@ -23,10 +23,13 @@ class MatcherConfig(BaseModel):
 
     model: str = Field(description="backbone, by name; case does not matter")
     ratio_th: tuple[float, ...] = Field(
-        description="ratio thresholds, one a level from fine to coarse (the coarsest twice); 1 keeps every mutual pair"
+        description="ratio thresholds, one a level from fine to coarse (the coarsest twice); "
+        "1 keeps every mutual pair"
     )
     fine_model: str | None = Field(None, description="patch descriptor, by name; none when empty")
-    fine_ratio: float = Field(0.95, description="ratio threshold of the patch descriptor's refinement; -1 turns it off")
+    fine_ratio: float = Field(
+        0.95, description="ratio threshold of the patch descriptor's refinement; -1 turns it off"
+    )
     up_sample: tuple[int, int] | None = Field(
         None, description="stride of the coarsest map and of the last refinement; derived when empty"
     )
@@ -35,9 +38,13 @@ class MatcherConfig(BaseModel):
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; the best there is when empty")
     output_directory: str | None = Field(None, description="where extract writes unless told otherwise")
     weights_path: str | None = Field(None, description="a local file with the backbone's weights")
-    fine_weights_path: str | None = Field(None, description="a local file with the patch descriptor's weights")
+    fine_weights_path: str | None = Field(
+        None, description="a local file with the patch descriptor's weights"
+    )
     resize: int | tuple[int, int] | None = Field(
-        None, description="network input: width and height, or the longer side alone; answers stay in original pixels"
+        None,
+        description="network input: width and height, or the longer side alone; "
+        "answers stay in original pixels",
     )
     down_sample: float | tuple[float, float] | None = Field(
         None, description="divide the image's sides (or width and height each) by this before matching"
@@ -105,9 +112,7 @@ def list_presets() -> list[str]:
     return sorted(path.stem for path in config_folder().glob("*.yml"))
 
 
-def load_config(
-    source: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
-) -> MatcherConfig:
+def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **changes: Any) -> MatcherConfig:
     """A configuration by preset name, file or object, with single values changed.
 
     Args:
@@ -138,7 +143,9 @@ def _find(source: str | PathLike[str]) -> Path:
     if path.suffix in {".yml", ".yaml"}:
         raise ConfigError(f"{text}: no such configuration file")
     presets = list_presets()
-    raise ConfigError(f"no configuration named '{text}'{did_you_mean(text, presets)}; known: {', '.join(presets)}")
+    raise ConfigError(
+        f"no configuration named '{text}'{did_you_mean(text, presets)}; known: {', '.join(presets)}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

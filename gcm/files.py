@@ -37,8 +37,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp makes files private; a result should have the rights any new file gets.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
         temporary = None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -148,7 +148,7 @@ def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB, ... x 3 x H x W, to float32 with ImageNet's mean and deviation (specification, section 1)."""
+    """uint8 RGB, ... x 3 x H x W, to float32 less ImageNet's mean, over its deviation (matching.md, 1)."""
     shape = (3, 1, 1)
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(shape)
     std = torch.tensor(IMAGENET_STD, device=images.device).view(shape)

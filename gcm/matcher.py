@@ -77,9 +77,7 @@ class Matcher:
         WeightsError, DownloadError: weights missing, damaged or of another network.
     """
 
-    def __init__(
-        self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
-    ) -> None:
+    def __init__(self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any) -> None:
         self.config = load_config(config, **changes)
         self.name = "custom" if isinstance(config, MatcherConfig) else str(config or "default")
         self.info = backbone_info(self.config.model)
@@ -104,7 +102,8 @@ class Matcher:
         """Match two images.
 
         Args:
-            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may differ.
+            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may
+                differ.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
@@ -228,10 +227,11 @@ class Matcher:
         initial: NDArray[np.float64],
     ) -> Matches:
         final = estimate_homography(points1, points0, threshold=_FINAL_THRESHOLD)
-        h_0_to_1, inliers = None, None
+        h_0_to_1: NDArray[np.float64] | None = None
+        inliers: NDArray[np.bool_] | None = None
         if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
-            h_0_to_1 = np.linalg.inv(final.matrix)
-            h_0_to_1 = h_0_to_1 / h_0_to_1[2, 2] if abs(h_0_to_1[2, 2]) > 1e-12 else h_0_to_1
+            inverse: NDArray[np.float64] = np.linalg.inv(final.matrix).astype(np.float64)
+            h_0_to_1 = inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
             inliers = final.inliers
         return Matches(points0, points1, scores, _size(image0), _size(image1), h_0_to_1, inliers, initial)
 
@@ -335,7 +335,7 @@ def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     if name is None:
         return torch.device(best), []
     kind = name.partition(":")[0]
-    if kind == "cuda" and not torch.cuda.is_available() or kind == "mps" and best != "mps":
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and best != "mps"):
         # Published configurations name a GPU; they must run on a machine without one.
         return torch.device("cpu"), [f"device {name} is not available here; used cpu"]
     return torch.device(name), []

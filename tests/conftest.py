@@ -16,7 +16,9 @@ def shared() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("GCM_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set GCM_SHARED to the folder that holds data/, weights/ and golden/")
+        pytest.skip(
+            f"no real data at {folder}; set GCM_SHARED to the folder that holds data/, weights/ and golden/"
+        )
     return folder
 
 

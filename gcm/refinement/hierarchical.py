@@ -52,7 +52,9 @@ def refine(
     if len(matches) == 0:
         return matches
     parts = [
-        _refine_chunk(matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat)
+        _refine_chunk(
+            matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat
+        )
         for start in range(0, len(matches), _CHUNK)
     ]
     refined = CellMatches(
@@ -98,9 +100,7 @@ def _refine_chunk(
     row = torch.arange(n, device=scores.device)[:, None].expand_as(child0)[kept]
     child0 = child0[kept]
     child1 = to1[row, child0]
-    return CellMatches(
-        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0]
-    )
+    return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
 
 
 def _children(cells: Tensor, r: int) -> Tensor:
