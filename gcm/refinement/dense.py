@@ -109,7 +109,8 @@ def dense_match(
 
     Args:
         map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
-        threshold: largest ratio kept, in both directions; 1 keeps every mutual pair.
+        threshold: largest ratio kept, in both directions; 1 keeps every mutual pair, and so does -1,
+            "no test", as it does in :func:`gcm.refinement.hierarchical.refine`.
         bidirectional: False drops the ratio test from map 1 to map 0.
         budget: see :func:`top_two`.
 
@@ -128,7 +129,9 @@ def dense_match(
     r10 = ratio(backward.best, backward.second)[j]
     worst = torch.maximum(r01, r10) if bidirectional else r01
     x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
-    keep = (backward.index[j] == i) & (worst <= threshold)
+    keep = backward.index[j] == i
+    if threshold != -1:
+        keep &= worst <= threshold
     keep &= (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
     keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
     return CellMatches(

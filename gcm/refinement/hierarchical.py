@@ -46,8 +46,8 @@ def refine(
             with all of them at their first child (coordinates times r).
 
     Returns:
-        Matches in cells of the finer level, in the order of the coarse ones; a match's own survivors
-        nearest first.
+        Matches in cells of the finer level, in the order of the coarse ones, a match's own survivors in
+        that of map 0's children (the published code's order, on which its RANSAC's result depends).
     """
     if len(matches) == 0:
         return matches
@@ -96,6 +96,8 @@ def _refine_chunk(
         alive = (to0.gather(1, to1) == slot) & (worst < threshold)
     distance = (2 - 2 * best0).masked_fill(~alive, torch.inf)
     nearest, child0 = distance.topk(min(_SURVIVORS, slots), dim=1, largest=False)
+    child0, order = child0.sort(dim=1)
+    nearest = nearest.gather(1, order)
     kept = nearest.isfinite()
     row = torch.arange(n, device=scores.device)[:, None].expand_as(child0)[kept]
     child0 = child0[kept]
