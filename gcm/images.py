@@ -25,7 +25,16 @@ from torch import Tensor
 from gcm.errors import ImageError, OutputError, UsageError
 from gcm.files import whole_file
 
-__all__ = ["ImageLike", "RGBImage", "load_image", "network_input", "normalise", "resize_to", "write_image"]
+__all__ = [
+    "ImageLike",
+    "RGBImage",
+    "load_image",
+    "network_input",
+    "normalise",
+    "resize_to",
+    "standardise",
+    "write_image",
+]
 
 RGBImage: TypeAlias = NDArray[np.uint8]
 """H x W x 3 uint8 RGB."""
@@ -198,15 +207,55 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def network_input(image: RGBImage, multiple: int, device: torch.device | str = "cpu") -> Tensor:
+def standardise(images: Tensor, like: Tensor | None = None) -> Tensor:
+    """uint8 RGB, ... x 3 x H x W, to float32 with each image's own mean colour and contrast.
+
+    Exposure and tint then no longer matter. The deviation is common to the three channels, so that a
+    channel without signal is not blown up, and at least 4 grey levels, so that noise is not.
+
+    Args:
+        images: what to standardise.
+        like: images whose mean and deviation to use instead (for a warped image, the one it came from).
+    """
+    measured = (images if like is None else like).float()
+    mean = measured.mean(dim=(-2, -1), keepdim=True)
+    variance = measured.var(dim=(-2, -1), keepdim=True, unbiased=False).mean(dim=-3, keepdim=True)
+    return (images.float() - mean) / variance.sqrt().clamp(min=4.0)
+
+
+NORMALISATIONS = {"imagenet": lambda images, _: normalise(images), "standardised": standardise}
+"""What a backbone may ask for in ``BackboneInfo.normalisation``: images and the ones to measure -> input."""
+
+
+def network_input(
+    image: RGBImage,
+    multiple: int,
+    device: torch.device | str = "cpu",
+    *,
+    normalisation: str = "imagenet",
+    like: RGBImage | None = None,
+) -> Tensor:
     """1 x 3 x H' x W' float32, zero-padded right and bottom up to multiples of `multiple`.
 
-    Zero means zero after normalisation, that is, ImageNet's mean colour.
+    Zero means zero after normalisation, that is, the mean colour.
+
+    Args:
+        image: H x W x 3 uint8 RGB.
+        multiple: of which the sides become multiples.
+        device: where the tensor lives.
+        normalisation: a key of :data:`NORMALISATIONS`.
+        like: measure this image instead, see :func:`standardise`.
     """
-    writable = np.require(image, requirements=["C", "W"])  # torch warns of anything else
-    tensor = normalise(torch.from_numpy(writable).to(device).permute(2, 0, 1)[None])
+    tensor = NORMALISATIONS[normalisation](
+        _tensor(image, device), None if like is None else _tensor(like, device)
+    )
     height, width = image.shape[:2]
     return torch.nn.functional.pad(tensor, (0, -width % multiple, 0, -height % multiple))
+
+
+def _tensor(image: RGBImage, device: torch.device | str) -> Tensor:
+    """H x W x 3 array to 1 x 3 x H x W tensor."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
 
 
 def write_image(path: Path, image: RGBImage) -> None:

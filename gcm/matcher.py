@@ -117,20 +117,19 @@ class Matcher:
             with clock("read"):
                 given0, given1 = load_image(image0), load_image(image1)
                 work0, work1 = self._working_image(given0), self._working_image(given1)
+            with clock("features 0"):
+                pyramid0 = self.features.pyramid(work0)
             h_1_to_0 = np.eye(3)
-            compared = work1
             if self.config.enable_two_stage:
                 with clock("stage 0"):
                     found = self._initial_homography(work0, work1)
-                    if found is not None:
-                        h_1_to_0 = found
-                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
-                    elif self.config.compat or work0.shape != work1.shape:
-                        # The published code warps by the identity, which crops or pads to image 0's size.
-                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
-            with clock("features"):
-                pyramid0 = self.features.pyramid(work0)
-                pyramid1 = self.features.pyramid(compared, keep=compared is work1)
+                    h_1_to_0 = h_1_to_0 if found is None else found
+                    warped = warp_image(work1, h_1_to_0, *_size(work0))
+                with clock("features 1"):
+                    pyramid1 = self.features.pyramid_of_warped(warped, work1)
+            else:
+                with clock("features 1"):
+                    pyramid1 = self.features.pyramid(work1)
             with clock("match"):
                 cells = self._refine_levels(pyramid0, pyramid1)
             with clock("geometry"):

@@ -49,14 +49,16 @@ def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops for one training step: `clean` N x 3 x S x S and `seen` V x N x 3 x S x S, uint8 RGB."""
+    """Crops for one training step."""
 
     clean: Tensor
+    """N x 3 x S x S uint8 RGB, for the teacher."""
     seen: Tensor
-
-    def pin_memory(self) -> Batch:
-        """Called by the data loader on machines with a GPU."""
-        return Batch(self.clean.pin_memory(), self.seen.pin_memory())
+    """V x N x 3 x S x S uint8 RGB, for the student."""
+    gain: Tensor
+    """V x N x 1 x 1 x 1, what the student's normalised input is multiplied by."""
+    offset: Tensor
+    """V x N x 3 x 1 x 1, what is then added to it."""
 
 
 class CropDataset(Dataset[Batch]):
@@ -96,7 +98,17 @@ class CropDataset(Dataset[Batch]):
             clean.append(crop)
             for copies in seen:
                 copies.append(spoil(crop, self.recipe, rng))
-        return Batch(_stack(clean), torch.stack([_stack(copies) for copies in seen]))
+        shape = (self.recipe.variants, self.batch_size)
+        gain = np.exp(rng.uniform(-self.recipe.exposure, self.recipe.exposure, (*shape, 1, 1, 1)))
+        offset = self.recipe.shift * (
+            rng.standard_normal((*shape, 1, 1, 1)) + 0.3 * rng.standard_normal((*shape, 3, 1, 1))
+        )
+        return Batch(
+            _stack(clean),
+            torch.stack([_stack(copies) for copies in seen]),
+            torch.from_numpy(gain).float(),
+            torch.from_numpy(offset).float(),
+        )
 
 
 def _stack(images: list[Image]) -> Tensor:

@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader
 
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.distillation.data import Batch, CropDataset, find_photos, split_photos
-from gcm.distillation.losses import cosine_loss
+from gcm.distillation.losses import pyramid_loss
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import margins, sampled_forward
 from gcm.distillation.teachers import Teacher, create_teacher
 from gcm.errors import ConfigError, DatasetError
 from gcm.files import whole_file
-from gcm.images import normalise
+from gcm.images import NORMALISATIONS
 
 __all__ = ["Progress", "distill"]
 
@@ -204,10 +204,17 @@ class _Run:
         size = batch.clean.shape[-1]
         target = self.teacher(batch.clean)[..., before : size - after : step, before : size - after : step]
         variants = batch.seen.shape[0]
-        x = normalise(batch.seen.flatten(0, 1).to(self.device)).contiguous(memory_format=torch.channels_last)
+        x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
+        x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             described = sampled_forward(self.student, x, step)
-        return cosine_loss(described, target.clone().repeat(variants, 1, 1, 1))
+        return pyramid_loss(
+            described,
+            target.clone().repeat(variants, 1, 1, 1),
+            levels=self.recipe.pooled_levels,
+            weight=self.recipe.pooled_weight,
+        )
 
     @torch.no_grad()
     def _validate(self) -> float:

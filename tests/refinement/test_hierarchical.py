@@ -34,7 +34,7 @@ def fine_maps(height: int, width: int, seed: int, channels: int = 6) -> tuple[to
     )
 
 
-def reference(  # noqa: PLR0912
+def reference(
     matches: CellMatches,
     map0: torch.Tensor,
     map1: torch.Tensor,
