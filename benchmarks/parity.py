@@ -84,7 +84,7 @@ def golden_names(shared: Path) -> list[str]:
 def golden_matcher(shared: Path, name: str, **changes: Any) -> Matcher:
     """A matcher set up as the golden files of that name were made."""
     weights = shared / "weights"
-    preset, _, stage = name.partition("_onestage")
+    preset = name.removesuffix("_onestage")
     keys: dict[str, Any] = {"device": "cpu"}
     if name != preset:
         keys["enable_two_stage"] = False
@@ -154,9 +154,8 @@ def main() -> int:
     options = parser.parse_args()
     rows = []
     if not options.json:
-        print(
-            f"{'configuration':27} {'pair':24} {'golden':>7} {'ours':>7} {'found':>8} {'extra':>8} {'H, px':>8}"
-        )
+        heads = ("golden", "ours", "found", "extra", "H, px")
+        print(f"{'configuration':27} {'pair':24} " + " ".join(f"{head:>8}" for head in heads))
     for name in [options.config] if options.config else golden_names(options.shared):
         files = [path for path in golden_pairs(options.shared, name) if options.pair in path.name]
         matcher = golden_matcher(options.shared, name) if files else None
@@ -175,7 +174,7 @@ def main() -> int:
             )
             if not options.json:
                 print(
-                    f"{name:27} {pair:24} {agreement.golden:7} {agreement.ours:7} {agreement.found:8.3%} "
+                    f"{name:27} {pair:24} {agreement.golden:8} {agreement.ours:8} {agreement.found:8.3%} "
                     f"{agreement.extra:8.3%} {corner:8.4f}{'' if agreement.passed else '  MISSED'}",
                     flush=True,
                 )
@@ -183,7 +182,7 @@ def main() -> int:
         print(json.dumps(rows))
     if not rows:
         print(
-            f"no golden files for {options.config or 'any configuration'} below {options.shared}",
+            f"no golden files for {options.config or 'any'} below {options.shared}",
             file=sys.stderr,
         )
         return 1

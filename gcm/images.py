@@ -28,6 +28,7 @@ from gcm.files import whole_file
 __all__ = [
     "ImageLike",
     "RGBImage",
+    "flat_ground",
     "load_image",
     "network_input",
     "normalise",
@@ -187,6 +188,16 @@ def _float_to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         raise ImageError(f"{name}: values up to {highest:g} are neither 0..1 nor 0..255; scale them first")
     scale = 255.0 if highest <= 1.0 else 1.0
     return np.clip(np.rint(array.astype(np.float64) * scale), 0, 255).astype(np.uint8)
+
+
+def flat_ground(image: RGBImage, radius: int) -> NDArray[np.bool_]:
+    """H x W: where all pixels of the (2 radius + 1)-square around a pixel have one colour.
+
+    There is nothing to match in such a place; what a network says of it is its padding's doing.
+    """
+    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    result: NDArray[np.bool_] = np.all(cv2.dilate(image, window) == cv2.erode(image, window), axis=2)
+    return result
 
 
 def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
