@@ -34,7 +34,7 @@ from gcm.geometry import (
     resize_points,
     warp_image,
 )
-from gcm.images import ImageLike, RGBImage, load_image, resize_to
+from gcm.images import ImageLike, RGBImage, flat_ground, load_image, resize_to
 from gcm.matches import Matches
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
@@ -43,6 +43,9 @@ __all__ = ["Matcher", "match"]
 
 _STAGE0_THRESHOLD = 16 * 2**0.5 + 1
 """Pixels: a stage-0 match may be off by one coarse cell diagonally."""
+
+_FLAT_RADIUS = 16
+"""Pixels: where everything so near has one colour, there is nothing to match."""
 
 _FINAL_THRESHOLD = 3.0
 """Pixels: reprojection error of the final homography's inliers."""
@@ -119,21 +122,22 @@ class Matcher:
                 work0, work1 = self._working_image(given0), self._working_image(given1)
             with clock("features 0"):
                 pyramid0 = self.features.pyramid(work0)
-            h_1_to_0 = np.eye(3)
+            found, h_1_to_0 = None, np.eye(3)
             if self.config.enable_two_stage:
                 with clock("stage 0"):
                     found = self._initial_homography(work0, work1)
                     h_1_to_0 = h_1_to_0 if found is None else found
+            with clock("features 1"):
+                # Where stage 0 finds nothing, the published code warps by the identity, which crops.
+                if self.config.enable_two_stage and (found is not None or self.config.compat):
                     warped = warp_image(work1, h_1_to_0, *_size(work0))
-                with clock("features 1"):
                     pyramid1 = self.features.pyramid_of_warped(warped, work1)
-            else:
-                with clock("features 1"):
+                else:
                     pyramid1 = self.features.pyramid(work1)
             with clock("match"):
                 cells = self._refine_levels(pyramid0, pyramid1)
             with clock("geometry"):
-                points0, points1, index = self._map_back(cells, h_1_to_0, _size(work0), _size(work1))
+                points0, points1, index = self._map_back(cells, h_1_to_0, work0, work1)
                 points0 = resize_points(points0, _size(work0), _size(given0))
                 points1 = resize_points(points1, _size(work1), _size(given1))
                 initial = (
@@ -154,6 +158,7 @@ class Matcher:
             self.features.coarsest(image1),
             threshold=level.threshold,
             bidirectional=self.config.bidirectional,
+            compat=self.config.compat,
         )
         points0 = cell_to_pixel(cells.cells0.cpu().numpy(), level.stride)
         points1 = cell_to_pixel(cells.cells1.cpu().numpy(), level.stride)
@@ -171,6 +176,7 @@ class Matcher:
             pyramid1.maps[first.index],
             threshold=first.threshold,
             bidirectional=config.bidirectional,
+            compat=config.compat,
         )
         stride = first.stride
         for level in finer:
@@ -190,10 +196,13 @@ class Matcher:
         self,
         cells: CellMatches,
         h_1_to_0: NDArray[np.float64],
-        size0: tuple[int, int],
-        size1: tuple[int, int],
+        image0: RGBImage,
+        image1: RGBImage,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside."""
+        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside.
+
+        Unless `compat`, what lies on flat ground is dropped as well.
+        """
         stride = self.levels[-1].stride
         raw0, raw1 = cells.cells0.cpu().numpy(), cells.cells1.cpu().numpy()
         if self.config.compat:
@@ -202,12 +211,16 @@ class Matcher:
             points0, points1 = cell_to_pixel(raw0, stride), cell_to_pixel(raw1, stride)
         if not np.array_equal(h_1_to_0, np.eye(3)):
             points1 = apply_homography(np.linalg.inv(h_1_to_0), points1)
-        keep = inside(points0, *size0)
+        keep = inside(points0, *_size(image0))
         if self.config.compat:
             # The published code tests y against the width, and neither coordinate against zero.
-            keep &= (points1[:, 0] < size1[0]) & (points1[:, 1] < size1[0])
+            width = image1.shape[1]
+            keep &= (points1[:, 0] < width) & (points1[:, 1] < width) & np.isfinite(points1).all(axis=1)
         else:
-            keep &= inside(points1, *size1)
+            keep &= inside(points1, *_size(image1))
+            for points, image in ((points0, image0), (points1, image1)):
+                x, y = np.rint(points[keep]).astype(int).T
+                keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
         return points0[keep], points1[keep], keep
 
     def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
