@@ -159,7 +159,8 @@ class Matches:
         with whole_file(path) as temporary:
             suffix = path.suffix.lower()
             if suffix == ".npz":
-                np.savez(temporary, **self.to_arrays())  # type: ignore[arg-type]
+                with temporary.open("wb") as file:  # given a name, numpy would add .npz to .NPZ
+                    np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
             elif suffix == ".json":
                 temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
             else:
@@ -186,7 +187,8 @@ class Matches:
             raise UsageError(f"{path}: matches are read from .npz or .json, not '{suffix}'")
         try:
             if suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
+                # Given a name, numpy would leave a damaged file open.
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                     data: dict[str, Any] = {key: file[key] for key in file.files}
             else:
                 data = json.loads(path.read_text(encoding="utf-8"))
