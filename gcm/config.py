@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -88,15 +90,15 @@ class MatcherConfig(BaseModel):
     @classmethod
     def _device(cls, value: Any) -> Any:
         # The published files may say `device: 0`, as CUDA users write it.
-        return f"cuda:{value}" if isinstance(value, int) and not isinstance(value, bool) else value
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return f"cuda:{value}" if number or (isinstance(value, str) and value.isdigit()) else value
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str | None) -> str | None:
         if value is None or value.lower() == "auto":
             return None
-        kind, _, index = value.lower().partition(":")
-        if kind not in {"cpu", "cuda", "mps"} or (index and not index.isdigit()):
+        if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", value.lower()):
             raise ValueError(f"'{value}' is no device; use cpu, cuda, cuda:N, mps or auto")
         return value.lower()
 
@@ -129,7 +131,7 @@ def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **cha
         path = _find(source or DEFAULT_PRESET)
         values, origin = _read(path), str(path)
     values.update(changes)
-    return _validate(values, origin)
+    return _validate(values, origin, changes)
 
 
 def _find(source: str | PathLike[str]) -> Path:
@@ -160,12 +162,15 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in data.items()}
 
 
-def _validate(values: dict[str, Any], origin: str) -> MatcherConfig:
+def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
+    def where(key: str) -> str:  # what the caller changed is not the file's fault
+        return "" if key in changes else f"{origin}: "
+
     known = MatcherConfig.model_fields
     for key in values:
         if key not in known:
             raise ConfigError(
-                f"{origin}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
+                f"{where(key)}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
             )
     # An empty value, or YAML's common spellings of nothing, means "not set".
     given = {key: value for key, value in values.items() if not _empty(value)}
@@ -175,9 +180,9 @@ def _validate(values: dict[str, Any], origin: str) -> MatcherConfig:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:1])
         message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
+        if first["type"] == "missing" and len(first["loc"]) == 1:
             raise ConfigError(f"{origin}: the key '{key}' is missing") from error
-        raise ConfigError(f"{origin}: {key}: {message} (given: {values.get(key)!r})") from error
+        raise ConfigError(f"{where(key)}{key}: {message} (given: {values.get(key)!r})") from error
 
 
 def _empty(value: Any) -> bool:
