@@ -350,6 +350,9 @@ def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and best != "mps"):
         # Published configurations name a GPU; they must run on a machine without one.
         return torch.device("cpu"), [f"device {name} is not available here; used cpu"]
+    index = torch.device(name).index or 0
+    if kind == "cuda" and index >= (count := torch.cuda.device_count()):
+        raise ConfigError(f"device {name} does not exist; there are {count}, counted from cuda:0")
     return torch.device(name), []
 
 
