@@ -21,7 +21,7 @@ from torch import Tensor
 from gcm.errors import ImageError, UsageError
 from gcm.files import whole_file
 
-__all__ = ["ImageLike", "RGBImage", "load_image", "network_input", "normalise", "resize_to", "standardise", "write_image"]
+__all__ = ["ImageLike", "RGBImage", "check_image_suffix", "load_image", "network_input", "normalise", "resize_to", "standardise", "write_image"]
 
 RGBImage: TypeAlias = NDArray[np.uint8]
 """H x W x 3 uint8 RGB."""
@@ -206,6 +206,19 @@ def _tensor(image: RGBImage, device: torch.device | str) -> Tensor:
     return torch.from_numpy(np.require(image, requirements="W")).to(device).permute(2, 0, 1)[None]
 
 
+def check_image_suffix(path: Path) -> str:
+    """The image format a file name asks for.
+
+    Raises:
+        UsageError: a suffix that names no image format.
+    """
+    suffix = path.suffix.lower()
+    known = PILImage.registered_extensions()
+    if known.get(suffix) not in PILImage.SAVE:
+        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    return known[suffix]
+
+
 def write_image(path: Path, image: RGBImage) -> None:
     """Write an image whole or not at all; the format follows from the suffix.
 
@@ -213,8 +226,6 @@ def write_image(path: Path, image: RGBImage) -> None:
         UsageError: a suffix that names no image format.
         OutputError: the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if PILImage.registered_extensions().get(suffix) not in PILImage.SAVE:
-        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    image_format = check_image_suffix(path)
     with whole_file(path) as temporary:
-        PILImage.fromarray(image).save(temporary, format=PILImage.registered_extensions()[suffix])
+        PILImage.fromarray(image).save(temporary, format=image_format)

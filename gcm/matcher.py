@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
-from gcm.config import MatcherConfig, load_config
+from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import ConfigError
 from gcm.features import FeatureExtractor, Pyramid
 from gcm.geometry import (
@@ -70,6 +70,7 @@ class Matcher:
 
     Args:
         config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
+        name: what results call the configuration; its own name or file unless given.
         **changes: configuration keys to change, as in ``Matcher("default", device="cpu")``.
 
     Raises:
@@ -78,10 +79,14 @@ class Matcher:
     """
 
     def __init__(
-        self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
+        self,
+        config: str | PathLike[str] | MatcherConfig | None = None,
+        *,
+        name: str | None = None,
+        **changes: Any,
     ) -> None:
         self.config = load_config(config, **changes)
-        self.name = "custom" if isinstance(config, MatcherConfig) else str(config or "default")
+        self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
         self.levels = _levels(self.config)
         device, self._notes = _choose_device(self.config.device)
