@@ -1,1 +1,2 @@
-def download(*a, **k): raise NotImplementedError
+def download(*a, **k):
+    raise NotImplementedError

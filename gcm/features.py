@@ -55,8 +55,8 @@ class FeatureExtractor:
     def __init__(self, backbone: Backbone, fine: nn.Module | None, device: torch.device) -> None:
         self.device = device
         # Channels last is the layout CPU convolutions like best, and lets descriptors be gathered whole.
-        self.backbone = backbone.to(device=device, memory_format=torch.channels_last)
-        self.fine = None if fine is None else fine.to(device=device, memory_format=torch.channels_last)
+        self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
+        self.fine = None if fine is None else fine.to(device).to(memory_format=torch.channels_last)
         self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
 
     def coarsest(self, image: RGBImage) -> Tensor:

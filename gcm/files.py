@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gcm.errors import OutputError
@@ -19,29 +19,31 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     An interrupted or failed write leaves neither half a file nor a temporary one, and an older file
     stays as it was. Missing parent folders are made. The temporary name keeps the suffix, for
-    writers that look at it.
+    writers that look at it. A symbolic link stays one: the file it points to is replaced.
 
     Raises:
         OutputError: the file cannot be written (no permission, disk full, a folder of that name).
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        target = path.resolve()
+        if target.is_dir():
+            raise OutputError(f"{path}: is a folder; give a file name")
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path}: is no regular file; give another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Opened like any new file (unlike tempfile's, which are private); a long stem would not fit.
+        name = f".{target.stem[:40]}.{secrets.token_hex(4)}{target.suffix}"
+        candidate = target.with_name(name)
+        candidate.open("xb").close()
+        temporary = candidate
         yield temporary
-        # mkstemp makes files private; a result should have the rights any new file gets.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        temporary.replace(target)
         temporary = None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)

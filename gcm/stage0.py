@@ -70,6 +70,7 @@ class CoarseMatching:
     stride: int
     threshold: float
     bidirectional: bool
+    compat: bool = False
 
     def support(self, map0: Tensor, map1: Tensor, *, tolerance: float | None = None) -> Support | None:
         """Match two maps and fit a homography; None when none is found.
@@ -81,7 +82,9 @@ class CoarseMatching:
         Returns:
             A homography in pixels of the networks' input.
         """
-        cells = dense_match(map0, map1, threshold=self.threshold, bidirectional=self.bidirectional)
+        cells = dense_match(
+            map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
+        )
         points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.stride)
         points1 = cell_to_pixel(cells.cells1.cpu().numpy(), self.stride)
         found = estimate_homography(points1, points0, threshold=tolerance or self.stride * 2**0.5 + 1)

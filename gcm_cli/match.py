@@ -167,9 +167,7 @@ def _summary(name0: str, name1: str, found: Matches) -> Table:
     return table
 
 
-def _document(
-    name0: str, name1: str, found: Matches, written: dict[str, Path | None]
-) -> dict[str, Any]:
+def _document(name0: str, name1: str, found: Matches, written: dict[str, Path | None]) -> dict[str, Any]:
     return {
         "image0": name0,
         "image1": name1,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ def shared() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("GCM_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set GCM_SHARED to the folder that holds data/, weights/ and golden/")
+        pytest.skip(
+            f"no real data at {folder}; set GCM_SHARED to the folder that holds data/, weights/ and golden/"
+        )
     return folder
 
 
@@ -40,3 +44,49 @@ def photo() -> NDArray[np.uint8]:
         image += cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
     image -= image.min()
     return np.asarray(255 * image / image.max(), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def student_weights(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> str:
+    """A file of seeded random weights for the patch network: enough to test structure, not accuracy.
+
+    Biases are zero and batch norm is calibrated on `photo`, so that descriptors differ from place to place.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from gcm.backbones.r2d2 import PatchNetwork
+    from gcm.images import network_input
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PatchNetwork()
+    for op in network.ops:
+        if isinstance(op, torch.nn.Conv2d) and op.bias is not None:
+            torch.nn.init.zeros_(op.bias)
+        if isinstance(op, torch.nn.BatchNorm2d):
+            op.momentum = None  # the plain average over what it sees
+    with torch.no_grad():
+        network.train()(network_input(photo, 16))
+    path = tmp_path_factory.mktemp("weights") / "random_student.safetensors"
+    save_file(network.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def make_matcher(student_weights: str) -> Callable[..., Any]:
+    """Build a matcher on the random student in all levels; keywords change the configuration."""
+    from gcm.config import MatcherConfig
+    from gcm.matcher import Matcher
+
+    def make(**changes: Any) -> Matcher:
+        values: dict[str, Any] = {
+            "model": "R2D2_STU",
+            "ratio_th": (0.9, 1.0, 1.0, 1.0, 1.0, 1.0),
+            "weights_path": student_weights,
+            "device": "cpu",
+            "compat": False,
+        }
+        return Matcher(MatcherConfig(**{**values, **changes}))
+
+    return make

@@ -150,8 +150,6 @@ def patch_network_from_state(state: Mapping[str, Tensor], origin: str) -> PatchN
     )
 
 
-
-
 class R2D2(Backbone):
     """A patch network whose full-resolution map is 2 x 2 average-pooled into a pyramid of strides 1 to 16.
 
@@ -197,7 +195,9 @@ def _info(
     )
 
 
-_R2D2_CITATION = "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+_R2D2_CITATION = (
+    "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+)
 
 INFOS: tuple[BackboneInfo, ...] = (
     _info(

@@ -135,7 +135,9 @@ def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generat
     factor = max(size / max(image.shape[:2]), recipe.crop / min(image.shape[:2]))
     if factor < 1:
         # Area averaging keeps aliasing, which no camera would show, out of the training data.
-        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
         factor = 1.0
     height, width = image.shape[:2]
     side = recipe.crop / factor
@@ -153,7 +155,10 @@ def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generat
     target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
     h = cv2.getPerspectiveTransform(target, (corners + centre).astype(np.float32))
     crop = cv2.warpPerspective(
-        image, h, (recipe.crop, recipe.crop), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        image,
+        h,
+        (recipe.crop, recipe.crop),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return np.ascontiguousarray(crop, dtype=np.uint8)
@@ -172,7 +177,7 @@ def spoil(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) ->
         out = _colour(out, recipe, rng)
     if rng.random() < recipe.noise_share:
         out = out + rng.uniform(0, recipe.noise) * rng.standard_normal(out.shape, dtype=np.float32)
-    result = np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    result: Image = np.clip(np.rint(out), 0, 255).astype(np.uint8)
     if rng.random() < recipe.jpeg_share:
         quality = int(rng.integers(recipe.jpeg, 96))
         done, coded = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -189,4 +194,5 @@ def _colour(out: NDArray[Any], recipe: AugmentationRecipe, rng: np.random.Genera
     grey = out.mean(axis=2, keepdims=True)
     out = grey + (out - grey) * rng.uniform(1 - recipe.saturation, 1 + recipe.saturation)
     tint: NDArray[Any] = rng.uniform(1 - recipe.tint, 1 + recipe.tint, size=3)
-    return (out * tint).astype(np.float32)
+    tinted: NDArray[Any] = (out * tint).astype(np.float32)
+    return tinted

@@ -25,7 +25,9 @@ class AugmentationRecipe(_Strict):
     homography_share: float = Field(0.8, ge=0, le=1, description="share of crops that are warped")
     tilt: float = Field(0.5, ge=0, lt=1, description="corner displacement, in quarters of the crop")
     rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
-    exposure: float = Field(0.0, ge=0, description="largest |log| of a contrast change of the network's input")
+    exposure: float = Field(
+        0.0, ge=0, description="largest |log| of a contrast change of the network's input"
+    )
     shift: float = Field(0.0, ge=0, description="deviation of a brightness shift of the network's input")
     variants: int = Field(1, ge=1, description="spoilt copies of each crop the student sees")
     noise: float = Field(25.0, ge=0)

@@ -90,7 +90,7 @@ class _Run:
         if not self.training_photos:
             raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
         torch.manual_seed(recipe.seed)
-        self.student = PatchNetwork().to(device=device, memory_format=torch.channels_last)
+        self.student = PatchNetwork().to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -188,7 +188,12 @@ class _Run:
 
     def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Batch]:
         dataset = CropDataset(
-            photos, self.recipe.augmentation, batch_size=self.recipe.batch_size, seed=seed, steps=steps, first=first
+            photos,
+            self.recipe.augmentation,
+            batch_size=self.recipe.batch_size,
+            seed=seed,
+            steps=steps,
+            first=first,
         )
         return DataLoader(dataset, batch_size=None, num_workers=self.workers, shuffle=False)
 

@@ -34,7 +34,7 @@ class WeightEntry:
 
 
 def _torchvision(name: str, filename: str) -> WeightEntry:
-    digits = filename.rsplit("-", 1)[1].split(".")[0]
+    digits = filename.rsplit("-", 1)[1].split(".", maxsplit=1)[0]
     return WeightEntry(
         name,
         filename,
@@ -45,7 +45,9 @@ def _torchvision(name: str, filename: str) -> WeightEntry:
     )
 
 
-_R2D2_CITATION = "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+_R2D2_CITATION = (
+    "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+)
 
 _ENTRIES = (
     _torchvision("vgg16", "vgg16-397923af.pth"),

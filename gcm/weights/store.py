@@ -18,7 +18,14 @@ from gcm.errors import WeightsError
 from gcm.files import whole_file
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
 
-__all__ = ["cache_folder", "embedded_folder", "find_weights", "resolve_weights", "sha256_of", "verify_weights"]
+__all__ = [
+    "cache_folder",
+    "embedded_folder",
+    "find_weights",
+    "resolve_weights",
+    "sha256_of",
+    "verify_weights",
+]
 
 
 def cache_folder() -> Path:
@@ -35,14 +42,10 @@ def embedded_folder() -> Path:
 
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()  # Python 3.10 has no file_digest
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def _sha256(file: object) -> str:  # Python 3.10 has no file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -64,8 +67,8 @@ def verify_weights(entry: WeightEntry, path: Path) -> None:
     found = sha256_of(path)
     if not found.startswith(expected):
         raise WeightsError(
-            f"{path}: is not the file '{entry.name}' should be (sha256 {found[:16]}..., expected {expected[:16]}...); "
-            "remove it and fetch it again"
+            f"{path}: is not the file '{entry.name}' should be (sha256 {found[:16]}..., expected "
+            f"{expected[:16]}...); remove it and fetch it again"
         )
 
 
