@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -52,6 +52,15 @@ class MatcherConfig(BaseModel):
         None, description="divide the image's sides (or width and height each) by this before matching"
     )
     max_side: int | None = Field(None, description="shrink images whose longer side exceeds this")
+    hypotheses: Literal["upright", "auto", "full"] | None = Field(
+        None,
+        description="stage 0 at low resolution, image 1 also tried turned and scaled; empty: as published",
+    )
+    enough_matches: int | None = Field(
+        None,
+        description="when fewer pass the last ratio, the best of those below relaxed_ratio make up for it",
+    )
+    relaxed_ratio: float = Field(0.95, description="see enough_matches")
     compat: bool = Field(True, description="reproduce the published code's three quirks")
 
     @field_validator("ratio_th", mode="before")
@@ -66,14 +75,14 @@ class MatcherConfig(BaseModel):
             raise ValueError("each ratio must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("fine_ratio")
+    @field_validator("fine_ratio", "relaxed_ratio")
     @classmethod
     def _ratio(cls, value: float) -> float:
         if not (0 < value <= 1 or value == -1):
             raise ValueError("must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("resize", "max_side", "down_sample", "up_sample")
+    @field_validator("resize", "max_side", "down_sample", "up_sample", "enough_matches")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value if isinstance(value, tuple) else (value,)

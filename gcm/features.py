@@ -68,6 +68,10 @@ class FeatureExtractor:
             self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
         return self._cache[key].coarsest
 
+    def coarsest_of_warped(self, image: RGBImage, original: RGBImage) -> Tensor:
+        """The backbone's last map of a warped image; see :meth:`pyramid_of_warped`."""
+        return self._run_backbone(image, original)[-1]
+
     def pyramid(self, image: RGBImage) -> Pyramid:
         """All maps of an image, which is remembered."""
         key = _key(image)

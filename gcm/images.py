@@ -28,6 +28,7 @@ from gcm.files import whole_file
 __all__ = [
     "ImageLike",
     "RGBImage",
+    "check_image_suffix",
     "flat_ground",
     "load_image",
     "network_input",
@@ -269,6 +270,19 @@ def _tensor(image: RGBImage, device: torch.device | str) -> Tensor:
     return torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
 
 
+def check_image_suffix(path: Path) -> str:
+    """The image format a file name asks for.
+
+    Raises:
+        UsageError: a suffix that names no image format.
+    """
+    suffix = path.suffix.lower()
+    known = PILImage.registered_extensions()
+    if known.get(suffix) not in PILImage.SAVE:
+        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    return known[suffix]
+
+
 def write_image(path: Path, image: RGBImage) -> None:
     """Write an image whole or not at all; the format follows from the suffix.
 
@@ -276,11 +290,9 @@ def write_image(path: Path, image: RGBImage) -> None:
         UsageError: a suffix that names no image format.
         OutputError: the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if PILImage.registered_extensions().get(suffix) not in PILImage.SAVE:
-        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    image_format = check_image_suffix(path)
     with whole_file(path) as temporary:
         try:
-            PILImage.fromarray(image).save(temporary, format=PILImage.registered_extensions()[suffix])
+            PILImage.fromarray(image).save(temporary, format=image_format)
         except ValueError as error:  # larger than the format allows
             raise OutputError(f"{path}: cannot be written ({error}); use .png") from error

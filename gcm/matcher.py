@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
-from gcm.config import MatcherConfig, load_config
+from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import ConfigError
 from gcm.features import FeatureExtractor, Pyramid
 from gcm.geometry import (
@@ -38,11 +38,9 @@ from gcm.images import ImageLike, RGBImage, flat_ground, load_image, resize_to
 from gcm.matches import Matches
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
+from gcm.stage0 import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
 
 __all__ = ["Matcher", "match"]
-
-_STAGE0_THRESHOLD = 16 * 2**0.5 + 1
-"""Pixels: a stage-0 match may be off by one coarse cell diagonally."""
 
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
@@ -66,13 +64,14 @@ class Matcher:
     Every match has a score in [0, 1] that ranks matches by how likely they are right: ``1 - ratio / t``
     of the last refinement, where *ratio* is the larger of the two directions' ratio of the best to
     the second-best squared descriptor distance among the pixels considered, and *t* the threshold it
-    had to stay below. 1 is unmistakable, 0 just passed.
+    had to stay below (`relaxed_ratio` where `enough_matches` is set). 1 is unmistakable, 0 just passed.
 
     The features of the images last seen are kept, so that consecutive pairs that share an image
     compute them once. A matcher is not safe for use by several threads at a time.
 
     Args:
         config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
+        name: what results call the configuration; its own name or file unless given.
         **changes: configuration keys to change, as in ``Matcher("default", device="cpu")``.
 
     Raises:
@@ -80,11 +79,21 @@ class Matcher:
         WeightsError, DownloadError: weights missing, damaged or of another network.
     """
 
-    def __init__(self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any) -> None:
+    def __init__(
+        self,
+        config: str | PathLike[str] | MatcherConfig | None = None,
+        *,
+        name: str | None = None,
+        **changes: Any,
+    ) -> None:
         self.config = load_config(config, **changes)
-        self.name = "custom" if isinstance(config, MatcherConfig) else str(config or "default")
+        self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
         self.levels = _levels(self.config)
+        self.strict_ratio = self.levels[-1].threshold
+        if self.config.enough_matches is not None:
+            relaxed = max(self.strict_ratio, self.config.relaxed_ratio)
+            self.levels = (*self.levels[:-1], replace(self.levels[-1], threshold=relaxed))
         device, self._notes = _choose_device(self.config.device)
         backbone: Backbone = create_backbone(self.config.model, weights=self.config.weights_path)
         fine = None
@@ -152,20 +161,14 @@ class Matcher:
 
     def _initial_homography(self, image0: RGBImage, image1: RGBImage) -> NDArray[np.float64] | None:
         """Stage 0: homography from image 1 to image 0 from the coarsest maps; None when none is found."""
-        level = self.levels[0]
-        cells = dense_match(
-            self.features.coarsest(image0),
-            self.features.coarsest(image1),
-            threshold=level.threshold,
-            bidirectional=self.config.bidirectional,
-            compat=self.config.compat,
-        )
-        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), level.stride)
-        points1 = cell_to_pixel(cells.cells1.cpu().numpy(), level.stride)
-        matrix = estimate_homography(points1, points0, threshold=_STAGE0_THRESHOLD).matrix
-        if matrix is None or abs(np.linalg.det(matrix)) < 1e-12:
-            return None
-        return matrix
+        level, config = self.levels[0], self.config
+        matching = CoarseMatching(level.stride, level.threshold, config.bidirectional, config.compat)
+        if config.hypotheses is None:
+            maps = self.features.coarsest(image0), self.features.coarsest(image1)
+            found = matching.support(*maps, tolerance=PUBLISHED_THRESHOLD)
+        else:
+            found = search_hypotheses(self.features, image0, image1, matching, mode=config.hypotheses)
+        return None if found is None else found.matrix
 
     def _refine_levels(self, pyramid0: Pyramid, pyramid1: Pyramid) -> CellMatches:
         """Stage 1 and the refinements, from the coarsest map to the finest."""
@@ -190,7 +193,16 @@ class Matcher:
                 compat=config.compat,
             )
             stride = level.stride
-        return cells
+        return self._select(cells)
+
+    def _select(self, cells: CellMatches) -> CellMatches:
+        """Of matches refined up to the relaxed ratio, those below the strict one and enough of the next best."""
+        enough = self.config.enough_matches
+        if enough is None or len(cells) <= enough:
+            return cells
+        # The ratio of the `enough`-th best, where that is above the strict one.
+        cut = max(self.strict_ratio, float(cells.ratio.kthvalue(enough).values))
+        return cells.take(cells.ratio <= cut)
 
     def _map_back(
         self,

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -77,6 +78,12 @@ class Console:
     def warn(self, message: str) -> None:
         """Something went on but not as asked; on stderr even when quiet."""
         self._err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """A spinner on stderr while something takes a moment; silent when quiet or no terminal."""
+        if self.quiet or not self._err.is_terminal:
+            return nullcontext()
+        return self._err.status(what)
 
     def progress(self, *columns: ProgressColumn | str) -> Progress:
         """A progress bar on stderr; silent when quiet or when stderr is no terminal.

@@ -34,6 +34,10 @@ class CellMatches:
     def __len__(self) -> int:
         return len(self.cells0)
 
+    def take(self, index: Tensor) -> CellMatches:
+        """The matches an index or boolean mask names."""
+        return CellMatches(self.cells0[index], self.cells1[index], self.distance[index], self.ratio[index])
+
     @staticmethod
     def empty(device: torch.device | None = None) -> CellMatches:
         """No matches."""
