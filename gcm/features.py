@@ -7,10 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone
-from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images import RGBImage, network_input
 
 __all__ = ["FeatureExtractor", "Pyramid"]
@@ -33,7 +32,7 @@ class Pyramid:
 class FeatureExtractor:
     """Runs the backbone and the patch descriptor, and remembers the images it has just seen."""
 
-    def __init__(self, backbone: Backbone, fine: PatchNetwork | None, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, fine: nn.Module | None, device: torch.device) -> None:
         self.device = device
         # Channels last is the layout CPU convolutions like best, and lets descriptors be gathered whole.
         self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
