@@ -6,6 +6,7 @@ backbone's maps. timm's own loader reads the checkpoint, since it knows the form
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from os import PathLike
@@ -90,7 +91,7 @@ class Timm(Backbone):
         Raises:
             WeightsError: missing, damaged, or of another network.
         """
-        load_checkpoint(path)  # refuses what is no weight file, or one that could run code
+        state = load_checkpoint(path)  # refuses what is no weight file, or one that could run code
         try:
             self.network = _timm(self.info.name).create_model(
                 self._model_name,
@@ -104,10 +105,24 @@ class Timm(Backbone):
             raise WeightsError(
                 f"{path}: these are weights of another network than {self.info.name} ({reason})"
             ) from error
+        # timm leaves what a checkpoint lacks at random values, so look each tensor up in it.
+        given = {_digest(tensor) for tensor in state.values()}
+        for key, tensor in self.network.state_dict().items():
+            if tensor.is_floating_point() and _digest(tensor) not in given:
+                raise WeightsError(
+                    f"{path}: holds no values for '{key}'; these are weights of another network than "
+                    f"{self.info.name}, or not in the format timm saves"
+                )
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """timm reads files only; see :meth:`load_file`."""
         raise WeightsError(f"{origin}: weights of a timm model are loaded from a file")
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """Shape and values, briefly."""
+    values = tensor.detach().float().contiguous().numpy()
+    return repr(values.shape).encode() + hashlib.blake2b(values.tobytes(), digest_size=16).digest()
 
 
 def _timm(name: str) -> ModuleType:
