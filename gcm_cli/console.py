@@ -30,7 +30,7 @@ from rich.table import Table
 
 from gcm.errors import GCMError
 
-__all__ = ["PARTIAL", "Console", "command"]
+__all__ = ["PARTIAL", "Console", "command", "human_size"]
 
 PARTIAL = 3
 """Exit code when part of a batch failed."""
@@ -112,6 +112,14 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
+
+
+def human_size(size: int | None) -> str:
+    """Bytes for people, in powers of ten: ``548 MB``, ``1.2 MB``; empty when unknown."""
+    if size is None:
+        return ""
+    value, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
