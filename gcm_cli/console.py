@@ -78,6 +78,14 @@ class Console:
         """Something went on but not as asked; on stderr even when quiet."""
         self._err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
+    def error(self, message: str) -> None:
+        """One thing of several failed; on stderr even when quiet."""
+        self._err.print(f"gcm: error: {message}", markup=False, soft_wrap=True)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a yes-or-no question on stderr; False where nobody is there to answer."""
+        return sys.stdin.isatty() and typer.confirm(question, err=True)
+
     def progress(self, *columns: ProgressColumn | str) -> Progress:
         """A progress bar on stderr; silent when quiet or when stderr is no terminal.
 

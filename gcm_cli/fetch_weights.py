@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +44,8 @@ def fetch_weights(
     A download that broke off goes on where it stopped.
     With GCM_OFFLINE=1 nothing is ever downloaded.
     """
+    from gcm.weights.store import find_weights
+
     _check_usage(names, every, list_only, verify, source)
     console = Console(json_output=json_output, quiet=quiet)
     entries = _selected(names)
@@ -57,9 +58,8 @@ def fetch_weights(
         _bring(console, entries[0], source, dest)
         return
     if verify:
-        rows = [_verified(entry, dest) for entry in entries]
-        if not names:
-            rows = [row for row in rows if row["status"] != "missing"]
+        here = [entry for entry in entries if names or find_weights(entry, dest)]
+        rows = [_verified(entry, dest) for entry in here]
     else:
         if every:
             entries = [entry for entry in entries if entry.urls]
@@ -167,9 +167,11 @@ def _fetched(
 def _verified(entry: WeightEntry, folder: Path | None) -> dict[str, Any]:
     from gcm.weights.store import find_weights, verify_weights
 
-    def get() -> tuple[str, Path | None]:
+    def get() -> tuple[str, Path]:
         path = find_weights(entry, folder)
-        return (verify_weights(entry, path) if path else "missing"), path
+        if path is None:
+            raise WeightsError(f"is not here; fetch it with: gcm fetch-weights {entry.name}")
+        return verify_weights(entry, path), path
 
     return _outcome(entry, get)
 
@@ -198,7 +200,7 @@ def _outcome(entry: WeightEntry, get: Any) -> dict[str, Any]:
 def _show_outcome(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["error"]:
-            typer.echo(f"gcm: error: {row['name']}: {row['error']}", err=True)
+            console.error(f"{row['name']}: {row['error']}")
         else:
             console.text(f"{row['name']}: {row['status']}" + (f", {row['path']}" if row["path"] else ""))
 
@@ -216,12 +218,8 @@ def _show_licence(console: Console, entry: WeightEntry, accepted: bool) -> None:
     if not entry.non_commercial:
         return
     console.note("  NOT for commercial use")
-    if accepted:
-        return
-    if not sys.stdin.isatty():
+    if not (accepted or console.confirm(f"Fetch '{entry.name}' for non-commercial use?")):
         raise WeightsError(f"the licence is {entry.licence}; accept it with --accept-licence")
-    if not typer.confirm(f"Fetch '{entry.name}' for non-commercial use?", err=True):
-        raise WeightsError("licence not accepted, nothing fetched")
 
 
 def _progress(console: Console) -> Any:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gcm.weights.catalogue import CATALOGUE
+from gcm.weights.catalogue import CATALOGUE, WeightEntry
 from gcm_cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ class Tiny(Backbone):
     def forward(self, x):
         return [self.conv(x)]
 
-ENTRY = WeightEntry("tiny", "tiny.pth", ({url!r},), licence="MIT", **{extra!r})
+ENTRY = WeightEntry("tiny", "tiny.pth", ({url!r},), licence="MIT", sha256={sha256!r})
 BACKBONES = ((BackboneInfo("TINY", ("conv",), (4,), (8,), ENTRY),), Tiny)
 """
 """A backbone of another package, whose weights the test's server has."""
@@ -59,16 +59,13 @@ def gcm(tmp_path: Path, weight_server, content: bytes) -> Start:
     path = os.pathsep.join([str(ROOT), str(tmp_path / "site")])
     fixed = {"PYTHONPATH": path, "GCM_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
 
-    def start(
-        *arguments: str, extra: dict[str, object] | None = None, **changes: str
-    ) -> subprocess.Popen[str]:
-        text = TINY.format(
-            url=weight_server.url, extra=extra or {"sha256": hashlib.sha256(content).hexdigest()}
-        )
-        (tmp_path / "site" / "tiny_backbone.py").write_text(text)
+    text = TINY.format(url=weight_server.url, sha256=hashlib.sha256(content).hexdigest())
+    (tmp_path / "site" / "tiny_backbone.py").write_text(text)
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "gcm_cli", "fetch-weights", *arguments],
-            env=os.environ | fixed | changes,
+            env=os.environ | fixed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -100,30 +97,7 @@ def test_two_processes_fetch_once(gcm: Start, weight_server, tmp_path: Path, con
         assert "licence MIT" in err or row["status"] == "present"
 
 
-def test_offline_never_dials(gcm: Start, weight_server) -> None:
-    code, out, err = _end(gcm("tiny", GCM_OFFLINE="1"))
-    assert code == 1
-    assert weight_server.ranges == []
-    assert out == ""
-    assert "GCM_OFFLINE=1 forbids" in err
-
-
-def test_non_commercial_licence_must_be_accepted(gcm: Start, weight_server, tmp_path: Path) -> None:
-    extra = {"non_commercial": True}
-    code, _, err = _end(gcm("tiny", extra=extra))
-    assert code == 1
-    assert "NOT for commercial use" in err
-    assert "--accept-licence" in err
-    assert weight_server.ranges == []
-    code, out, err = _end(gcm("tiny", "--accept-licence", "--dest", str(tmp_path / "there"), extra=extra))
-    assert code == 0, err
-    assert "NOT for commercial use" in err
-    assert (tmp_path / "there" / "tiny.pth").is_file()
-    assert (tmp_path / "there" / "tiny.pth.sha256.json").is_file()
-    assert "tiny: fetched" in out
-
-
-# -- in this process, for what needs no server --------------------------------------------------
+# -- in this process ----------------------------------------------------------------------------
 
 
 def _run(*arguments: str) -> tuple[int, str, str]:
@@ -135,6 +109,40 @@ def _run(*arguments: str) -> tuple[int, str, str]:
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def tiny(weight_server, content: bytes, monkeypatch: pytest.MonkeyPatch) -> WeightEntry:
+    """An entry the test's server has; its licence is non-commercial, its hash unknown."""
+    weight_server.content = content
+    entry = WeightEntry("tiny", "tiny.pth", (weight_server.url,), licence="CC BY-NC 4.0", non_commercial=True)
+    monkeypatch.setitem(CATALOGUE, "tiny", entry)
+    return entry
+
+
+def test_non_commercial_licence_must_be_accepted(tiny: WeightEntry, weight_server, tmp_path: Path) -> None:
+    code, _, err = _run("fetch-weights", "tiny")
+    assert code == 1
+    assert "NOT for commercial use" in err
+    assert "--accept-licence" in err
+    assert weight_server.ranges == []
+    code, out, err = _run("fetch-weights", "tiny", "--accept-licence", "--dest", str(tmp_path / "there"))
+    assert code == 0, err
+    assert "licence CC BY-NC 4.0" in err
+    assert "NOT for commercial use" in err
+    assert (tmp_path / "there" / "tiny.pth").is_file()
+    assert (tmp_path / "there" / "tiny.pth.sha256.json").is_file()
+    assert "tiny: fetched" in out
+    assert _run("fetch-weights", "tiny", "--verify", "--dest", str(tmp_path / "there"))[0] == 0
+
+
+def test_offline_never_dials(tiny: WeightEntry, weight_server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCM_OFFLINE", "1")
+    code, out, err = _run("fetch-weights", "tiny", "--accept-licence")
+    assert code == 1
+    assert weight_server.ranges == []
+    assert out == ""
+    assert "GCM_OFFLINE=1 forbids" in err
 
 
 def test_list_shows_every_entry_within_80_columns() -> None:
@@ -188,6 +196,10 @@ def test_verify_finds_a_damaged_file(shared: Path, tmp_path: Path) -> None:
     code, _, err = _run("fetch-weights", "--verify", "r2d2_student")
     assert code == 1
     assert "is not the file 'r2d2_student' should be" in err
+    path.unlink()
+    code, _, err = _run("fetch-weights", "--verify", "r2d2_student")
+    assert code == 1
+    assert "gcm: error: r2d2_student: is not here" in err
 
 
 @pytest.mark.parametrize(
