@@ -157,10 +157,10 @@ class R2D2(Backbone):
     it is pooled further, and so returned.
     """
 
-    def __init__(self, info: BackboneInfo, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
+    def __init__(self, info: BackboneInfo) -> None:
         super().__init__()
         self.info = info
-        self.network = PatchNetwork(layers)
+        self.network = PatchNetwork(TEACHER if info.name == "R2D2" else STUDENT)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return patch_pyramid(self.network(x), len(self.info.strides))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gcm.errors import WeightsError
 
 __all__ = ["load_checkpoint"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "extractor")
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -40,7 +41,7 @@ def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         else:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise WeightsError(
                 f"{path}: holds more than tensors and could run code, so it was not loaded; "
                 "save its state_dict alone, or as .safetensors"
