@@ -35,7 +35,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OutputError(f"{path}: is no regular file; give another name")
         target.parent.mkdir(parents=True, exist_ok=True)
         # Opened like any new file (unlike tempfile's, which are private); a long stem would not fit.
-        name = f".{target.stem[:40]}.{secrets.token_hex(4)}{target.suffix}"
+        name = f".{target.stem[:200]}.{secrets.token_hex(4)}{target.suffix}"
         candidate = target.with_name(name)
         candidate.open("xb").close()
         temporary = candidate

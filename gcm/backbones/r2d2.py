@@ -61,7 +61,7 @@ TEACHER: tuple[PatchLayer, ...] = (
     PatchLayer(2, 128, 8, relu=False),
     PatchLayer(2, 128, 16, norm=False, relu=False),
 )
-"""R2D2 WASF N16: 486k weights, receptive field 47 px."""
+"""R2D2 WASF N16: 486k weights, receptive field 51 px."""
 
 STUDENT: tuple[PatchLayer, ...] = (
     PatchLayer(3, 32, 1),

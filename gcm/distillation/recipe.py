@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gcm.errors import ConfigError, did_you_mean
 
@@ -22,6 +22,14 @@ class AugmentationRecipe(_Strict):
 
     crop: int = Field(192, ge=64, description="side of a training crop")
     scale: tuple[float, float] = Field((256, 1024), description="range of the photo's longer side")
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("must be two positive numbers, the smaller first")
+        return value
+
     homography_share: float = Field(0.8, ge=0, le=1, description="share of crops that are warped")
     tilt: float = Field(0.5, ge=0, lt=1, description="corner displacement, in quarters of the crop")
     rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
@@ -80,8 +88,8 @@ def load_recipe(path: Path) -> DistillRecipe:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the recipe ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a list of 'key: value' lines")
     try:
@@ -93,4 +101,5 @@ def load_recipe(path: Path) -> DistillRecipe:
         if first["type"] == "extra_forbidden":
             known = [*DistillRecipe.model_fields, *AugmentationRecipe.model_fields]
             hint = did_you_mean(str(first["loc"][-1]), known)
-        raise ConfigError(f"{path}: {key}: {first['msg']}{hint}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{path}: {key}: {message}{hint}") from error
