@@ -48,6 +48,12 @@ def _load_patch(path: Path) -> nn.Module:
     return patch_network_from_state(load_checkpoint(path), str(path))
 
 
+def _load_own(path: Path) -> nn.Module:
+    network = patch_network_from_state(load_checkpoint(path), str(path))
+    network.normalisation = "standardised"
+    return network
+
+
 class _VGGFine(nn.Module):
     """VGG19's first two convolutions; the second one's output before its ReLU."""
 
@@ -125,7 +131,7 @@ FINE_MODELS: dict[str, FineInfo] = {
     for info in (
         FineInfo("R2D2", 128, "r2d2", _load_patch, "R2D2 patch network (teacher)"),
         FineInfo("R2D2_STU", 128, "r2d2_student", _load_patch, "GCM's distilled student of R2D2"),
-        FineInfo("GCM_PATCH", 128, "gcm_patch", _load_patch, "our own patch descriptor"),
+        FineInfo("GCM_PATCH", 128, "gcm_patch", _load_own, "our own patch descriptor"),
         FineInfo("VGG19", 64, "vgg19", _load_vgg, "torchvision vgg19, features.0 to features.2"),
         FineInfo("DISK", 128, "disk", _load_disk, "DISK's dense descriptors"),
         FineInfo("ALIKED", 128, "aliked", _load_aliked, "ALIKED's dense feature map (n16)"),

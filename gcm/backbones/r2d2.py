@@ -81,6 +81,9 @@ class PatchNetwork(nn.Module):
     ReLU in order), so those load without renaming.
     """
 
+    normalisation = "imagenet"
+    """How the input must be normalised; ours overrides it."""
+
     def __init__(self, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
         super().__init__()
         self.layers = layers
