@@ -88,7 +88,7 @@ def blend_warped(image0: RGBImage, image1: RGBImage, h_1_to_0: NDArray[Any]) -> 
 
 
 def _scale(image: RGBImage) -> float:
-    return min(1.0, _PANEL / max(image.shape[:2]))
+    return min(1.0, _PANEL / float(max(image.shape[:2])))
 
 
 def _shrink(image: RGBImage, scale: float) -> RGBImage:

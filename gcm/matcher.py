@@ -196,7 +196,7 @@ class Matcher:
         return self._select(cells)
 
     def _select(self, cells: CellMatches) -> CellMatches:
-        """Of matches refined up to the relaxed ratio, those below the strict one and enough of the next best."""
+        """Those below the strict ratio, and enough of the next best below the relaxed one."""
         enough = self.config.enough_matches
         if enough is None or len(cells) <= enough:
             return cells

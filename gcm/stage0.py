@@ -43,7 +43,7 @@ WELL_SUPPORTED = 40.0
 """Support from which a hypothesis needs no rival."""
 
 SUPPORTED = 16.0
-"""Support below which a homography is chance: unrelated photos reached 13 in trials, true ones 24 and more."""
+"""Below this a homography is chance: unrelated photos reached 13 in trials, true ones 24 and more."""
 
 _GRID = 8
 

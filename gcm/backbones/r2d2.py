@@ -81,6 +81,9 @@ class PatchNetwork(nn.Module):
     ReLU in order), so those load without renaming.
     """
 
+    normalisation = "imagenet"
+    """How the input must be normalised; ours overrides it."""
+
     def __init__(self, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
         super().__init__()
         self.layers = layers
@@ -157,10 +160,10 @@ class R2D2(Backbone):
     it is pooled further, and so returned.
     """
 
-    def __init__(self, info: BackboneInfo, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
+    def __init__(self, info: BackboneInfo) -> None:
         super().__init__()
         self.info = info
-        self.network = PatchNetwork(layers)
+        self.network = PatchNetwork(TEACHER if info.name == "R2D2" else STUDENT)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return patch_pyramid(self.network(x), len(self.info.strides))

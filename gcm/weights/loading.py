@@ -16,7 +16,7 @@ from gcm.errors import WeightsError
 
 __all__ = ["load_checkpoint"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "extractor")
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
