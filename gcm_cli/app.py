@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli import backbones, fetch_weights, match
+from gcm_cli import backbones, distill, fetch_weights, match
 
 __all__ = ["app"]
 
@@ -39,3 +39,4 @@ def main(
 app.command("match")(match.match)
 app.command("backbones")(backbones.backbones)
 app.command("fetch-weights")(fetch_weights.fetch_weights)
+app.command("distill")(distill.distill)
