@@ -1,7 +1,8 @@
-"""Writing files whole or not at all."""
+"""Files: written whole or not at all, and hashed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from gcm.errors import OutputError
 
-__all__ = ["whole_file"]
+__all__ = ["sha256_of", "whole_file"]
 
 
 @contextmanager
@@ -45,3 +46,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

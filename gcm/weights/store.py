@@ -5,7 +5,6 @@ Weights are never replaced by random ones: what cannot be found raises, and the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import platformdirs
 
 from gcm.download import download
 from gcm.errors import WeightsError
-from gcm.files import whole_file
+from gcm.files import sha256_of, whole_file
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
 
 __all__ = ["cache_folder", "embedded_folder", "find_weights", "resolve_weights", "sha256_of", "verify_weights"]
@@ -31,19 +30,6 @@ def cache_folder() -> Path:
 def embedded_folder() -> Path:
     """Our own weights, part of the package."""
     return Path(__file__).parent / "embedded"
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def _sha256(file: object) -> str:  # Python 3.10 has no file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def find_weights(entry: WeightEntry, folder: Path | None = None) -> Path | None:
