@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gcm.errors import OutputError
 
-__all__ = ["sha256_of", "whole_file"]
+__all__ = ["clear_leftovers", "sha256_of", "whole_file", "write_if_changed"]
 
 
 @contextmanager
@@ -55,3 +56,34 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write a file whole, unless it holds just that already; say whether it was written.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    return True
+
+
+_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[a-z0-9_]{8}(?P<suffix>\.\w+)?")
+
+
+def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
+    """Remove the temporary files that a killed :func:`whole_file` left of those names in those folders.
+
+    Only for folders that nobody else is writing into.
+    """
+    known = set(names)
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and found["stem"] + (found["suffix"] or "") in known:
+                path.unlink(missing_ok=True)

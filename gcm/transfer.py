@@ -269,7 +269,7 @@ class Transfer:
         free = shutil.disk_usage(self.destination.parent).free
         if needed > 0 and free < needed + _HEADROOM:
             raise DownloadError(
-                f"{self.destination}: needs {needed / 1e6:.0f} MB of disk where {free / 1e6:.0f} MB are free; "
+                f"{self.destination}: needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free; "
                 "free some space or choose another folder"
             )
 
