@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gcm.errors import OutputError
 
-__all__ = ["clear_leftovers", "sha256_of", "whole_file", "write_if_changed"]
+__all__ = ["clear_leftovers", "only_writer", "sha256_of", "whole_file", "write_if_changed"]
 
 
 @contextmanager
@@ -39,8 +41,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp makes files private; a result should have the rights any new file gets.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
         temporary = None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -87,3 +89,26 @@ def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
             found = _LEFTOVER.fullmatch(path.name)
             if found and found["stem"] + (found["suffix"] or "") in known:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes that use this function from writing into a folder meanwhile.
+
+    Raises:
+        OutputError: another process is at it, or the folder cannot be written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: another gcm is writing there; wait for it, or use another folder"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli import match
+from gcm_cli import convert, download, evaluate, extract, match, organize
 
 __all__ = ["app"]
 
@@ -37,3 +37,8 @@ def main(
 
 
 app.command("match")(match.match)
+app.command("download")(download.download)
+app.command("organize-hpatches")(organize.organize_hpatches)
+app.command("extract")(extract.extract)
+app.command("convert")(convert.convert)
+app.command("evaluate")(evaluate.evaluate)

@@ -36,12 +36,12 @@ class Pair:
     @property
     def sequence(self) -> str:
         """Name of the folder of image 0."""
-        return self.image0.parent.name
+        return self.image0.absolute().parent.name
 
     @property
     def subset(self) -> str:
         """Name of the folder above that."""
-        return self.image0.parent.parent.name
+        return self.image0.absolute().parent.parent.name
 
 
 def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:

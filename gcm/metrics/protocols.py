@@ -30,6 +30,7 @@ __all__ = [
     "Summary",
     "corner_errors",
     "group_pairs",
+    "group_sequences",
     "homography_rows",
     "matching_rows",
     "summarise",
@@ -133,12 +134,20 @@ def group_pairs(scores: Sequence[PairScore], protocol: Protocol) -> list[Group]:
     return [*groups, Group("all", np.arange(len(scores)))]
 
 
-def summarise(scores: Sequence[PairScore], protocol: Protocol) -> list[Summary]:
-    """Means over every group of :func:`group_pairs`."""
+def group_sequences(scores: Sequence[PairScore]) -> list[Group]:
+    """Every sequence, in order of its first pair; for both protocols."""
+    labels = np.array([score.sequence for score in scores])
+    return [Group(name, np.flatnonzero(labels == name)) for name in dict.fromkeys(labels.tolist())]
+
+
+def summarise(
+    scores: Sequence[PairScore], protocol: Protocol, groups: Sequence[Group] | None = None
+) -> list[Summary]:
+    """Means over groups of pairs, by default those of :func:`group_pairs`."""
     matching, homography = matching_rows(scores, protocol), homography_rows(scores, protocol)
     terms = auc_terms(corner_errors(scores, protocol), AUC_LIMITS)
     summaries = []
-    for group in group_pairs(scores, protocol):
+    for group in group_pairs(scores, protocol) if groups is None else groups:
         parts = [_mean(rows[group.index]) for rows in (matching, homography, terms)]
         if protocol is Protocol.IME:
             for part in parts[:2]:

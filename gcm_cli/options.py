@@ -1,0 +1,44 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["ConfigOption", "JsonOption", "QuietOption", "SetOption", "parse_settings"]
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", "-c", metavar="NAME|FILE", help="A preset's name or a YAML file.", show_default="default"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the configuration; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no tables.")]
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Read ``--set KEY=VALUE`` options; values as in YAML (``[0.9, 1.0]``, ``true``, ``cpu``).
+
+    Raises:
+        UsageError: no key, or a value that is not YAML.
+    """
+    import yaml
+
+    from gcm.errors import UsageError
+
+    values: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, text = setting.partition("=")
+        key = key.strip().replace("-", "_")
+        if not key or not equals:
+            raise UsageError(f"--set {setting}: write KEY=VALUE, as in --set max_side=1200")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {setting}: the value cannot be read ({' '.join(str(error).split())})") from error
+    return values
