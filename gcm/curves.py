@@ -25,7 +25,9 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DependencyError("--plot needs matplotlib, which is not installed; pip install 'gcm[plot]'") from error
+        raise DependencyError(
+            "--plot needs matplotlib, which is not installed; pip install 'gcm[plot]'"
+        ) from error
     figure = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)

@@ -88,9 +88,9 @@ def evaluate(
     """Score algorithms on every pair of a data set and write the results.
 
     Reads ``<result_directory>/<dataset_name>/<algorithm>/outputs/<subset>/<sequence>/*_matches.npz`` and
-    writes beside the algorithms' folders ``<algorithm>_mma.csv`` and ``<algorithm>_homography.csv`` (a row a pair),
-    ``overall_results_mma.csv`` and ``overall_results_homography.csv``. An algorithm that lacks a prediction
-    is named in `problems` and gets no results: a mean over other pairs than the rest would mislead.
+    writes beside the algorithms' folders ``<algorithm>_mma.csv`` and ``<algorithm>_homography.csv`` (a row a
+    pair), ``overall_results_mma.csv`` and ``overall_results_homography.csv``. An algorithm that lacks a
+    prediction is named in `problems` and gets no results: a mean over other pairs than the rest misleads.
 
     Args:
         algorithms: names of folders, in the order of the tables.

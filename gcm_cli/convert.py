@@ -15,7 +15,9 @@ __all__ = ["convert"]
 
 @command
 def convert(
-    output_dir: Annotated[Path, typer.Option(help="Folder that 'gcm extract' wrote into.", show_default=False)],
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder that 'gcm extract' wrote into.", show_default=False)
+    ],
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

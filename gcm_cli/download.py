@@ -11,7 +11,11 @@ from gcm_cli.console import Console, command
 from gcm_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress
+
+    from gcm.datasets.hpatches import Source
 
 __all__ = ["download"]
 
@@ -19,7 +23,10 @@ __all__ = ["download"]
 @command
 def download(
     dataset: Annotated[str, typer.Argument(metavar="[hpatches]", help="What to fetch.")] = "hpatches",
-    dest: Annotated[Path, typer.Option(help="Folder for the sequences.")] = Path("hpatches-sequences-release"),
+    *,
+    dest: Annotated[Path, typer.Option(help="Folder for the sequences.")] = Path(
+        "hpatches-sequences-release"
+    ),
     archive: Annotated[
         Path | None, typer.Option(help="An archive already at hand (zip or tar.gz); nothing is downloaded.")
     ] = None,
@@ -27,7 +34,9 @@ def download(
         list[str] | None, typer.Option(help="Another address to fetch from; repeatable, tried in order.")
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Hash the file at --url must have.")] = None,
-    remove_archive: Annotated[bool, typer.Option("--remove-archive", help="Remove it once unpacked.")] = False,
+    remove_archive: Annotated[
+        bool, typer.Option("--remove-archive", help="Remove it once unpacked.")
+    ] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -40,7 +49,9 @@ def download(
 
     console = Console(json_output=json_output, quiet=quiet)
     if dataset != "hpatches":
-        raise UsageError(f"no data set named '{dataset}'{did_you_mean(dataset, ['hpatches'])}; known: hpatches")
+        raise UsageError(
+            f"no data set named '{dataset}'{did_you_mean(dataset, ['hpatches'])}; known: hpatches"
+        )
     if archive is None and is_complete(dest):
         found = list(SEQUENCES)
         console.note(f"{dest}: all {len(SEQUENCES)} sequences are there already")
@@ -67,10 +78,12 @@ def download(
             + (f"; {missing} of the benchmark's {len(SEQUENCES)} are not in the archive" if missing else "")
         )
     console.note(f"next: gcm organize-hpatches {dest}")
-    console.document({"folder": str(dest), "sequences": found, "missing": sorted(set(SEQUENCES) - set(found))})
+    console.document(
+        {"folder": str(dest), "sequences": found, "missing": sorted(set(SEQUENCES) - set(found))}
+    )
 
 
-def _sources(urls: list[str] | None, sha256: str | None):  # type: ignore[no-untyped-def]
+def _sources(urls: list[str] | None, sha256: str | None) -> Sequence[Source]:
     from urllib.parse import urlsplit
 
     from gcm.datasets.hpatches import SOURCES, Source
@@ -84,5 +97,9 @@ def _bar(console: Console) -> Progress:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     return console.progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,41 +12,49 @@ from gcm_cli.console import PARTIAL, Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from gcm.algorithms import AlgorithmSpec
     from gcm.extraction import Extraction
+    from gcm.workers import Outcome
 
 __all__ = ["extract"]
 
 
 @command
 def extract(
+    *,
     config: ConfigOption = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder for the matches of this configuration alone.", show_default="the configuration's"),
+        typer.Option(
+            help="Folder for the matches of this configuration alone.", show_default="the configuration's"
+        ),
     ] = None,
     dataset_dir: Annotated[
         Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")
     ] = Path("Datasets/hpatches"),
     pairs: Annotated[
-        Path | None, typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file.")
+        Path | None,
+        typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file."),
     ] = None,
     algorithm: Annotated[
-        str, typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one.")
+        str,
+        typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one."),
     ] = "gcm",
     ratio: Annotated[float | None, typer.Option(help="Ratio threshold of sift, orb, akaze, kaze.")] = None,
     settings: SetOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes to match in.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the folder's results first.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the folder's results first.")
+    ] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Match all pairs of a data set or list.
 
-    Finished pairs are skipped: run it again after an interruption. A pair that fails is reported and the
-    rest go on; the exit code is then 3.
+    Finished pairs are skipped: run it again after an interruption.
+    A pair that fails is reported, the rest go on, and the exit code is 3.
     """
     from gcm.datasets.hpatches import PAIR_LIST
     from gcm.datasets.pairs import read_pairs
@@ -56,29 +65,38 @@ def extract(
     listed = read_pairs(pairs if pairs is not None else dataset_dir / PAIR_LIST)
     folder = output_dir or _default_folder(default_folder, dataset_dir, pairs)
     with _bar(console) as bar:
-        task = bar.add_task(spec.name, total=len(listed), rate="")
-        started = bar.get_time()
-        finished = 0
-
-        def advance(outcome: Any) -> None:
-            nonlocal finished
-            finished += 1
-            rate = finished / max(bar.get_time() - started, 1e-9)
-            text = f"{rate:.1f} pairs/s" if rate >= 1 else f"{1 / rate:.1f} s/pair"
-            bar.update(task, completed=len(listed) - pending + finished, rate=text)
-            if outcome.error:
-                console.warn(f"{outcome.pair.name}: {outcome.error}")
-
-        def begin(count: int) -> None:
-            nonlocal pending, started
-            pending, started = count, bar.get_time()
-            bar.update(task, completed=len(listed) - count)
-
-        pending = len(listed)
+        watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
         report = run(
-            listed, spec, folder, workers=workers, overwrite=overwrite, on_begin=begin, on_pair=advance
+            listed,
+            spec,
+            folder,
+            workers=workers,
+            overwrite=overwrite,
+            on_begin=watch.begin,
+            on_pair=watch.advance,
         )
     _tell(console, spec, folder, report)
+
+
+class _Watch:
+    """Keeps the progress bar and its rate up to date."""
+
+    def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
+        self.console, self.bar, self.task, self.total = console, bar, task, total
+        self.finished = self.skipped = 0
+        self.started = time.monotonic()
+
+    def begin(self, pending: int) -> None:
+        self.skipped, self.started = self.total - pending, time.monotonic()
+        self.bar.update(self.task, completed=self.skipped)
+
+    def advance(self, outcome: Outcome) -> None:
+        self.finished += 1
+        each = (time.monotonic() - self.started) / self.finished
+        rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
+        self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
+        if outcome.error:
+            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
 
 
 def _tell(console: Console, spec: AlgorithmSpec, folder: Path, report: Extraction) -> None:
@@ -126,12 +144,20 @@ def _default_folder(named: str | None, dataset_dir: Path, pairs: Path | None) ->
     from gcm.errors import UsageError
 
     if named is None or pairs is not None:
-        raise UsageError("say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine")
+        raise UsageError(
+            "say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine"
+        )
     return Path(named)
 
 
 def _bar(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return console.progress(
         TextColumn("{task.description}"),

@@ -11,7 +11,9 @@ __all__ = ["ConfigOption", "JsonOption", "QuietOption", "SetOption", "parse_sett
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option("--config", "-c", metavar="NAME|FILE", help="A preset's name or a YAML file.", show_default="default"),
+    typer.Option(
+        "--config", "-c", metavar="NAME|FILE", help="A preset's name or a YAML file.", show_default="default"
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -40,5 +42,7 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"--set {setting}: the value cannot be read ({' '.join(str(error).split())})") from error
+            raise UsageError(
+                f"--set {setting}: the value cannot be read ({' '.join(str(error).split())})"
+            ) from error
     return values

@@ -26,7 +26,9 @@ def organize_hpatches(
     source: Annotated[Path, typer.Argument(help="The unpacked release, whole or in part.")] = Path(
         "hpatches-sequences-release"
     ),
-    dest: Annotated[Path, typer.Argument(help="Folder of the organised data set.")] = Path("Datasets/hpatches"),
+    dest: Annotated[Path, typer.Argument(help="Folder of the organised data set.")] = Path(
+        "Datasets/hpatches"
+    ),
     link: Annotated[LinkKind | None, typer.Option(help="Link to the files in place of copying them.")] = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -54,7 +56,9 @@ def organize_hpatches(
         console.note(f"left out by convention (high resolution): {', '.join(report.left_out)}")
     if report.missing:
         names = ", ".join(report.missing[:4]) + (", ..." if len(report.missing) > 4 else "")
-        console.note(f"not there: {len(report.missing)} of the benchmark's {len(SEQUENCES)} sequences ({names})")
+        console.note(
+            f"not there: {len(report.missing)} of the benchmark's {len(SEQUENCES)} sequences ({names})"
+        )
     for name, reason in report.faulty.items():
         console.warn(f"left out: {name}: {reason}")
     console.document(
