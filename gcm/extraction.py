@@ -96,10 +96,11 @@ def extract(
         if overwrite:
             folder.clear()
         report.skipped = len(pairs) - len(pending)
+        outcomes = match_pairs(spec, pending, workers=workers)
         folder.begin(pairs)
         if on_begin is not None:
             on_begin(len(pending))
-        for outcome in match_pairs(spec, pending, workers=workers):
+        for outcome in outcomes:
             if outcome.matches is None:
                 report.failed[outcome.pair.name] = outcome.error or "failed"
             else:

@@ -11,6 +11,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.parse
@@ -158,6 +159,8 @@ class Transfer:
                     raise TryAgainError(_status(error), _retry_after(error.headers)) from error
                 raise GiveUpError(_status(error)) from error
         except (OSError, http.client.HTTPException) as error:
+            if _unknown_host(error):
+                raise GiveUpError(_reason(error)) from error
             raise TryAgainError(_reason(error)) from error
         except ValueError as error:
             raise GiveUpError(f"not an address ({error})") from error
@@ -329,6 +332,12 @@ def _retry_after(headers: Any) -> float | None:
 
 def _status(error: urllib.error.HTTPError) -> str:
     return f"answered {error.code} {error.reason}".strip()
+
+
+def _unknown_host(error: BaseException) -> bool:
+    """Whether a name server says for good that there is no such host (or there is no network at all)."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN
 
 
 def _reason(error: BaseException) -> str:

@@ -45,12 +45,12 @@ def match_pairs(spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int = 1)
     Raises:
         GCMError: the algorithm cannot be made.
     """
-    if workers <= 1 or len(pairs) <= 1:
+    if not pairs:
+        return iter(())
+    if workers <= 1 or len(pairs) == 1:
         algorithm = spec.create()
-        for pair in pairs:
-            yield _match(algorithm, pair)
-        return
-    yield from _Team(spec, pairs, min(workers, len(pairs))).run()
+        return (_match(algorithm, pair) for pair in pairs)
+    return _Team(spec, pairs, min(workers, len(pairs))).run()
 
 
 def _match(algorithm: Algorithm, pair: Pair) -> Outcome:

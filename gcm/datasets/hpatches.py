@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.datasets.archives import Progress, extract_archive
-from gcm.download import download
+from gcm.download import download, offline
 from gcm.errors import DatasetError, DownloadError, GCMError, OutputError
 from gcm.files import clear_leftovers, whole_file, write_if_changed
 
@@ -129,17 +129,17 @@ def fetch_hpatches(
     """
     reasons = []
     for source in sources:
+        target = folder / source.filename
+        if offline() and not target.is_file():
+            continue
         try:
             return download(
-                source.urls,
-                folder / source.filename,
-                sha256=source.sha256,
-                size=source.size,
-                on_progress=on_progress,
+                source.urls, target, sha256=source.sha256, size=source.size, on_progress=on_progress
             )
         except DownloadError as error:
             reasons.append(str(error))
-    raise DownloadError(f"{' -- '.join(reasons)} -- an archive fetched elsewhere can be given with --archive")
+    why = "; ".join(reasons) or f"GCM_OFFLINE=1 forbids to download it, and it does not lie in {folder}"
+    raise DownloadError(f"HPatches: {why}; an archive fetched elsewhere can be given with --archive")
 
 
 def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress | None = None) -> list[str]:
