@@ -181,6 +181,7 @@ class _Folder:
         clear_leftovers([self.results], [matches_name(pair.name) for pair in pairs])
         if not (self.path / CONFIG_FILE).is_file():
             self._write_config({})
+        self._write_times()  # a line that a kill cut short must not run into the next
         places = read_places(self.path) | {pair.name: _place(pair) for pair in pairs}
         text = json.dumps(dict(sorted(places.items())), indent=1, ensure_ascii=False) + "\n"
         write_if_changed(self.path / PAIRS_FILE, text.encode())
@@ -195,14 +196,17 @@ class _Folder:
 
     def settle(self) -> None:
         """Put the times in order and the sums into the configuration file."""
-        times = self._times()
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            [name, f"{seconds:.4f}"] for name, seconds in times.items()
-        )
-        write_if_changed(self.path / TIMES_FILE, text.getvalue().encode())
+        self._write_times()
         total, mean = self.times()
-        self._write_config({"pairs": len(times), "total_time": round(total, 4), "mean_time": round(mean, 4)})
+        closing = {"pairs": len(self._times()), "total_time": round(total, 4), "mean_time": round(mean, 4)}
+        self._write_config(closing)
+
+    def _write_times(self) -> None:
+        text = io.StringIO()
+        rows = [[name, f"{seconds:.4f}"] for name, seconds in self._times().items()]
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        if rows or (self.path / TIMES_FILE).is_file():
+            write_if_changed(self.path / TIMES_FILE, text.getvalue().encode())
 
     def times(self) -> tuple[float, float]:
         """Total and mean seconds of the finished pairs."""

@@ -18,6 +18,8 @@ __all__ = ["Classical", "akaze", "kaze", "mutual_ratio_matches", "orb", "sift"]
 
 RATIO = 0.8
 KEYPOINTS = 5000
+_SMALLEST = 16
+"""Pixels a side below which nothing can be described (and ORB's pyramid fails)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Classical(LocalFeatures[_Described]):
     def detect(self, image: RGBImage) -> _Described:
         """Keypoints and descriptors of the grey image."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if min(grey.shape) < _SMALLEST:
+            return _Described(np.zeros((0, 2)), np.zeros((0, 1), np.uint8))
         keypoints, descriptors = self._detector.detectAndCompute(grey, None)
         if descriptors is None or not len(keypoints):
             return _Described(np.zeros((0, 2)), np.zeros((0, 1), np.uint8))
