@@ -94,6 +94,10 @@ class FeatureExtractor:
         self._complete(pyramid, image, original)
         return pyramid
 
+    def forget(self) -> None:
+        """Forget all images seen."""
+        self._cache.clear()
+
     def _remember(self, key: bytes, entry: _Remembered) -> None:
         self._cache[key] = entry
         self._cache.move_to_end(key)

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli import backbones, fetch_weights, match
+from gcm_cli import (
+    backbones,
+    convert,
+    distill,
+    download,
+    evaluate,
+    extract,
+    fetch_weights,
+    match,
+    organize,
+)
 
 __all__ = ["app"]
 
@@ -37,5 +47,11 @@ def main(
 
 
 app.command("match")(match.match)
+app.command("download")(download.download)
+app.command("organize-hpatches")(organize.organize_hpatches)
+app.command("extract")(extract.extract)
+app.command("convert")(convert.convert)
+app.command("evaluate")(evaluate.evaluate)
 app.command("backbones")(backbones.backbones)
 app.command("fetch-weights")(fetch_weights.fetch_weights)
+app.command("distill")(distill.distill)

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+# On the tests' small images a second thread costs more than it brings, and far more on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -111,3 +114,25 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
             signal.signal(signal.SIGXFSZ, handler)
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> Path:
+    """A release like HPatches, but small: three sequences of 128 x 96 images and one of high resolution.
+
+    Image k is image 1 shifted left and up by k pixels (crops of one photo), so the homographies are exact.
+    """
+    import cv2
+
+    folder = tmp_path_factory.mktemp("release") / "hpatches-sequences-release"
+    for offset, name in enumerate(("i_fog", "v_boat", "v_wall", "v_talent")):
+        sequence = folder / name
+        sequence.mkdir(parents=True)
+        for k in range(1, 7):
+            shift = 0 if k == 1 else k
+            crop = photo[shift : shift + 96, 40 * offset + shift : 40 * offset + shift + 128]
+            cv2.imwrite(str(sequence / f"{k}.ppm"), crop[..., ::-1])
+            if k > 1:
+                rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
+                (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
+    return folder

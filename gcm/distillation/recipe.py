@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gcm.errors import ConfigError, did_you_mean
 
-__all__ = ["AugmentationRecipe", "DistillRecipe", "load_recipe"]
+__all__ = ["AugmentationRecipe", "DistillRecipe", "find_recipe", "load_recipe"]
 
 
 class _Strict(BaseModel):
@@ -103,3 +103,18 @@ def load_recipe(path: Path) -> DistillRecipe:
             hint = did_you_mean(str(first["loc"][-1]), known)
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{path}: {key}: {message}{hint}") from error
+
+
+def find_recipe(source: str, folder: Path) -> Path:
+    """A recipe file by path, or by name among those in `folder`.
+
+    Raises:
+        ConfigError: neither.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    names = sorted(recipe.stem for recipe in folder.glob("*.yml"))
+    if source in names:
+        return folder / f"{source}.yml"
+    raise ConfigError(f"{source}: no such recipe{did_you_mean(source, names)}; known: {', '.join(names)}")

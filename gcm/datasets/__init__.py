@@ -1,0 +1,1 @@
+"""Data sets: fetching, unpacking and organising HPatches; lists of image pairs."""

@@ -1,0 +1,169 @@
+"""Matching many pairs in one process or several.
+
+Each worker process makes its own algorithm and is sent one pair at a time; pairs that share their first
+image go to the same worker, so that its features are computed once. Results come back to the caller, which
+alone writes files: nothing a worker does outlives a killed caller.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from gcm.algorithms import Algorithm, AlgorithmSpec
+from gcm.datasets.pairs import Pair
+from gcm.errors import GCMError
+from gcm.matches import Matches
+
+__all__ = ["Outcome", "match_pairs"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair."""
+
+    pair: Pair
+    matches: Matches | None
+    """None when it failed."""
+    seconds: float
+    error: str | None = None
+
+
+def match_pairs(spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int = 1) -> Iterator[Outcome]:
+    """Match pairs, one process or several; a pair that fails is reported and the rest go on.
+
+    Outcomes come as they are ready. Results do not depend on the number of workers.
+
+    Raises:
+        GCMError: the algorithm cannot be made.
+    """
+    if not pairs:
+        return iter(())
+    if workers <= 1 or len(pairs) == 1:
+        algorithm = spec.create()
+        return (_match(algorithm, pair) for pair in pairs)
+    return _Team(spec, pairs, min(workers, len(pairs))).run()
+
+
+def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
+    start = time.perf_counter()
+    try:
+        matches = algorithm.match(pair.image0, pair.image1)
+    except GCMError as error:
+        return Outcome(pair, None, time.perf_counter() - start, str(error))
+    except Exception as error:  # one bad pair, whatever is wrong with it, must not stop the rest
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Outcome(pair, None, time.perf_counter() - start, reason)
+    return Outcome(pair, matches, time.perf_counter() - start)
+
+
+def _work(connection: Connection, spec: AlgorithmSpec, threads: int) -> None:
+    """A worker process: makes the algorithm, says so, then matches what it is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    import cv2
+    import torch
+
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    cv2.setNumThreads(threads)
+    try:
+        try:
+            algorithm = spec.create()
+        except Exception as error:
+            connection.send(error if isinstance(error, GCMError) else GCMError(f"{spec.name}: {error}"))
+            return
+        connection.send(None)
+        while True:
+            connection.send(_match(algorithm, connection.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the caller is gone
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    queue: deque[Pair]
+    current: Pair | None = None
+    ready: bool = False
+
+
+class _Team:
+    def __init__(self, spec: AlgorithmSpec, pairs: Sequence[Pair], size: int) -> None:
+        self.spec = spec
+        self.size = size
+        self.threads = max(1, (os.cpu_count() or 1) // size)
+        self.groups = deque(deque(group) for _, group in groupby(pairs, key=lambda pair: pair.image0))
+        self.workers: list[_Worker] = []
+
+    def run(self) -> Iterator[Outcome]:
+        """Outcomes as they come; stops every process at the end, whatever ends it."""
+        try:
+            self.workers = [self._start(deque()) for _ in range(self.size)]
+            while self.workers:
+                by_connection = {worker.connection: worker for worker in self.workers}
+                for connection in wait(list(by_connection)):
+                    yield from self._hear(by_connection[connection])  # type: ignore[index]
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+                worker.process.join()
+
+    def _start(self, queue: deque[Pair]) -> _Worker:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self.spec, self.threads), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, queue)
+
+    def _hear(self, worker: _Worker) -> Iterator[Outcome]:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            yield from self._bury(worker)
+            return
+        if isinstance(message, GCMError):
+            raise message
+        worker.ready = True
+        worker.current = None
+        if isinstance(message, Outcome):
+            yield message
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        """Send the next pair, or send the worker home."""
+        if not worker.queue and self.groups:
+            worker.queue = self.groups.popleft()
+        if not worker.queue:
+            longest = max(self.workers, key=lambda other: len(other.queue)).queue
+            for _ in range((len(longest) + 1) // 2):
+                worker.queue.appendleft(longest.pop())
+        if worker.queue:
+            worker.current = worker.queue.popleft()
+            worker.connection.send(worker.current)
+            return
+        self._dismiss(worker)
+
+    def _bury(self, worker: _Worker) -> Iterator[Outcome]:
+        """A worker died (out of memory, say): its pair failed, another takes its place."""
+        self._dismiss(worker)
+        code = worker.process.exitcode
+        if not worker.ready:
+            raise GCMError(f"{self.spec.name}: a worker process died while starting (exit code {code})")
+        if worker.current is not None:
+            reason = f"the worker process died (exit code {code}); if memory is short, use fewer workers"
+            yield Outcome(worker.current, None, 0.0, reason)
+        self.workers.append(self._start(worker.queue))
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.connection.close()
+        worker.process.join()

@@ -1,0 +1,105 @@
+"""``gcm download``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcm_cli.console import Console, command
+from gcm_cli.options import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress
+
+    from gcm.datasets.hpatches import Source
+
+__all__ = ["download"]
+
+
+@command
+def download(
+    dataset: Annotated[str, typer.Argument(metavar="[hpatches]", help="What to fetch.")] = "hpatches",
+    *,
+    dest: Annotated[Path, typer.Option(help="Folder for the sequences.")] = Path(
+        "hpatches-sequences-release"
+    ),
+    archive: Annotated[
+        Path | None, typer.Option(help="An archive already at hand (zip or tar.gz); nothing is downloaded.")
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(help="Another address to fetch from; repeatable, tried in order.")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Hash the file at --url must have.")] = None,
+    remove_archive: Annotated[
+        bool, typer.Option("--remove-archive", help="Remove it once unpacked.")
+    ] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch the HPatches sequences (1.3 GB) and unpack the 108 of the benchmark.
+
+    Interrupted? Run it again: it goes on where it stopped.
+    """
+    from gcm.datasets.hpatches import HIGH_RESOLUTION, SEQUENCES, fetch_hpatches, is_complete, unpack_hpatches
+    from gcm.errors import UsageError, did_you_mean
+
+    console = Console(json_output=json_output, quiet=quiet)
+    if dataset != "hpatches":
+        raise UsageError(
+            f"no data set named '{dataset}'{did_you_mean(dataset, ['hpatches'])}; known: hpatches"
+        )
+    if archive is None and is_complete(dest):
+        found = list(SEQUENCES)
+        console.note(f"{dest}: all {len(SEQUENCES)} sequences are there already")
+    else:
+        fetched = archive is None
+        if archive is None:
+            with _bar(console) as bar:
+                task = bar.add_task("downloading", total=None)
+                archive = fetch_hpatches(
+                    dest.parent,
+                    sources=_sources(url, sha256),
+                    on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+        with _bar(console) as bar:
+            task = bar.add_task("unpacking", total=None)
+            found = unpack_hpatches(
+                archive, dest, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+            )
+        if fetched and remove_archive:
+            archive.unlink()
+        missing = len(set(SEQUENCES) - set(found))
+        console.note(
+            f"{dest}: {len(found)} sequences, without the {len(HIGH_RESOLUTION)} of high resolution"
+            + (f"; {missing} of the benchmark's {len(SEQUENCES)} are not in the archive" if missing else "")
+        )
+    console.note(f"next: gcm organize-hpatches {dest}")
+    console.document(
+        {"folder": str(dest), "sequences": found, "missing": sorted(set(SEQUENCES) - set(found))}
+    )
+
+
+def _sources(urls: list[str] | None, sha256: str | None) -> Sequence[Source]:
+    from urllib.parse import urlsplit
+
+    from gcm.datasets.hpatches import SOURCES, Source
+
+    if not urls:
+        return SOURCES
+    return [Source(Path(urlsplit(url).path).name or "hpatches", (url,), sha256) for url in urls]
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    return console.progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )

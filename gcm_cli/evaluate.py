@@ -1,0 +1,115 @@
+"""``gcm evaluate``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.options import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from gcm.evaluation import Evaluation
+
+__all__ = ["evaluate"]
+
+
+class ProtocolName(str, Enum):
+    """Names of the protocols."""
+
+    FIXED = "fixed"
+    IME = "ime"
+
+
+class TableFormat(str, Enum):
+    """How tables are written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
+
+@command
+def evaluate(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]", help="Algorithms, as with --algorithms.", show_default=False),
+    ] = None,
+    *,
+    algorithms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X Y ...", help="Folders below RESULTS/DATASET to score; spaces or commas between."
+        ),
+    ] = None,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="fixed, or ime: as IME computes it, quirks included.")
+    ] = ProtocolName.FIXED,
+    result_directory: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("Results"),
+    dataset_name: Annotated[str, typer.Option(help="Its folder for this data set.")] = "hpatches",
+    dataset_dir: Annotated[Path, typer.Option(help="Organised data set, with image_pairs.txt.")] = Path(
+        "Datasets/hpatches"
+    ),
+    table_format: Annotated[
+        TableFormat, typer.Option("--format", help="How to write the tables.")
+    ] = TableFormat.TABLE,
+    per_sequence: Annotated[
+        bool, typer.Option("--per-sequence", help="A table of the sequences too.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads to measure in.", show_default="processors")
+    ] = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
+    from gcm.errors import UsageError
+    from gcm.evaluation import evaluate as run
+    from gcm.metrics.protocols import Protocol
+
+    console = Console(json_output=json_output, quiet=quiet)
+    wanted = [name for text in [*(algorithms or []), *(names or [])] for name in text.split(",")]
+    wanted = [name.strip().rstrip("/") for name in wanted if name.strip()]
+    if not wanted:
+        raise UsageError("name the algorithms to score, as in: gcm evaluate --algorithms SIFT ORB")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UsageError(f"{plot}: the plot is a PNG file; give a name that ends in .png")
+    with console.progress() as bar:
+        tasks = {name: bar.add_task(name, total=None) for name in dict.fromkeys(wanted)}
+        result = run(
+            wanted,
+            result_directory=result_directory,
+            dataset_name=dataset_name,
+            dataset_dir=dataset_dir,
+            protocol=Protocol(protocol.value),
+            workers=workers,
+            on_pair=lambda name, done, total: bar.update(tasks[name], completed=done, total=total),
+        )
+    _show(console, result, table_format, per_sequence=per_sequence)
+    if plot is not None and result.scores:
+        from gcm.curves import plot_curves
+
+        plot_curves(result.scores, result.protocol, plot)
+        console.note(f"curves: {plot}")
+    if result.problems:
+        raise typer.Exit(PARTIAL if result.scores else 1)
+
+
+def _show(console: Console, result: Evaluation, table_format: TableFormat, *, per_sequence: bool) -> None:
+    from gcm_cli.evaluation_tables import all_tables, document, rich_table, written_table
+
+    for name, problems in result.problems.items():
+        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+        console.warn(f"{name}: no results, {len(problems)} predictions are missing or damaged: {shown}")
+    if result.scores:
+        for table in all_tables(result, per_sequence=per_sequence):
+            if table_format is TableFormat.TABLE:
+                console.table(rich_table(table))
+            else:
+                console.text(written_table(table, table_format.value))
+        console.note(f"protocol {result.protocol.value}; files in {result.folder}")
+    console.document(document(result))

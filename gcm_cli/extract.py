@@ -1,0 +1,169 @@
+"""``gcm extract``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from gcm.algorithms import AlgorithmSpec
+    from gcm.extraction import Extraction
+    from gcm.workers import Outcome
+
+__all__ = ["extract"]
+
+
+@command
+def extract(
+    *,
+    config: ConfigOption = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the matches of this configuration alone.", show_default="the configuration's"
+        ),
+    ] = None,
+    dataset_dir: Annotated[
+        Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")
+    ] = Path("Datasets/hpatches"),
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file."),
+    ] = None,
+    algorithm: Annotated[
+        str,
+        typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one."),
+    ] = "gcm",
+    ratio: Annotated[float | None, typer.Option(help="Ratio threshold of sift, orb, akaze, kaze.")] = None,
+    settings: SetOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to match in.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the folder's results first.")
+    ] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Match all pairs of a data set or list.
+
+    Finished pairs are skipped: run it again after an interruption.
+    A pair that fails is reported, the rest go on, and the exit code is 3.
+    """
+    from gcm.datasets.hpatches import PAIR_LIST
+    from gcm.datasets.pairs import read_pairs
+    from gcm.extraction import extract as run
+
+    console = Console(json_output=json_output, quiet=quiet)
+    spec, default_folder = _specify(algorithm, config, ratio, parse_settings(settings))
+    listed = read_pairs(pairs if pairs is not None else dataset_dir / PAIR_LIST)
+    folder = output_dir or _default_folder(default_folder, dataset_dir, pairs)
+    with _bar(console) as bar:
+        watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
+        report = run(
+            listed,
+            spec,
+            folder,
+            workers=workers,
+            overwrite=overwrite,
+            on_begin=watch.begin,
+            on_pair=watch.advance,
+        )
+    _tell(console, spec, folder, report)
+
+
+class _Watch:
+    """Keeps the progress bar and its rate up to date."""
+
+    def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
+        self.console, self.bar, self.task, self.total = console, bar, task, total
+        self.finished = self.skipped = 0
+        self.started = time.monotonic()
+
+    def begin(self, pending: int) -> None:
+        self.skipped, self.started = self.total - pending, time.monotonic()
+        self.bar.update(self.task, completed=self.skipped)
+
+    def advance(self, outcome: Outcome) -> None:
+        self.finished += 1
+        each = (time.monotonic() - self.started) / self.finished
+        rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
+        self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
+        if outcome.error:
+            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+
+
+def _tell(console: Console, spec: AlgorithmSpec, folder: Path, report: Extraction) -> None:
+    console.note(
+        f"{folder}: {report.done} pairs matched, {report.skipped} were there already"
+        + (f", {len(report.failed)} FAILED" if report.failed else "")
+        + f"; {report.mean_seconds:.2f} s a pair"
+    )
+    console.document(
+        {
+            "output_dir": str(folder),
+            **spec.describe(),
+            "pairs": report.pairs,
+            "done": report.done,
+            "skipped": report.skipped,
+            "failed": report.failed,
+            "total_seconds": report.total_seconds,
+            "mean_seconds": report.mean_seconds,
+        }
+    )
+    if report.failed:
+        raise typer.Exit(PARTIAL if report.done or report.skipped else 1)
+
+
+def _specify(
+    algorithm: str, config: str | None, ratio: float | None, settings: dict[str, Any]
+) -> tuple[AlgorithmSpec, str | None]:
+    """The algorithm with its options, and the folder its configuration names."""
+    from gcm.algorithms import algorithm_spec
+    from gcm.config import load_config
+    from gcm.errors import UsageError
+
+    if algorithm.lower() == "gcm":
+        if ratio is not None:
+            raise UsageError("--ratio is for sift, orb, akaze and kaze; for gcm use --set ratio_th=[...]")
+        loaded = load_config(config, **settings)
+        return algorithm_spec("gcm", {"config": loaded}), loaded.output_directory
+    if config is not None:
+        raise UsageError(f"--config is for gcm; {algorithm} takes --set KEY=VALUE")
+    options = settings if ratio is None else settings | {"ratio": ratio}
+    return algorithm_spec(algorithm, options), f"Results/hpatches/{algorithm}"
+
+
+def _default_folder(named: str | None, dataset_dir: Path, pairs: Path | None) -> Path:
+    from gcm.errors import UsageError
+
+    if named is None or pairs is not None:
+        raise UsageError(
+            "say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine"
+        )
+    return Path(named)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return console.progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
