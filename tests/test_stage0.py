@@ -28,9 +28,10 @@ def left() -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (320, 320), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _moved(
-    image: NDArray[np.uint8], angle: float, scale: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+Photo = NDArray[np.uint8]
+
+
+def _moved(image: Photo, angle: float, scale: float) -> tuple[Photo, NDArray[np.float64]]:
     turned, h = _turn(image, angle)
     size = (round(turned.shape[1] * scale), round(turned.shape[0] * scale))
     small = np.asarray(cv2.resize(turned, size, interpolation=cv2.INTER_AREA), np.uint8)

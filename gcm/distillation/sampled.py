@@ -30,7 +30,7 @@ def sampled_forward(network: PatchNetwork, x: Tensor, step: int) -> Tensor:
 
     Returns:
         B x C x h x w; element (i, j) equals ``network(x)[..., before + step * i, before + step * j]``
-        up to rounding (in evaluation mode), for all positions that keep the network's margins from the borders.
+        up to rounding (in evaluation mode), where the receptive field lies inside.
     """
     # Grid step of each layer's input, found from the last layer backwards; the last entry is the output's.
     steps = [step]
