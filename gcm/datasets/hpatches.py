@@ -351,7 +351,8 @@ def read_homography(path: Path) -> NDArray[np.float64]:
         DatasetError: missing, not nine finite numbers, or not invertible.
     """
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        lines = path.read_text(encoding="ascii").splitlines()
+        matrix = np.array([[float(value) for value in line.split()] for line in lines if line.strip()])
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:

@@ -181,7 +181,6 @@ def test_real_sequences(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3\n", "a b c\n" * 3, "0 0 0\n" * 3, "inf 0 0\n0 1 0\n0 0 1\n"])
-@pytest.mark.filterwarnings("ignore:loadtxt")
 def test_homographies_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "H").write_text(text)
     with pytest.raises(DatasetError):
