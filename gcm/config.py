@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -23,10 +25,13 @@ class MatcherConfig(BaseModel):
 
     model: str = Field(description="backbone, by name; case does not matter")
     ratio_th: tuple[float, ...] = Field(
-        description="ratio thresholds, one a level from fine to coarse (the coarsest twice); 1 keeps every mutual pair"
+        description="ratio thresholds, one a level from fine to coarse (the coarsest twice); "
+        "1 keeps every mutual pair"
     )
     fine_model: str | None = Field(None, description="patch descriptor, by name; none when empty")
-    fine_ratio: float = Field(0.95, description="ratio threshold of the patch descriptor's refinement; -1 turns it off")
+    fine_ratio: float = Field(
+        0.95, description="ratio threshold of the patch descriptor's refinement; -1 turns it off"
+    )
     up_sample: tuple[int, int] | None = Field(
         None, description="stride of the coarsest map and of the last refinement; derived when empty"
     )
@@ -35,14 +40,27 @@ class MatcherConfig(BaseModel):
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; the best there is when empty")
     output_directory: str | None = Field(None, description="where extract writes unless told otherwise")
     weights_path: str | None = Field(None, description="a local file with the backbone's weights")
-    fine_weights_path: str | None = Field(None, description="a local file with the patch descriptor's weights")
+    fine_weights_path: str | None = Field(
+        None, description="a local file with the patch descriptor's weights"
+    )
     resize: int | tuple[int, int] | None = Field(
-        None, description="network input: width and height, or the longer side alone; answers stay in original pixels"
+        None,
+        description="network input: width and height, or the longer side alone; "
+        "answers stay in original pixels",
     )
     down_sample: float | tuple[float, float] | None = Field(
         None, description="divide the image's sides (or width and height each) by this before matching"
     )
     max_side: int | None = Field(None, description="shrink images whose longer side exceeds this")
+    hypotheses: Literal["upright", "auto", "full"] | None = Field(
+        None,
+        description="stage 0 at low resolution, image 1 also tried turned and scaled; empty: as published",
+    )
+    enough_matches: int | None = Field(
+        None,
+        description="when fewer pass the last ratio, the best of those below relaxed_ratio make up for it",
+    )
+    relaxed_ratio: float = Field(0.95, description="see enough_matches")
     compat: bool = Field(True, description="reproduce the published code's three quirks")
 
     @field_validator("ratio_th", mode="before")
@@ -57,14 +75,14 @@ class MatcherConfig(BaseModel):
             raise ValueError("each ratio must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("fine_ratio")
+    @field_validator("fine_ratio", "relaxed_ratio")
     @classmethod
     def _ratio(cls, value: float) -> float:
         if not (0 < value <= 1 or value == -1):
             raise ValueError("must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("resize", "max_side", "down_sample", "up_sample")
+    @field_validator("resize", "max_side", "down_sample", "up_sample", "enough_matches")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value if isinstance(value, tuple) else (value,)
@@ -81,15 +99,15 @@ class MatcherConfig(BaseModel):
     @classmethod
     def _device(cls, value: Any) -> Any:
         # The published files may say `device: 0`, as CUDA users write it.
-        return f"cuda:{value}" if isinstance(value, int) and not isinstance(value, bool) else value
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return f"cuda:{value}" if number or (isinstance(value, str) and value.isdigit()) else value
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str | None) -> str | None:
         if value is None or value.lower() == "auto":
             return None
-        kind, _, index = value.lower().partition(":")
-        if kind not in {"cpu", "cuda", "mps"} or (index and not index.isdigit()):
+        if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", value.lower()):
             raise ValueError(f"'{value}' is no device; use cpu, cuda, cuda:N, mps or auto")
         return value.lower()
 
@@ -105,9 +123,7 @@ def list_presets() -> list[str]:
     return sorted(path.stem for path in config_folder().glob("*.yml"))
 
 
-def load_config(
-    source: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
-) -> MatcherConfig:
+def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **changes: Any) -> MatcherConfig:
     """A configuration by preset name, file or object, with single values changed.
 
     Args:
@@ -124,7 +140,7 @@ def load_config(
         path = _find(source or DEFAULT_PRESET)
         values, origin = _read(path), str(path)
     values.update(changes)
-    return _validate(values, origin)
+    return _validate(values, origin, changes)
 
 
 def _find(source: str | PathLike[str]) -> Path:
@@ -138,7 +154,9 @@ def _find(source: str | PathLike[str]) -> Path:
     if path.suffix in {".yml", ".yaml"}:
         raise ConfigError(f"{text}: no such configuration file")
     presets = list_presets()
-    raise ConfigError(f"no configuration named '{text}'{did_you_mean(text, presets)}; known: {', '.join(presets)}")
+    raise ConfigError(
+        f"no configuration named '{text}'{did_you_mean(text, presets)}; known: {', '.join(presets)}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -153,12 +171,15 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in data.items()}
 
 
-def _validate(values: dict[str, Any], origin: str) -> MatcherConfig:
+def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
+    def where(key: str) -> str:  # what the caller changed is not the file's fault
+        return "" if key in changes else f"{origin}: "
+
     known = MatcherConfig.model_fields
     for key in values:
         if key not in known:
             raise ConfigError(
-                f"{origin}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
+                f"{where(key)}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
             )
     # An empty value, or YAML's common spellings of nothing, means "not set".
     given = {key: value for key, value in values.items() if not _empty(value)}
@@ -168,9 +189,9 @@ def _validate(values: dict[str, Any], origin: str) -> MatcherConfig:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:1])
         message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
+        if first["type"] == "missing" and len(first["loc"]) == 1:
             raise ConfigError(f"{origin}: the key '{key}' is missing") from error
-        raise ConfigError(f"{origin}: {key}: {message} (given: {values.get(key)!r})") from error
+        raise ConfigError(f"{where(key)}{key}: {message} (given: {values.get(key)!r})") from error
 
 
 def _empty(value: Any) -> bool:

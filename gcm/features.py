@@ -1,4 +1,4 @@
-"""Images to feature pyramids, each image once."""
+"""Images to feature pyramids, each image once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone
-from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images import RGBImage, network_input
 
 __all__ = ["FeatureExtractor", "Pyramid"]
 
 CACHE_BYTES = 2 * 2**30
 """Most the features of earlier images may take; the oldest go first."""
+
+COMPARED_BYTES = 2**28
+"""Of an image only needed for stage 0, all maps are kept up to this size, beyond it the coarsest alone."""
 
 
 @dataclass
@@ -27,47 +29,97 @@ class Pyramid:
 
     @property
     def nbytes(self) -> int:
+        """Memory the maps take."""
         return sum(m.numel() * m.element_size() for m in self.maps)
 
 
-class FeatureExtractor:
-    """Runs the backbone and the patch descriptor, and remembers the images it has just seen."""
+@dataclass
+class _Remembered:
+    coarsest: Tensor
+    pyramid: Pyramid | None
 
-    def __init__(self, backbone: Backbone, fine: PatchNetwork | None, device: torch.device) -> None:
+    @property
+    def nbytes(self) -> int:
+        return self.coarsest.nbytes if self.pyramid is None else self.pyramid.nbytes
+
+
+class FeatureExtractor:
+    """Runs the backbone and the patch descriptor, and remembers the images it has just seen.
+
+    Args:
+        backbone: B x 3 x H x W -> maps; moved to `device`.
+        fine: the patch descriptor, B x 3 x H x W -> B x C x H x W, or None.
+        device: where both run.
+    """
+
+    def __init__(self, backbone: Backbone, fine: nn.Module | None, device: torch.device) -> None:
         self.device = device
         # Channels last is the layout CPU convolutions like best, and lets descriptors be gathered whole.
-        self.backbone = backbone.to(device=device, memory_format=torch.channels_last)
-        self.fine = None if fine is None else fine.to(device=device, memory_format=torch.channels_last)
-        self._cache: OrderedDict[bytes, Pyramid] = OrderedDict()
+        self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
+        self.fine = None if fine is None else fine.to(device).to(memory_format=torch.channels_last)
+        self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
 
     def coarsest(self, image: RGBImage) -> Tensor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
-        return self._remembered(key, image).maps[len(self.backbone.info.strides) - 1]
+        if key not in self._cache:
+            maps = self._run_backbone(image, None)
+            pyramid = Pyramid(maps)
+            self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
+        return self._cache[key].coarsest
 
-    def pyramid(self, image: RGBImage, *, keep: bool = True) -> Pyramid:
-        """All maps; `keep` False for an image that will not come again (a warped one)."""
-        if not keep:
-            return self._complete(Pyramid(self._coarse(image)), image)
-        return self._complete(self._remembered(_key(image), image), image)
+    def coarsest_of_warped(self, image: RGBImage, original: RGBImage) -> Tensor:
+        """The backbone's last map of a warped image; see :meth:`pyramid_of_warped`."""
+        return self._run_backbone(image, original)[-1]
 
-    def _remembered(self, key: bytes, image: RGBImage) -> Pyramid:
-        pyramid = self._cache.get(key)
-        if pyramid is None:
-            pyramid = Pyramid(self._coarse(image))
-            self._cache[key] = pyramid
+    def pyramid(self, image: RGBImage) -> Pyramid:
+        """All maps of an image, which is remembered."""
+        key = _key(image)
+        entry = self._cache.get(key)
+        if entry is None or entry.pyramid is None:
+            maps = self._run_backbone(image, None)
+            entry = _Remembered(maps[-1], Pyramid(maps))
+        self._complete(entry.pyramid, image, None)  # type: ignore[arg-type]
+        self._remember(key, entry)
+        return entry.pyramid  # type: ignore[return-value]
+
+    def pyramid_of_warped(self, image: RGBImage, original: RGBImage) -> Pyramid:
+        """All maps of a warped image, which will not come again and is not remembered.
+
+        Args:
+            image: the warped image, black where it has no content.
+            original: what it was warped from; brightness and contrast are measured there.
+        """
+        pyramid = Pyramid(self._run_backbone(image, original))
+        self._complete(pyramid, image, original)
+        return pyramid
+
+    def forget(self) -> None:
+        """Forget all images seen."""
+        self._cache.clear()
+
+    def _remember(self, key: bytes, entry: _Remembered) -> None:
+        self._cache[key] = entry
         self._cache.move_to_end(key)
-        return pyramid
+        total = sum(e.nbytes for e in self._cache.values())
+        while total > CACHE_BYTES and len(self._cache) > 1:
+            total -= self._cache.popitem(last=False)[1].nbytes
 
-    def _coarse(self, image: RGBImage) -> list[Tensor]:
-        x = network_input(image, self.backbone.info.pad_multiple, self.device)
-        return [m[0] for m in self.backbone(x.contiguous(memory_format=torch.channels_last))]
+    def _input(self, image: RGBImage, normalisation: str, like: RGBImage | None) -> Tensor:
+        multiple = self.backbone.info.pad_multiple
+        x = network_input(image, multiple, self.device, normalisation=normalisation, like=like)
+        return x.contiguous(memory_format=torch.channels_last)
 
-    def _complete(self, pyramid: Pyramid, image: RGBImage) -> Pyramid:
-        if self.fine is not None and len(pyramid.maps) == len(self.backbone.info.strides):
-            x = network_input(image, self.backbone.info.pad_multiple, self.device)
-            pyramid.maps.append(self.fine(x.contiguous(memory_format=torch.channels_last))[0])
-        return pyramid
+    def _run_backbone(self, image: RGBImage, like: RGBImage | None) -> list[Tensor]:
+        x = self._input(image, self.backbone.info.normalisation, like)
+        return [m[0] for m in self.backbone(x)]
+
+    def _complete(self, pyramid: Pyramid, image: RGBImage, like: RGBImage | None) -> None:
+        """Add the patch descriptor's map where it is still missing."""
+        if self.fine is None or len(pyramid.maps) > len(self.backbone.info.strides):
+            return
+        normalisation = getattr(self.fine, "normalisation", "imagenet")
+        pyramid.maps.append(self.fine(self._input(image, normalisation, like))[0])
 
 
 def _key(image: RGBImage) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +16,9 @@ from gcm.errors import OutputError
 
 __all__ = ["clear_leftovers", "only_writer", "sha256_of", "whole_file", "write_if_changed"]
 
+_LONGEST_STEM = 200
+"""Characters of a name that go into the temporary one; all of a long stem would not fit."""
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -23,32 +26,34 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     An interrupted or failed write leaves neither half a file nor a temporary one, and an older file
     stays as it was. Missing parent folders are made. The temporary name keeps the suffix, for
-    writers that look at it.
+    writers that look at it. A symbolic link stays one: the file it points to is replaced.
 
     Raises:
         OutputError: the file cannot be written (no permission, disk full, a folder of that name).
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        target = path.resolve()
+        if target.is_dir():
+            raise OutputError(f"{path}: is a folder; give a file name")
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path}: is no regular file; give another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Opened like any new file (unlike tempfile's, which are private).
+        name = f".{target.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}{target.suffix}"
+        candidate = target.with_name(name)
+        candidate.open("xb").close()
+        temporary = candidate
         yield temporary
-        # mkstemp makes files private; a result should have the rights any new file gets.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        temporary.replace(target)
         temporary = None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -73,7 +78,7 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     return True
 
 
-_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[a-z0-9_]{8}(?P<suffix>\.\w+)?")
+_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>\.\w+)?")
 
 
 def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
@@ -81,7 +86,7 @@ def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
 
     Only for folders that nobody else is writing into.
     """
-    known = set(names)
+    known = {f"{Path(name).stem[:_LONGEST_STEM]}{Path(name).suffix}" for name in names}
     for folder in folders:
         if not folder.is_dir():
             continue

@@ -47,7 +47,8 @@ def resize_points(points: NDArray[Any], size: tuple[int, int], new_size: tuple[i
     Pixel *corners* map onto each other when an image is resized, hence the halves.
     """
     scale = np.array([new_size[0] / size[0], new_size[1] / size[1]])
-    return (np.asarray(points, dtype=np.float64) + 0.5) * scale - 0.5
+    resized: Points = (np.asarray(points, dtype=np.float64) + 0.5) * scale - 0.5
+    return resized
 
 
 def resize_matrix(size: tuple[int, int], new_size: tuple[int, int]) -> Matrix:

@@ -7,6 +7,10 @@ image is "the image as given" in which all points are expressed.
 from __future__ import annotations
 
 import os
+import stat
+import struct
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,10 +22,21 @@ from PIL import Image as PILImage
 from PIL import ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gcm.errors import ImageError, UsageError
+from gcm.errors import ImageError, OutputError, UsageError
 from gcm.files import whole_file
 
-__all__ = ["ImageLike", "RGBImage", "load_image", "network_input", "normalise", "resize_to", "write_image"]
+__all__ = [
+    "ImageLike",
+    "RGBImage",
+    "check_image_suffix",
+    "flat_ground",
+    "load_image",
+    "network_input",
+    "normalise",
+    "resize_to",
+    "standardise",
+    "write_image",
+]
 
 RGBImage: TypeAlias = NDArray[np.uint8]
 """H x W x 3 uint8 RGB."""
@@ -37,8 +52,9 @@ def load_image(source: ImageLike) -> RGBImage:
     """Return any image as upright H x W x 3 uint8 RGB.
 
     EXIF orientation is applied (files and PIL images). Grey becomes three equal channels; palettes and
-    CMYK are converted; 16-bit values are divided by 257; floating point is taken as 0..1 unless it
-    exceeds 1, then as 0..255; transparent pixels are laid over black.
+    CMYK are converted; 16-bit values are divided by 257, which a wider or signed integer type also means
+    unless nothing in it exceeds 255; floating point is taken as 0..1 unless it exceeds 1, then as 0..255;
+    transparent pixels are laid over black.
 
     Raises:
         ImageError: missing, a folder, not an image, truncated, empty, or of a shape or type that is no image.
@@ -46,30 +62,49 @@ def load_image(source: ImageLike) -> RGBImage:
     if isinstance(source, np.ndarray):
         return _from_array(source, "array")
     if isinstance(source, PILImage.Image):
-        return _from_pil(source, "PIL image")
+        return _guarded(lambda: _from_pil(source, "PIL image"), "PIL image")
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(f"{type(source).__name__}: no image; give a path, a numpy array or a PIL image")
     path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder; give an image file")
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    if size == 0:
+    except (OSError, ValueError) as error:  # ValueError: a name no file can have
+        raise ImageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{path}: is a folder; give an image file")
+    if status.st_size == 0:
         raise ImageError(f"{path}: is empty; give an image file")
     try:
-        with PILImage.open(path) as image:
-            return _from_pil(image, str(path))
+        return _guarded(lambda: _from_file(path), str(path))
     except UnidentifiedImageError:
         return _with_opencv(path)
+
+
+def _guarded(read: Callable[[], RGBImage], name: str) -> RGBImage:
+    """Run a Pillow reader; its many ways to report trouble become :class:`ImageError`."""
+    try:
+        with warnings.catch_warnings():
+            # Damaged metadata and 100-megapixel photos are no business of the caller's.
+            warnings.simplefilter("ignore")
+            return read()
+    except UnidentifiedImageError:
+        raise
     except PILImage.DecompressionBombError as error:
-        raise ImageError(f"{path}: too many pixels to be a photo ({error})") from error
+        raise ImageError(
+            f"{name}: has too many pixels to be read safely; shrink it first ({error})"
+        ) from error
     except PermissionError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         # Pillow reports damage found while decoding with any of these.
-        raise ImageError(f"{path}: damaged or truncated image ({error})") from error
+        raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+
+
+def _from_file(path: Path) -> RGBImage:
+    with PILImage.open(path) as image:
+        return _from_pil(image, str(path))
 
 
 def _with_opencv(path: Path) -> RGBImage:
@@ -88,12 +123,24 @@ def _with_opencv(path: Path) -> RGBImage:
 
 def _from_pil(image: PILImage.Image, name: str) -> RGBImage:
     image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16- or 32-bit grey
+    image = _upright(image)
+    if image.mode.startswith("I"):  # 16-bit grey, also in 32 bits
+        values = np.asarray(image)
+        if values.size and values.min() >= 0 and values.max() <= 65535:
+            values = values.astype(np.uint16)
+        return _from_array(values, name)
+    if image.mode == "F":
         return _from_array(np.asarray(image), name)
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         return _from_array(np.asarray(image.convert("RGBA")), name)
     return _from_array(np.asarray(image.convert("RGB")), name)
+
+
+def _upright(image: PILImage.Image) -> PILImage.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
+        return image  # metadata too damaged to hold an orientation; the pixels are not
 
 
 def _from_array(array: NDArray[Any], name: str) -> RGBImage:
@@ -122,19 +169,36 @@ def _to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     if np.issubdtype(array.dtype, np.floating):
-        if not np.all(np.isfinite(array)):
-            raise ImageError(f"{name}: contains nan or infinite values; replace them first")
-        scale = 255.0 if array.max() <= 1.0 else 1.0
-        return np.clip(np.rint(array * scale), 0, 255).astype(np.uint8)
+        return _float_to_uint8(array, name)
     if np.issubdtype(array.dtype, np.integer):
-        # 16-bit data often comes in a wider type; beyond 16 bits there is no agreed full scale.
         wide = array.astype(np.int64)
         if wide.min() < 0 or wide.max() > 65535:
+            # Beyond 16 bits there is no agreed full scale.
             raise ImageError(f"{name}: values outside 0..65535 are no 8- or 16-bit image; convert them first")
-        if array.dtype != np.uint16 and array.dtype.itemsize >= 8 and wide.max() <= 255:
-            return wide.astype(np.uint8)  # plain Python integers in an array
+        if array.dtype != np.uint16 and wide.max() <= 255:
+            return wide.astype(np.uint8)  # 8-bit values after arithmetic
         return ((wide + 128) // 257).astype(np.uint8)
     raise ImageError(f"{name}: values of type {array.dtype} are no image; give uint8, uint16 or float")
+
+
+def _float_to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if not np.all(np.isfinite(array)):
+        raise ImageError(f"{name}: contains nan or infinite values; replace them first")
+    highest = float(array.max())
+    if highest > 2 * 255:  # interpolation may overshoot 255, but not by that much
+        raise ImageError(f"{name}: values up to {highest:g} are neither 0..1 nor 0..255; scale them first")
+    scale = 255.0 if highest <= 1.0 else 1.0
+    return np.clip(np.rint(array.astype(np.float64) * scale), 0, 255).astype(np.uint8)
+
+
+def flat_ground(image: RGBImage, radius: int) -> NDArray[np.bool_]:
+    """H x W: where all pixels of the (2 radius + 1)-square around a pixel have one colour.
+
+    There is nothing to match in such a place; what a network says of it is its padding's doing.
+    """
+    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    result: NDArray[np.bool_] = np.all(cv2.dilate(image, window) == cv2.erode(image, window), axis=2)
+    return result
 
 
 def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
@@ -148,21 +212,75 @@ def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB, ... x 3 x H x W, to float32 with ImageNet's mean and deviation (specification, section 1)."""
+    """uint8 RGB, ... x 3 x H x W, to float32 less ImageNet's mean, over its deviation (matching.md, 1)."""
     shape = (3, 1, 1)
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(shape)
     std = torch.tensor(IMAGENET_STD, device=images.device).view(shape)
     return (images.float() / 255 - mean) / std
 
 
-def network_input(image: RGBImage, multiple: int, device: torch.device | str = "cpu") -> Tensor:
+def standardise(images: Tensor, like: Tensor | None = None) -> Tensor:
+    """uint8 RGB, ... x 3 x H x W, to float32 with each image's own mean colour and contrast.
+
+    Exposure and tint then no longer matter. The deviation is common to the three channels, so that a
+    channel without signal is not blown up, and at least 4 grey levels, so that noise is not.
+
+    Args:
+        images: what to standardise.
+        like: images whose mean and deviation to use instead (for a warped image, the one it came from).
+    """
+    measured = (images if like is None else like).float()
+    mean = measured.mean(dim=(-2, -1), keepdim=True)
+    variance = measured.var(dim=(-2, -1), keepdim=True, unbiased=False).mean(dim=-3, keepdim=True)
+    return (images.float() - mean) / variance.sqrt().clamp(min=4.0)
+
+
+NORMALISATIONS = {"imagenet": lambda images, _: normalise(images), "standardised": standardise}
+"""What a backbone may ask for in ``BackboneInfo.normalisation``: images and the ones to measure -> input."""
+
+
+def network_input(
+    image: RGBImage,
+    multiple: int,
+    device: torch.device | str = "cpu",
+    *,
+    normalisation: str = "imagenet",
+    like: RGBImage | None = None,
+) -> Tensor:
     """1 x 3 x H' x W' float32, zero-padded right and bottom up to multiples of `multiple`.
 
-    Zero means zero after normalisation, that is, ImageNet's mean colour.
+    Zero means zero after normalisation, that is, the mean colour.
+
+    Args:
+        image: H x W x 3 uint8 RGB.
+        multiple: of which the sides become multiples.
+        device: where the tensor lives.
+        normalisation: a key of :data:`NORMALISATIONS`.
+        like: measure this image instead, see :func:`standardise`.
     """
-    tensor = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1)[None])
+    tensor = NORMALISATIONS[normalisation](
+        _tensor(image, device), None if like is None else _tensor(like, device)
+    )
     height, width = image.shape[:2]
     return torch.nn.functional.pad(tensor, (0, -width % multiple, 0, -height % multiple))
+
+
+def _tensor(image: RGBImage, device: torch.device | str) -> Tensor:
+    """H x W x 3 array to 1 x 3 x H x W tensor."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
+
+
+def check_image_suffix(path: Path) -> str:
+    """The image format a file name asks for.
+
+    Raises:
+        UsageError: a suffix that names no image format.
+    """
+    suffix = path.suffix.lower()
+    known = PILImage.registered_extensions()
+    if known.get(suffix) not in PILImage.SAVE:
+        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    return known[suffix]
 
 
 def write_image(path: Path, image: RGBImage) -> None:
@@ -172,8 +290,9 @@ def write_image(path: Path, image: RGBImage) -> None:
         UsageError: a suffix that names no image format.
         OutputError: the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if PILImage.registered_extensions().get(suffix) not in PILImage.SAVE:
-        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
+    image_format = check_image_suffix(path)
     with whole_file(path) as temporary:
-        PILImage.fromarray(image).save(temporary, format=PILImage.registered_extensions()[suffix])
+        try:
+            PILImage.fromarray(image).save(temporary, format=image_format)
+        except ValueError as error:  # larger than the format allows
+            raise OutputError(f"{path}: cannot be written ({error}); use .png") from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
-from gcm.config import MatcherConfig, load_config
+from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import ConfigError
 from gcm.features import FeatureExtractor, Pyramid
 from gcm.geometry import (
@@ -34,15 +34,16 @@ from gcm.geometry import (
     resize_points,
     warp_image,
 )
-from gcm.images import ImageLike, RGBImage, load_image, resize_to
+from gcm.images import ImageLike, RGBImage, flat_ground, load_image, resize_to
 from gcm.matches import Matches
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
+from gcm.stage0 import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
 
 __all__ = ["Matcher", "match"]
 
-_STAGE0_THRESHOLD = 16 * 2**0.5 + 1
-"""Pixels: a stage-0 match may be off by one coarse cell diagonally."""
+_FLAT_RADIUS = 16
+"""Pixels: where everything so near has one colour, there is nothing to match."""
 
 _FINAL_THRESHOLD = 3.0
 """Pixels: reprojection error of the final homography's inliers."""
@@ -63,13 +64,14 @@ class Matcher:
     Every match has a score in [0, 1] that ranks matches by how likely they are right: ``1 - ratio / t``
     of the last refinement, where *ratio* is the larger of the two directions' ratio of the best to
     the second-best squared descriptor distance among the pixels considered, and *t* the threshold it
-    had to stay below. 1 is unmistakable, 0 just passed.
+    had to stay below (`relaxed_ratio` where `enough_matches` is set). 1 is unmistakable, 0 just passed.
 
     The features of the images last seen are kept, so that consecutive pairs that share an image
     compute them once. A matcher is not safe for use by several threads at a time.
 
     Args:
         config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
+        name: what results call the configuration; its own name or file unless given.
         **changes: configuration keys to change, as in ``Matcher("default", device="cpu")``.
 
     Raises:
@@ -78,12 +80,20 @@ class Matcher:
     """
 
     def __init__(
-        self, config: str | PathLike[str] | MatcherConfig | None = None, **changes: Any
+        self,
+        config: str | PathLike[str] | MatcherConfig | None = None,
+        *,
+        name: str | None = None,
+        **changes: Any,
     ) -> None:
         self.config = load_config(config, **changes)
-        self.name = "custom" if isinstance(config, MatcherConfig) else str(config or "default")
+        self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
         self.levels = _levels(self.config)
+        self.strict_ratio = self.levels[-1].threshold
+        if self.config.enough_matches is not None:
+            relaxed = max(self.strict_ratio, self.config.relaxed_ratio)
+            self.levels = (*self.levels[:-1], replace(self.levels[-1], threshold=relaxed))
         device, self._notes = _choose_device(self.config.device)
         backbone: Backbone = create_backbone(self.config.model, weights=self.config.weights_path)
         fine = None
@@ -104,7 +114,8 @@ class Matcher:
         """Match two images.
 
         Args:
-            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may differ.
+            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may
+                differ.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
@@ -118,24 +129,24 @@ class Matcher:
             with clock("read"):
                 given0, given1 = load_image(image0), load_image(image1)
                 work0, work1 = self._working_image(given0), self._working_image(given1)
-            h_1_to_0 = np.eye(3)
-            compared = work1
+            with clock("features 0"):
+                pyramid0 = self.features.pyramid(work0)
+            found, h_1_to_0 = None, np.eye(3)
             if self.config.enable_two_stage:
                 with clock("stage 0"):
                     found = self._initial_homography(work0, work1)
-                    if found is not None:
-                        h_1_to_0 = found
-                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
-                    elif self.config.compat or work0.shape != work1.shape:
-                        # The published code warps by the identity, which crops or pads to image 0's size.
-                        compared = warp_image(work1, h_1_to_0, work0.shape[1], work0.shape[0])
-            with clock("features"):
-                pyramid0 = self.features.pyramid(work0)
-                pyramid1 = self.features.pyramid(compared, keep=compared is work1)
+                    h_1_to_0 = h_1_to_0 if found is None else found
+            with clock("features 1"):
+                # Where stage 0 finds nothing, the published code warps by the identity, which crops.
+                if self.config.enable_two_stage and (found is not None or self.config.compat):
+                    warped = warp_image(work1, h_1_to_0, *_size(work0))
+                    pyramid1 = self.features.pyramid_of_warped(warped, work1)
+                else:
+                    pyramid1 = self.features.pyramid(work1)
             with clock("match"):
                 cells = self._refine_levels(pyramid0, pyramid1)
             with clock("geometry"):
-                points0, points1, index = self._map_back(cells, h_1_to_0, _size(work0), _size(work1))
+                points0, points1, index = self._map_back(cells, h_1_to_0, work0, work1)
                 points0 = resize_points(points0, _size(work0), _size(given0))
                 points1 = resize_points(points1, _size(work1), _size(given1))
                 initial = (
@@ -150,19 +161,14 @@ class Matcher:
 
     def _initial_homography(self, image0: RGBImage, image1: RGBImage) -> NDArray[np.float64] | None:
         """Stage 0: homography from image 1 to image 0 from the coarsest maps; None when none is found."""
-        level = self.levels[0]
-        cells = dense_match(
-            self.features.coarsest(image0),
-            self.features.coarsest(image1),
-            threshold=level.threshold,
-            bidirectional=self.config.bidirectional,
-        )
-        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), level.stride)
-        points1 = cell_to_pixel(cells.cells1.cpu().numpy(), level.stride)
-        matrix = estimate_homography(points1, points0, threshold=_STAGE0_THRESHOLD).matrix
-        if matrix is None or abs(np.linalg.det(matrix)) < 1e-12:
-            return None
-        return matrix
+        level, config = self.levels[0], self.config
+        matching = CoarseMatching(level.stride, level.threshold, config.bidirectional, config.compat)
+        if config.hypotheses is None:
+            maps = self.features.coarsest(image0), self.features.coarsest(image1)
+            found = matching.support(*maps, tolerance=PUBLISHED_THRESHOLD)
+        else:
+            found = search_hypotheses(self.features, image0, image1, matching, mode=config.hypotheses)
+        return None if found is None else found.matrix
 
     def _refine_levels(self, pyramid0: Pyramid, pyramid1: Pyramid) -> CellMatches:
         """Stage 1 and the refinements, from the coarsest map to the finest."""
@@ -173,6 +179,7 @@ class Matcher:
             pyramid1.maps[first.index],
             threshold=first.threshold,
             bidirectional=config.bidirectional,
+            compat=config.compat,
         )
         stride = first.stride
         for level in finer:
@@ -186,16 +193,28 @@ class Matcher:
                 compat=config.compat,
             )
             stride = level.stride
-        return cells
+        return self._select(cells)
+
+    def _select(self, cells: CellMatches) -> CellMatches:
+        """Those below the strict ratio, and enough of the next best below the relaxed one."""
+        enough = self.config.enough_matches
+        if enough is None or len(cells) <= enough:
+            return cells
+        # The ratio of the `enough`-th best, where that is above the strict one.
+        cut = max(self.strict_ratio, float(cells.ratio.kthvalue(enough).values))
+        return cells.take(cells.ratio <= cut)
 
     def _map_back(
         self,
         cells: CellMatches,
         h_1_to_0: NDArray[np.float64],
-        size0: tuple[int, int],
-        size1: tuple[int, int],
+        image0: RGBImage,
+        image1: RGBImage,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside."""
+        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside.
+
+        Unless `compat`, what lies on flat ground is dropped as well.
+        """
         stride = self.levels[-1].stride
         raw0, raw1 = cells.cells0.cpu().numpy(), cells.cells1.cpu().numpy()
         if self.config.compat:
@@ -204,12 +223,16 @@ class Matcher:
             points0, points1 = cell_to_pixel(raw0, stride), cell_to_pixel(raw1, stride)
         if not np.array_equal(h_1_to_0, np.eye(3)):
             points1 = apply_homography(np.linalg.inv(h_1_to_0), points1)
-        keep = inside(points0, *size0)
+        keep = inside(points0, *_size(image0))
         if self.config.compat:
             # The published code tests y against the width, and neither coordinate against zero.
-            keep &= (points1[:, 0] < size1[0]) & (points1[:, 1] < size1[0])
+            width = image1.shape[1]
+            keep &= (points1[:, 0] < width) & (points1[:, 1] < width) & np.isfinite(points1).all(axis=1)
         else:
-            keep &= inside(points1, *size1)
+            keep &= inside(points1, *_size(image1))
+            for points, image in ((points0, image0), (points1, image1)):
+                x, y = np.rint(points[keep]).astype(int).T
+                keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
         return points0[keep], points1[keep], keep
 
     def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -228,10 +251,11 @@ class Matcher:
         initial: NDArray[np.float64],
     ) -> Matches:
         final = estimate_homography(points1, points0, threshold=_FINAL_THRESHOLD)
-        h_0_to_1, inliers = None, None
+        h_0_to_1: NDArray[np.float64] | None = None
+        inliers: NDArray[np.bool_] | None = None
         if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
-            h_0_to_1 = np.linalg.inv(final.matrix)
-            h_0_to_1 = h_0_to_1 / h_0_to_1[2, 2] if abs(h_0_to_1[2, 2]) > 1e-12 else h_0_to_1
+            inverse: NDArray[np.float64] = np.linalg.inv(final.matrix).astype(np.float64)
+            h_0_to_1 = inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
             inliers = final.inliers
         return Matches(points0, points1, scores, _size(image0), _size(image1), h_0_to_1, inliers, initial)
 
@@ -335,9 +359,12 @@ def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     if name is None:
         return torch.device(best), []
     kind = name.partition(":")[0]
-    if kind == "cuda" and not torch.cuda.is_available() or kind == "mps" and best != "mps":
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and best != "mps"):
         # Published configurations name a GPU; they must run on a machine without one.
         return torch.device("cpu"), [f"device {name} is not available here; used cpu"]
+    index = torch.device(name).index or 0
+    if kind == "cuda" and index >= (count := torch.cuda.device_count()):
+        raise ConfigError(f"device {name} does not exist; there are {count}, counted from cuda:0")
     return torch.device(name), []
 
 

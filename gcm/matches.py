@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -18,10 +20,11 @@ from gcm.files import whole_file
 
 __all__ = ["Matches"]
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 _SUFFIXES = (".npz", ".json", ".csv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matches:
     """Point correspondences between image 0 and image 1.
 
@@ -56,6 +59,12 @@ class Matches:
             )
         if self.inliers is not None and self.inliers.shape != (n,):
             raise ValueError(f"inliers {self.inliers.shape} must have one entry for each of {n} matches")
+        if self.homography is not None and self.homography.shape != (3, 3):
+            raise ValueError(f"homography {self.homography.shape} must be 3 x 3")
+        if not (np.isfinite(self.points0).all() and np.isfinite(self.points1).all()):
+            raise ValueError("points must be finite")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise ValueError("scores must lie in [0, 1]")
 
     def __len__(self) -> int:
         return len(self.points0)
@@ -80,7 +89,15 @@ class Matches:
         )
 
     def best(self, *, top_k: int | None = None, min_score: float | None = None) -> Matches:
-        """The matches of at least `min_score`, of them the `top_k` with the highest scores, order kept."""
+        """The matches of at least `min_score`, of them the `top_k` with the highest scores, order kept.
+
+        Of equal scores, those that come first.
+
+        Raises:
+            UsageError: a negative `top_k`.
+        """
+        if top_k is not None and top_k < 0:
+            raise UsageError(f"top_k is {top_k}; it must not be negative")
         keep = np.arange(len(self))
         if min_score is not None:
             keep = keep[self.scores[keep] >= min_score]
@@ -142,7 +159,8 @@ class Matches:
         with whole_file(path) as temporary:
             suffix = path.suffix.lower()
             if suffix == ".npz":
-                np.savez(temporary, **self.to_arrays())  # type: ignore[arg-type]
+                with temporary.open("wb") as file:  # given a name, numpy would add .npz to .NPZ
+                    np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
             elif suffix == ".json":
                 temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
             else:
@@ -150,7 +168,7 @@ class Matches:
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["x0", "y0", "x1", "y1", "score"])
             rows = np.column_stack([self.points0, self.points1, self.scores])
             writer.writerows(rows.tolist())
@@ -169,14 +187,17 @@ class Matches:
             raise UsageError(f"{path}: matches are read from .npz or .json, not '{suffix}'")
         try:
             if suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
+                # Given a name, numpy would leave a damaged file open.
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                     data: dict[str, Any] = {key: file[key] for key in file.files}
             else:
                 data = json.loads(path.read_text(encoding="utf-8"))
             return cls._from_mapping(data)
         except FileNotFoundError as error:
             raise OutputError(f"{path}: no such file") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except KeyError as error:
+            raise OutputError(f"{path}: not a file of matches (lacks {error})") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, *_DAMAGED) as error:
             raise OutputError(f"{path}: not a file of matches ({error})") from error
 
     @classmethod

@@ -283,7 +283,7 @@ class Transfer:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from an encrypted address to an open one."""
 
-    def redirect_request(  # noqa: PLR0917  (urllib's signature)
+    def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
         if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":

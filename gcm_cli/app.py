@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli import convert, download, evaluate, extract, match, organize
+from gcm_cli import (
+    backbones,
+    convert,
+    distill,
+    download,
+    evaluate,
+    extract,
+    fetch_weights,
+    match,
+    organize,
+)
 
 __all__ = ["app"]
 
@@ -42,3 +52,6 @@ app.command("organize-hpatches")(organize.organize_hpatches)
 app.command("extract")(extract.extract)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)
+app.command("backbones")(backbones.backbones)
+app.command("fetch-weights")(fetch_weights.fetch_weights)
+app.command("distill")(distill.distill)

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -30,7 +31,7 @@ from rich.table import Table
 
 from gcm.errors import GCMError
 
-__all__ = ["PARTIAL", "Console", "command"]
+__all__ = ["PARTIAL", "Console", "command", "human_size"]
 
 PARTIAL = 3
 """Exit code when part of a batch failed."""
@@ -78,6 +79,20 @@ class Console:
         """Something went on but not as asked; on stderr even when quiet."""
         self._err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """A spinner on stderr while something takes a moment; silent when quiet or no terminal."""
+        if self.quiet or not self._err.is_terminal:
+            return nullcontext()
+        return self._err.status(what)
+
+    def error(self, message: str) -> None:
+        """One thing of several failed; on stderr even when quiet."""
+        self._err.print(f"gcm: error: {message}", markup=False, soft_wrap=True)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a yes-or-no question on stderr; False where nobody is there to answer."""
+        return sys.stdin.isatty() and typer.confirm(question, err=True)
+
     def progress(self, *columns: ProgressColumn | str) -> Progress:
         """A progress bar on stderr; silent when quiet or when stderr is no terminal.
 
@@ -112,6 +127,14 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
+
+
+def human_size(size: int | None) -> str:
+    """Bytes for people, in powers of ten: ``548 MB``, ``1.2 MB``; empty when unknown."""
+    if size is None:
+        return ""
+    value, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:

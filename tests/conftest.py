@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,3 +66,49 @@ def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uin
                 rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
                 (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def student_weights(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> str:
+    """A file of seeded random weights for the patch network: enough to test structure, not accuracy.
+
+    Biases are zero and batch norm is calibrated on `photo`, so that descriptors differ from place to place.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from gcm.backbones.r2d2 import PatchNetwork
+    from gcm.images import network_input
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PatchNetwork()
+    for op in network.ops:
+        if isinstance(op, torch.nn.Conv2d) and op.bias is not None:
+            torch.nn.init.zeros_(op.bias)
+        if isinstance(op, torch.nn.BatchNorm2d):
+            op.momentum = None  # the plain average over what it sees
+    with torch.no_grad():
+        network.train()(network_input(photo, 16))
+    path = tmp_path_factory.mktemp("weights") / "random_student.safetensors"
+    save_file(network.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def make_matcher(student_weights: str) -> Callable[..., Any]:
+    """Build a matcher on the random student in all levels; keywords change the configuration."""
+    from gcm.config import MatcherConfig
+    from gcm.matcher import Matcher
+
+    def make(**changes: Any) -> Matcher:
+        values: dict[str, Any] = {
+            "model": "R2D2_STU",
+            "ratio_th": (0.9, 1.0, 1.0, 1.0, 1.0, 1.0),
+            "weights_path": student_weights,
+            "device": "cpu",
+            "compat": False,
+        }
+        return Matcher(MatcherConfig(**{**values, **changes}))
+
+    return make

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 
+import torch
 from torch import Tensor, nn
 
 from gcm.errors import WeightsError
+from gcm.images import IMAGENET_MEAN, IMAGENET_STD
+from gcm.weights.catalogue import WeightEntry, get_entry
+from gcm.weights.loading import load_checkpoint
 
-__all__ = ["Backbone", "BackboneInfo", "load_strictly"]
+__all__ = ["Backbone", "BackboneInfo", "load_strictly", "to_unit_range"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class BackboneInfo:
     taps: tuple[str, ...]
     strides: tuple[int, ...]
     channels: tuple[int, ...]
-    weights: str | None
-    """Catalogue name of the default weights; None when a path must be given."""
+    weights: str | WeightEntry | None
+    """Default weights: a name of the catalogue or an entry of its own; None when a path must be given."""
     description: str = ""
     citation: str = ""
     normalisation: str = "imagenet"
+    """What the network was trained on: "imagenet" (mean and deviation), or in words. The input of
+    :meth:`Backbone.forward` is always ImageNet-normalised; the others convert it themselves."""
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -42,6 +49,17 @@ class BackboneInfo:
     def pad_multiple(self) -> int:
         """Image sides are padded to a multiple of this, so that every map has whole cells."""
         return self.strides[-1]
+
+    @property
+    def weights_entry(self) -> WeightEntry | None:
+        """Catalogue entry of the default weights; None when a path must be given."""
+        return get_entry(self.weights) if isinstance(self.weights, str) else self.weights
+
+    @property
+    def licence(self) -> str:
+        """Licence of the default weights; empty when there are none."""
+        entry = self.weights_entry
+        return entry.licence if entry else ""
 
 
 class Backbone(nn.Module):
@@ -65,32 +83,49 @@ class Backbone(nn.Module):
         """
         load_strictly(self, state, origin)
 
+    def load_file(self, path: str | PathLike[str]) -> None:
+        """Fill the network from a checkpoint file.
+
+        Raises:
+            WeightsError: missing, damaged, or of another network.
+        """
+        self.load_weights(load_checkpoint(path), str(path))
+
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], origin: str, *, prefix: str = "") -> None:
     """Load all of `network`'s tensors from ``state[prefix + key]``, ignoring keys it has no use for.
 
-    Batch norm's ``num_batches_tracked``, which inference never reads, may be missing.
+    Batch norm's ``num_batches_tracked``, which inference never reads and checkpoints older than PyTorch
+    0.4.1 do not have, may be missing.
 
     Raises:
         WeightsError: a key is missing or has another shape; the message names the first.
     """
-    expected = network.state_dict()
     found: dict[str, Tensor] = {}
-    for key, tensor in expected.items():
+    for key, tensor in network.state_dict().items():
         value = state.get(prefix + key)
+        if value is None and key.endswith("num_batches_tracked"):
+            value = torch.zeros(tensor.shape, dtype=tensor.dtype)
         if value is None:
-            if key.endswith("num_batches_tracked"):
-                continue
             raise WeightsError(
-                f"{origin}: lacks '{prefix + key}'; these are weights of another network than {_name(network)}"
+                f"{origin}: lacks '{prefix + key}'; these are weights of another network "
+                f"than {_name(network)}"
             )
         if value.shape != tensor.shape:
             raise WeightsError(
                 f"{origin}: '{prefix + key}' has shape {tuple(value.shape)} where {_name(network)} has "
                 f"{tuple(tensor.shape)}; these are weights of another network"
             )
-        found[key] = value
-    network.load_state_dict(found, strict=False, assign=True)
+        found[key] = value.to(tensor.dtype)
+    network.load_state_dict(found, assign=True)
+
+
+def to_unit_range(x: Tensor) -> Tensor:
+    """Undo ImageNet's normalisation: B x 3 x H x W -> RGB in 0..1 (padding becomes the mean colour)."""
+    shape = (3, 1, 1)
+    mean = torch.tensor(IMAGENET_MEAN, device=x.device, dtype=x.dtype).view(shape)
+    std = torch.tensor(IMAGENET_STD, device=x.device, dtype=x.dtype).view(shape)
+    return x * std + mean
 
 
 def _name(network: nn.Module) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,10 @@ __all__ = [
     "patch_network_from_state",
     "patch_pyramid",
 ]
+
+
+_STRIP_PIXELS = 2**18
+"""Pixels computed at once: bounds what the layers in between take (some 300 MB)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ TEACHER: tuple[PatchLayer, ...] = (
     PatchLayer(2, 128, 8, relu=False),
     PatchLayer(2, 128, 16, norm=False, relu=False),
 )
-"""R2D2 WASF N16: 486k weights, receptive field 47 px."""
+"""R2D2 WASF N16: 486k weights, receptive field 51 px."""
 
 STUDENT: tuple[PatchLayer, ...] = (
     PatchLayer(3, 32, 1),
@@ -75,6 +80,9 @@ class PatchNetwork(nn.Module):
     Modules are numbered as in the published checkpoints (``ops.N`` counts convolution, batch norm and
     ReLU in order), so those load without renaming.
     """
+
+    normalisation = "imagenet"
+    """How the input must be normalised; ours overrides it."""
 
     def __init__(self, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
         super().__init__()
@@ -96,6 +104,21 @@ class PatchNetwork(nn.Module):
         self.channels = in_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Dense descriptors; a large image is computed in strips, with the same result in less memory."""
+        height, width = x.shape[-2:]
+        rows = max(64, _STRIP_PIXELS // max(1, width))
+        if self.training or height <= rows:
+            return self._run(x)
+        halo = sum(layer.kernel * layer.dilation for layer in self.layers)  # more than any layer reaches
+        out = x.new_empty((x.shape[0], self.channels, height, width)).to(memory_format=torch.channels_last)
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            start = max(0, top - halo)
+            strip = self._run(x[..., start : bottom + halo, :])
+            out[..., top:bottom, :] = strip[..., top - start : bottom - start, :]
+        return out
+
+    def _run(self, x: Tensor) -> Tensor:
         for op in self.ops:
             x = op(x)
         return x
@@ -130,8 +153,6 @@ def patch_network_from_state(state: Mapping[str, Tensor], origin: str) -> PatchN
     )
 
 
-
-
 class R2D2(Backbone):
     """A patch network whose full-resolution map is 2 x 2 average-pooled into a pyramid of strides 1 to 16.
 
@@ -139,10 +160,10 @@ class R2D2(Backbone):
     it is pooled further, and so returned.
     """
 
-    def __init__(self, info: BackboneInfo, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
+    def __init__(self, info: BackboneInfo) -> None:
         super().__init__()
         self.info = info
-        self.network = PatchNetwork(layers)
+        self.network = PatchNetwork(TEACHER if info.name == "R2D2" else STUDENT)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return patch_pyramid(self.network(x), len(self.info.strides))
@@ -162,24 +183,49 @@ def patch_pyramid(dense: Tensor, levels: int) -> list[Tensor]:
     return maps
 
 
-def _info(name: str, weights: str, description: str, citation: str) -> BackboneInfo:
+def _info(
+    name: str, strides: tuple[int, ...], weights: str, description: str, citation: str, normalisation: str
+) -> BackboneInfo:
     return BackboneInfo(
         name,
-        taps=("patch network", *(f"average pool {s}" for s in (2, 4, 8, 16))),
-        strides=(1, 2, 4, 8, 16),
-        channels=(128,) * 5,
+        taps=("patch network", *(f"average pool {s}" for s in strides[1:])),
+        strides=strides,
+        channels=(128,) * len(strides),
         weights=weights,
         description=description,
         citation=citation,
+        normalisation=normalisation,
     )
 
 
-_R2D2_CITATION = "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+_R2D2_CITATION = (
+    "Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019 (arXiv 1906.06195)"
+)
 
 INFOS: tuple[BackboneInfo, ...] = (
-    _info("R2D2", "r2d2", "R2D2 patch network (teacher) and its average pools", _R2D2_CITATION),
     _info(
-        "R2D2_STU", "r2d2_student", "GCM's distilled student and its average pools", "GCM (arXiv 2403.05388)"
+        "R2D2",
+        (1, 2, 4, 8, 16),
+        "r2d2",
+        "R2D2 patch network (teacher), average-pooled",
+        _R2D2_CITATION,
+        "imagenet",
     ),
-    _info("GCM_PATCH", "gcm_patch", "our own descriptor (embedded) and its average pools", "this package"),
+    _info(
+        "R2D2_STU",
+        (1, 2, 4, 8, 16),
+        "r2d2_student",
+        "GCM's distilled student, average-pooled",
+        "GCM (arXiv 2403.05388)",
+        "imagenet",
+    ),
+    # Pooled to stride 16, a small receptive field loses too much; from stride 8 on it carries a match.
+    _info(
+        "GCM_PATCH",
+        (1, 2, 4, 8),
+        "gcm_patch",
+        "our own embedded descriptor, average-pooled",
+        "this package",
+        "standardised",
+    ),
 )

@@ -9,22 +9,52 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from gcm.backbones import r2d2, resnet, vgg
+from gcm.backbones import (
+    crestereo,
+    efficientnet,
+    efficientnet_lite,
+    mobilenet,
+    pyramid_stereo,
+    r2d2,
+    resnet,
+    segmentation,
+    swin,
+    timm_models,
+    vgg,
+)
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.r2d2 import PatchNetwork, patch_network_from_state
+from gcm.backbones.fine import FINE_MODELS, FineInfo
 from gcm.errors import ConfigError, WeightsError, did_you_mean
-from gcm.weights.loading import load_checkpoint
+from gcm.weights.catalogue import CATALOGUE, WeightEntry
 from gcm.weights.store import resolve_weights
 
-__all__ = ["FINE_MODELS", "backbone_info", "create_backbone", "create_fine_model", "list_backbones"]
+__all__ = [
+    "FINE_MODELS",
+    "backbone_info",
+    "build_backbone",
+    "check_weights",
+    "create_backbone",
+    "create_fine_model",
+    "known_weights",
+    "list_backbones",
+    "list_fine_models",
+]
 
 BackboneFactory = Callable[[BackboneInfo], Backbone]
 
 _FAMILIES: tuple[tuple[tuple[BackboneInfo, ...], BackboneFactory], ...] = (
-    (vgg.INFOS, vgg.VGG),
-    (resnet.INFOS, resnet.ResNet),
+    (vgg.INFOS, vgg.create),
+    (resnet.INFOS, resnet.create),
+    (efficientnet.INFOS, efficientnet.create),
+    (mobilenet.INFOS, mobilenet.create),
+    (segmentation.INFOS, segmentation.create),
+    (swin.INFOS, swin.Swin),
+    (pyramid_stereo.INFOS, pyramid_stereo.PyramidStereo),
+    (crestereo.INFOS, crestereo.CREStereo),
     (r2d2.INFOS, r2d2.R2D2),
+    (efficientnet_lite.INFOS, efficientnet_lite.EfficientNetLite),
 )
 
 _ENTRY_POINTS = "gcm.backbones"
@@ -39,23 +69,45 @@ class _Registered:
 
 @cache
 def _registry() -> dict[str, _Registered]:
-    families = list(_FAMILIES)
-    families += [point.load() for point in entry_points(group=_ENTRY_POINTS)]
-    return {info.name: _Registered(info, factory) for infos, factory in families for info in infos}
+    families = [*_FAMILIES, *_families_of_others()]
+    return {info.name.upper(): _Registered(info, factory) for infos, factory in families for info in infos}
+
+
+def _families_of_others() -> list[tuple[tuple[BackboneInfo, ...], BackboneFactory]]:
+    families = []
+    for point in entry_points(group=_ENTRY_POINTS):
+        try:
+            infos, factory = point.load()
+        except Exception as error:  # whatever the other package raises, name it instead of failing obscurely
+            raise ConfigError(
+                f"the backbone '{point.name}' of another package ({point.value}) cannot be used "
+                f"({type(error).__name__}: {error}); mend or uninstall that package"
+            ) from error
+        families.append((infos, factory))
+    return families
 
 
 def list_backbones() -> list[BackboneInfo]:
-    """All backbones, ours and those other packages registered."""
+    """All backbones, ours and those other packages registered; not timm's, which are too many to list."""
     return [entry.info for entry in _registry().values()]
 
 
+def list_fine_models() -> list[FineInfo]:
+    """All fine models."""
+    return list(FINE_MODELS.values())
+
+
 def _lookup(name: str) -> _Registered:
+    if name.lower().startswith(timm_models.PREFIX):
+        info = timm_models.timm_info(timm_models.PREFIX + name[len(timm_models.PREFIX) :])
+        return _Registered(info, timm_models.Timm)
     registry = _registry()
     try:
         return registry[name.upper()]
     except KeyError:
         raise ConfigError(
-            f"no backbone named '{name}'{did_you_mean(name, registry)}; known: {', '.join(registry)}"
+            f"no backbone named '{name}'{did_you_mean(name, registry)}; "
+            f"known: {', '.join(registry)}, or timm:<name> for a model of timm"
         ) from None
 
 
@@ -64,8 +116,23 @@ def backbone_info(name: str) -> BackboneInfo:
 
     Raises:
         ConfigError: no such backbone.
+        DependencyError: a timm model, and timm is not installed.
     """
     return _lookup(name).info
+
+
+def build_backbone(name: str) -> Backbone:
+    """Build a backbone up to its last tap without weights or memory (on PyTorch's meta device).
+
+    To look at its structure, or to fill with :meth:`Backbone.load_file`.
+
+    Raises:
+        ConfigError: no such backbone.
+        DependencyError: a package it needs is not installed.
+    """
+    entry = _lookup(name)
+    with torch.device("meta"):
+        return entry.factory(entry.info).eval()
 
 
 def create_backbone(name: str, *, weights: Path | str | None = None) -> Backbone:
@@ -77,38 +144,90 @@ def create_backbone(name: str, *, weights: Path | str | None = None) -> Backbone
 
     Raises:
         ConfigError: no such backbone.
+        DependencyError: a package it needs is not installed.
         WeightsError, DownloadError: weights missing, damaged or of another network.
     """
-    entry = _lookup(name)
-    source = weights or entry.info.weights
+    info = backbone_info(name)
+    source = weights or info.weights
     if source is None:
-        raise WeightsError(f"{entry.info.name} has no default weights; set weights_path in the configuration")
-    state = load_checkpoint(path := resolve_weights(source))
-    with torch.device("meta"):  # no memory and no time for weights about to be replaced
-        backbone = entry.factory(entry.info)
-    backbone.load_weights(state, str(path))
+        raise WeightsError(f"{info.name} has no default weights; set weights_path in the configuration")
+    return _loaded(name, resolve_weights(source, check=lambda path: _loaded(name, path)))
+
+
+def _loaded(name: str, path: Path) -> Backbone:
+    backbone = build_backbone(name)  # no memory and no time for weights about to be replaced
+    backbone.load_file(path)
     return backbone.eval().requires_grad_(False)
 
 
-FINE_MODELS: dict[str, str] = {"R2D2": "r2d2", "R2D2_STU": "r2d2_student", "GCM_PATCH": "gcm_patch"}
-"""Patch descriptors by name, with the catalogue name of their default weights."""
+def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Module:
+    """Build a fine model: B x 3 x H x W normalised input -> B x C x H x W, not normalised.
 
-
-def create_fine_model(name: str, *, weights: Path | str | None = None) -> PatchNetwork:
-    """Build a patch descriptor: B x 3 x H x W normalised input -> B x C x H x W, not normalised.
-
-    Teacher or student follows from the shapes in the checkpoint, as in the published code.
+    Args:
+        name: as in the configuration; case does not matter.
+        weights: a file or catalogue name in place of the default weights.
 
     Raises:
         ConfigError: no such fine model.
+        DependencyError: a package it needs is not installed.
         WeightsError, DownloadError: weights missing, damaged or of another network.
     """
     try:
-        default = FINE_MODELS[name.upper()]
+        info = FINE_MODELS[name.upper()]
     except KeyError:
         raise ConfigError(
             f"no fine model named '{name}'{did_you_mean(name, FINE_MODELS)}; "
             f"known: {', '.join(FINE_MODELS)}, or leave it empty for none"
         ) from None
-    path = resolve_weights(weights or default)
-    return patch_network_from_state(load_checkpoint(path), str(path))
+    path = resolve_weights(weights or info.weights, check=info.load)
+    return info.load(path).eval().requires_grad_(False)
+
+
+def known_weights(name: str | None = None) -> dict[str, WeightEntry]:
+    """Weights by name: the catalogue's and those that other packages' backbones bring.
+
+    Args:
+        name: of one weight file, or of a backbone or fine model, meaning its default weights; all when None.
+
+    Raises:
+        ConfigError: no such name.
+        WeightsError: a backbone without default weights.
+    """
+    known = dict(CATALOGUE)
+    known.update({e.name: e for info in list_backbones() if (e := info.weights_entry) is not None})
+    if name is None:
+        return known
+    if name.lower() in known:
+        return {name.lower(): known[name.lower()]}
+    if name.upper() in FINE_MODELS:
+        entry: WeightEntry | None = FINE_MODELS[name.upper()].weights_entry
+    elif name.upper() in _registry() or name.lower().startswith(timm_models.PREFIX):
+        entry = backbone_info(name).weights_entry
+    else:
+        choices = [*known, *_registry()]
+        raise ConfigError(
+            f"no weights named '{name}'{did_you_mean(name, choices)}; gcm fetch-weights --list names all"
+        )
+    if entry is None:
+        raise WeightsError(f"{name} has no default weights; set weights_path in the configuration")
+    return {entry.name: entry}
+
+
+def check_weights(entry: WeightEntry, path: Path) -> None:
+    """Load a file into the network that an entry is for.
+
+    Raises:
+        WeightsError: it does not fit.
+        DependencyError: a package the network needs is not installed.
+    """
+    if entry.name.startswith(timm_models.PREFIX):
+        _loaded(entry.name, path)
+        return
+    for info in list_backbones():
+        if info.weights_entry == entry:
+            _loaded(info.name, path)
+            return
+    for fine in FINE_MODELS.values():
+        if fine.weights == entry.name:
+            fine.load(path)
+            return

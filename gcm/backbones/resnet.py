@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
 from torchvision import models
 
 from gcm.backbones.base import Backbone, BackboneInfo
+from gcm.backbones.tapped import TappedBackbone, unloaded
 
-__all__ = ["INFOS", "RESNET_NETWORKS", "ResNet"]
+__all__ = ["INFOS", "create"]
 
-_CITATION = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385)"
+_RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385)"
+_RESNEXT = "Xie et al., Aggregated Residual Transformations, CVPR 2017 (arXiv 1611.05431)"
 
-RESNET_NETWORKS: dict[str, tuple[Callable[..., models.ResNet], tuple[int, ...]]] = {
-    "RESNET18": (models.resnet18, (64, 64, 128, 256)),
+_NETWORKS: dict[str, tuple[Callable[..., models.ResNet], tuple[int, ...], str]] = {
+    "RESNET18": (models.resnet18, (64, 64, 128, 256), _RESNET),
+    "RESNET50": (models.resnet50, (64, 256, 512, 1024), _RESNET),
+    "RESNEXT50": (models.resnext50_32x4d, (64, 256, 512, 1024), _RESNEXT),
 }
-"""Torchvision's constructor and the channels of the four taps, by backbone name."""
+"""Torchvision's constructor, the channels of the four taps, and the citation, by backbone name."""
 
 INFOS: tuple[BackboneInfo, ...] = tuple(
     BackboneInfo(
@@ -27,34 +29,12 @@ INFOS: tuple[BackboneInfo, ...] = tuple(
         channels=channels,
         weights=build.__name__,
         description=f"torchvision {build.__name__} up to layer3",
-        citation=_CITATION,
+        citation=citation,
     )
-    for name, (build, channels) in RESNET_NETWORKS.items()
+    for name, (build, channels, citation) in _NETWORKS.items()
 )
 
 
-class ResNet(Backbone):
+def create(info: BackboneInfo) -> Backbone:
     """ResNet up to layer3."""
-
-    def __init__(self, info: BackboneInfo) -> None:
-        super().__init__()
-        self.info = info
-        build, _ = RESNET_NETWORKS[info.name]
-        with torch.device("meta"):  # layer4 and the classifier never get memory
-            network = build(weights=None)
-        self.conv1 = network.conv1
-        self.bn1 = network.bn1
-        self.relu = network.relu
-        self.maxpool = network.maxpool
-        self.layer1 = network.layer1
-        self.layer2 = network.layer2
-        self.layer3 = network.layer3
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.relu(self.bn1(self.conv1(x)))
-        maps = [x]
-        x = self.maxpool(x)
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = stage(x)
-            maps.append(x)
-        return maps
+    return TappedBackbone(info, unloaded(_NETWORKS[info.name][0]))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
 from torchvision import models
 
 from gcm.backbones.base import Backbone, BackboneInfo
+from gcm.backbones.tapped import TappedBackbone, unloaded
 
-__all__ = ["INFOS", "VGG", "VGG_NETWORKS"]
+__all__ = ["INFOS", "create"]
 
 _CITATION = "Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015 (arXiv 1409.1556)"
 _CHANNELS = (64, 128, 256, 512, 512, 512)
 _STRIDES = (1, 2, 4, 8, 16, 16)
 
-VGG_NETWORKS: dict[str, tuple[Callable[..., models.VGG], tuple[int, ...]]] = {
+_NETWORKS: dict[str, tuple[Callable[..., models.VGG], tuple[int, ...]]] = {
     "VGG19": (models.vgg19, (2, 7, 12, 21, 30, 32)),
     "VGG19_BN": (models.vgg19_bn, (3, 10, 17, 30, 43, 46)),
     "COARSEVGG19": (models.vgg19, (7, 12, 21, 30, 32)),
@@ -27,7 +26,7 @@ VGG_NETWORKS: dict[str, tuple[Callable[..., models.VGG], tuple[int, ...]]] = {
 
 
 def _info(name: str) -> BackboneInfo:
-    build, taps = VGG_NETWORKS[name]
+    build, taps = _NETWORKS[name]
     n = len(taps)
     return BackboneInfo(
         name,
@@ -40,27 +39,9 @@ def _info(name: str) -> BackboneInfo:
     )
 
 
-INFOS: tuple[BackboneInfo, ...] = tuple(_info(name) for name in VGG_NETWORKS)
+INFOS: tuple[BackboneInfo, ...] = tuple(_info(name) for name in _NETWORKS)
 
 
-class VGG(Backbone):
+def create(info: BackboneInfo) -> Backbone:
     """VGG up to the last tap."""
-
-    def __init__(self, info: BackboneInfo) -> None:
-        super().__init__()
-        self.info = info
-        build, self.taps = VGG_NETWORKS[info.name]
-        with torch.device("meta"):  # the classifier, most of VGG, never gets memory
-            features = build(weights=None).features
-        self.features = nn.Sequential(*list(features.children())[: self.taps[-1] + 1])
-        for module in self.features:
-            if isinstance(module, nn.ReLU):
-                module.inplace = False
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = []
-        for index, module in enumerate(self.features):
-            x = module(x)
-            if index in self.taps:
-                maps.append(x)
-        return maps
+    return TappedBackbone(info, unloaded(_NETWORKS[info.name][0]))

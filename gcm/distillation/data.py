@@ -49,14 +49,16 @@ def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops for one training step: `clean` N x 3 x S x S and `seen` V x N x 3 x S x S, uint8 RGB."""
+    """Crops for one training step."""
 
     clean: Tensor
+    """N x 3 x S x S uint8 RGB, for the teacher."""
     seen: Tensor
-
-    def pin_memory(self) -> Batch:
-        """Called by the data loader on machines with a GPU."""
-        return Batch(self.clean.pin_memory(), self.seen.pin_memory())
+    """V x N x 3 x S x S uint8 RGB, for the student."""
+    gain: Tensor
+    """V x N x 1 x 1 x 1, what the student's normalised input is multiplied by."""
+    offset: Tensor
+    """V x N x 3 x 1 x 1, what is then added to it."""
 
 
 class CropDataset(Dataset[Batch]):
@@ -96,7 +98,17 @@ class CropDataset(Dataset[Batch]):
             clean.append(crop)
             for copies in seen:
                 copies.append(spoil(crop, self.recipe, rng))
-        return Batch(_stack(clean), torch.stack([_stack(copies) for copies in seen]))
+        shape = (self.recipe.variants, self.batch_size)
+        gain = np.exp(rng.uniform(-self.recipe.exposure, self.recipe.exposure, (*shape, 1, 1, 1)))
+        offset = self.recipe.shift * (
+            rng.standard_normal((*shape, 1, 1, 1)) + 0.3 * rng.standard_normal((*shape, 3, 1, 1))
+        )
+        return Batch(
+            _stack(clean),
+            torch.stack([_stack(copies) for copies in seen]),
+            torch.from_numpy(gain).float(),
+            torch.from_numpy(offset).float(),
+        )
 
 
 def _stack(images: list[Image]) -> Tensor:
@@ -123,7 +135,9 @@ def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generat
     factor = max(size / max(image.shape[:2]), recipe.crop / min(image.shape[:2]))
     if factor < 1:
         # Area averaging keeps aliasing, which no camera would show, out of the training data.
-        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
         factor = 1.0
     height, width = image.shape[:2]
     side = recipe.crop / factor
@@ -141,7 +155,10 @@ def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generat
     target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
     h = cv2.getPerspectiveTransform(target, (corners + centre).astype(np.float32))
     crop = cv2.warpPerspective(
-        image, h, (recipe.crop, recipe.crop), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        image,
+        h,
+        (recipe.crop, recipe.crop),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return np.ascontiguousarray(crop, dtype=np.uint8)
@@ -160,7 +177,7 @@ def spoil(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) ->
         out = _colour(out, recipe, rng)
     if rng.random() < recipe.noise_share:
         out = out + rng.uniform(0, recipe.noise) * rng.standard_normal(out.shape, dtype=np.float32)
-    result = np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    result: Image = np.clip(np.rint(out), 0, 255).astype(np.uint8)
     if rng.random() < recipe.jpeg_share:
         quality = int(rng.integers(recipe.jpeg, 96))
         done, coded = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -177,4 +194,5 @@ def _colour(out: NDArray[Any], recipe: AugmentationRecipe, rng: np.random.Genera
     grey = out.mean(axis=2, keepdims=True)
     out = grey + (out - grey) * rng.uniform(1 - recipe.saturation, 1 + recipe.saturation)
     tint: NDArray[Any] = rng.uniform(1 - recipe.tint, 1 + recipe.tint, size=3)
-    return (out * tint).astype(np.float32)
+    tinted: NDArray[Any] = (out * tint).astype(np.float32)
+    return tinted

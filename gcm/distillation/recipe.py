@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gcm.errors import ConfigError, did_you_mean
 
-__all__ = ["AugmentationRecipe", "DistillRecipe", "load_recipe"]
+__all__ = ["AugmentationRecipe", "DistillRecipe", "find_recipe", "load_recipe"]
 
 
 class _Strict(BaseModel):
@@ -22,9 +22,21 @@ class AugmentationRecipe(_Strict):
 
     crop: int = Field(192, ge=64, description="side of a training crop")
     scale: tuple[float, float] = Field((256, 1024), description="range of the photo's longer side")
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("must be two positive numbers, the smaller first")
+        return value
+
     homography_share: float = Field(0.8, ge=0, le=1, description="share of crops that are warped")
     tilt: float = Field(0.5, ge=0, lt=1, description="corner displacement, in quarters of the crop")
     rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
+    exposure: float = Field(
+        0.0, ge=0, description="largest |log| of a contrast change of the network's input"
+    )
+    shift: float = Field(0.0, ge=0, description="deviation of a brightness shift of the network's input")
     variants: int = Field(1, ge=1, description="spoilt copies of each crop the student sees")
     noise: float = Field(25.0, ge=0)
     noise_share: float = Field(0.5, ge=0, le=1)
@@ -47,9 +59,12 @@ class DistillRecipe(_Strict):
     teacher: Literal["disk", "r2d2"] = "disk"
     teacher_weights: Path | None = Field(None, description="R2D2 only: the teacher's checkpoint")
     student: Literal["r2d2_student"] = "r2d2_student"
+    normalisation: Literal["imagenet", "standardised"] = "imagenet"
     steps: int = Field(20_000, ge=1)
     batch_size: int = Field(4, ge=1, description="different crops in a step")
     sample_step: int = Field(4, ge=1, description="grid step, in pixels, at which the loss is taken")
+    pooled_levels: int = Field(0, ge=0, le=4, description="2 x 2 pools of the samples that are compared, too")
+    pooled_weight: float = Field(0.5, ge=0, description="weight of each of them")
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-5, gt=0, description="reached by a cosine")
     warmup_steps: int = Field(50, ge=0)
@@ -73,8 +88,8 @@ def load_recipe(path: Path) -> DistillRecipe:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the recipe ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a list of 'key: value' lines")
     try:
@@ -86,4 +101,20 @@ def load_recipe(path: Path) -> DistillRecipe:
         if first["type"] == "extra_forbidden":
             known = [*DistillRecipe.model_fields, *AugmentationRecipe.model_fields]
             hint = did_you_mean(str(first["loc"][-1]), known)
-        raise ConfigError(f"{path}: {key}: {first['msg']}{hint}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{path}: {key}: {message}{hint}") from error
+
+
+def find_recipe(source: str, folder: Path) -> Path:
+    """A recipe file by path, or by name among those in `folder`.
+
+    Raises:
+        ConfigError: neither.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    names = sorted(recipe.stem for recipe in folder.glob("*.yml"))
+    if source in names:
+        return folder / f"{source}.yml"
+    raise ConfigError(f"{source}: no such recipe{did_you_mean(source, names)}; known: {', '.join(names)}")

@@ -55,7 +55,7 @@ def _r2d2(weights: Path | None, device: torch.device | None) -> Teacher:
     from gcm.weights.loading import load_checkpoint
 
     network = patch_network_from_state(load_checkpoint(weights), str(weights))
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
 
     def teach(images: Tensor) -> Tensor:
         with torch.inference_mode():

@@ -16,19 +16,19 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.distillation.data import Batch, CropDataset, find_photos, split_photos
-from gcm.distillation.losses import cosine_loss
+from gcm.distillation.losses import pyramid_loss
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import margins, sampled_forward
 from gcm.distillation.teachers import Teacher, create_teacher
-from gcm.errors import ConfigError, DatasetError
+from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.files import whole_file
-from gcm.images import normalise
+from gcm.images import NORMALISATIONS
 
 __all__ = ["Progress", "distill"]
 
@@ -69,13 +69,25 @@ def distill(
         on_progress: called after every step.
 
     Raises:
-        ConfigError: `output` holds a run of another recipe.
+        ConfigError: `output` holds a run of another recipe, the crops are too small, or there is no such
+            device.
+        WeightsError: the checkpoint in `output` is damaged, or the teacher's weights are.
+        OutputError: `output` cannot be written.
         DatasetError: no photos, or none left beside the held-out ones.
     """
-    run = _Run(recipe, photos, output, torch.device(device), workers)
+    run = _Run(recipe, photos, output, _device(device), workers)
     run.resume()
     run.train(on_progress)
     return output / _STUDENT
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name} is not to be had here; use cpu") from error
+    return device
 
 
 class _Run:
@@ -89,8 +101,17 @@ class _Run:
         self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
         if not self.training_photos:
             raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
-        torch.manual_seed(recipe.seed)
-        self.student = PatchNetwork().to(device=device, memory_format=torch.channels_last)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            student = PatchNetwork()
+        crop = recipe.augmentation.crop
+        samples = -(-(crop - sum(margins(student))) // recipe.sample_step)
+        if samples < 2**recipe.pooled_levels:
+            raise ConfigError(
+                f"crops of {crop} px give {max(0, samples)} samples a side at sample_step "
+                f"{recipe.sample_step}, too few for pooled_levels {recipe.pooled_levels}; use larger crops"
+            )
+        self.student = student.to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -103,12 +124,14 @@ class _Run:
 
     def resume(self) -> None:
         """Load the checkpoint of an earlier run of the same recipe, or begin."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.output}: cannot be made ({error.strerror}); choose another") from error
         recipe_file = self.output / _RECIPE
         mine = self.recipe.model_dump(mode="json")
         if recipe_file.exists():
-            theirs = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
-            if theirs != mine:
+            if _read_yaml(recipe_file) != mine:
                 raise ConfigError(
                     f"{self.output}: holds a run of another recipe; choose another --output or remove it"
                 )
@@ -118,10 +141,13 @@ class _Run:
         checkpoint = self.output / _CHECKPOINT
         if not checkpoint.exists():
             return
-        state: dict[str, Any] = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        try:
+            state: dict[str, Any] = torch.load(checkpoint, map_location=self.device, weights_only=True)
+            self.student.load_state_dict(state["student"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        except Exception as error:  # what damaged bytes make the readers raise has no end
+            raise WeightsError(f"{checkpoint}: damaged; remove it to begin the run again") from error
         _truncate_log(self.output / _LOG, self.step)
 
     def _save(self) -> None:
@@ -132,13 +158,14 @@ class _Run:
             "seconds": self.seconds,
             "best": self.best,
         }
-        with whole_file(self.output / _CHECKPOINT) as path:
-            torch.save(state, path)
+        # Given a name, torch reports a full disk as an error of its own making.
+        with whole_file(self.output / _CHECKPOINT) as path, path.open("wb") as file:
+            torch.save(state, file)
 
     def _save_student(self) -> None:
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.student.state_dict().items()}
         with whole_file(self.output / _STUDENT) as path:
-            save_file(tensors, path)
+            path.write_bytes(save(tensors))
 
     # -- training ------------------------------------------------------------------------------
 
@@ -188,9 +215,16 @@ class _Run:
 
     def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Batch]:
         dataset = CropDataset(
-            photos, self.recipe.augmentation, batch_size=self.recipe.batch_size, seed=seed, steps=steps, first=first
+            photos,
+            self.recipe.augmentation,
+            batch_size=self.recipe.batch_size,
+            seed=seed,
+            steps=steps,
+            first=first,
         )
-        return DataLoader(dataset, batch_size=None, num_workers=self.workers, shuffle=False)
+        # Its own generator: the loader would otherwise draw from the caller's random numbers.
+        generator = torch.Generator().manual_seed(seed)
+        return DataLoader(dataset, batch_size=None, num_workers=self.workers, generator=generator)
 
     def _loss(self, batch: Batch) -> Tensor:
         assert self.teacher is not None
@@ -199,10 +233,17 @@ class _Run:
         size = batch.clean.shape[-1]
         target = self.teacher(batch.clean)[..., before : size - after : step, before : size - after : step]
         variants = batch.seen.shape[0]
-        x = normalise(batch.seen.flatten(0, 1).to(self.device)).contiguous(memory_format=torch.channels_last)
+        x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
+        x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             described = sampled_forward(self.student, x, step)
-        return cosine_loss(described, target.clone().repeat(variants, 1, 1, 1))
+        return pyramid_loss(
+            described,
+            target.clone().repeat(variants, 1, 1, 1),
+            levels=self.recipe.pooled_levels,
+            weight=self.recipe.pooled_weight,
+        )
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -220,7 +261,7 @@ class _Run:
         log = self.output / _LOG
         new = not log.exists()
         with log.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(_LOG_FIELDS)
             writer.writerow(
@@ -228,11 +269,21 @@ class _Run:
             )
 
 
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
 def _truncate_log(log: Path, step: int) -> None:
-    """Drop rows a killed run wrote after its last checkpoint, so that no step appears twice."""
+    """Drop rows a killed run wrote after its last checkpoint, or only in part: each step appears once."""
     if not log.exists():
         return
     lines = log.read_text(encoding="utf-8").splitlines()
-    kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
+    rows = [(line, line.split(",")) for line in lines[1:]]
+    kept = lines[:1] + [
+        line for line, cells in rows if len(cells) == len(_LOG_FIELDS) and int(cells[0]) <= step
+    ]
     with whole_file(log) as path:
         path.write_text("\n".join(kept) + "\n", encoding="utf-8")

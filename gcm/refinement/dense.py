@@ -14,6 +14,9 @@ SIMILARITY_BUDGET = 128 * 2**20
 
 _EPS = 1e-8
 
+ROUNDING = 1e-6
+"""Differences of float32 similarities up to this size mean nothing."""
+
 
 @dataclass(frozen=True)
 class CellMatches:
@@ -31,6 +34,10 @@ class CellMatches:
     def __len__(self) -> int:
         return len(self.cells0)
 
+    def take(self, index: Tensor) -> CellMatches:
+        """The matches an index or boolean mask names."""
+        return CellMatches(self.cells0[index], self.cells1[index], self.distance[index], self.ratio[index])
+
     @staticmethod
     def empty(device: torch.device | None = None) -> CellMatches:
         """No matches."""
@@ -46,6 +53,11 @@ class TopTwo:
     best: Tensor
     second: Tensor
     index: Tensor
+
+    @property
+    def distinct(self) -> Tensor:
+        """Where the best is better than the second by more than rounding."""
+        return self.best - self.second > ROUNDING
 
 
 def ratio(best: Tensor, second: Tensor) -> Tensor:
@@ -103,14 +115,18 @@ def dense_match(
     *,
     threshold: float,
     bidirectional: bool = True,
+    compat: bool = False,
     budget: int = SIMILARITY_BUDGET,
 ) -> CellMatches:
     """Mutual nearest neighbours with a symmetric ratio test (specification, section 3).
 
     Args:
         map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
-        threshold: largest ratio kept, in both directions; 1 keeps every mutual pair.
+        threshold: largest ratio kept, in both directions; 1 keeps every mutual pair, and so does -1,
+            "no test", as it does in :func:`gcm.refinement.hierarchical.refine`.
         bidirectional: False drops the ratio test from map 1 to map 0.
+        compat: as the published code does, keep also the first of several equally good cells; otherwise
+            a cell whose best two do not differ (flat ground, an exactly repeated pattern) has no match.
         budget: see :func:`top_two`.
 
     Returns:
@@ -128,7 +144,11 @@ def dense_match(
     r10 = ratio(backward.best, backward.second)[j]
     worst = torch.maximum(r01, r10) if bidirectional else r01
     x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
-    keep = (backward.index[j] == i) & (worst <= threshold)
+    keep = backward.index[j] == i
+    if threshold != -1:
+        keep &= worst <= threshold
+    if not compat:
+        keep &= forward.distinct & backward.distinct[j]
     keep &= (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
     keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
     return CellMatches(

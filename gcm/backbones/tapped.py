@@ -1,0 +1,57 @@
+"""A backbone that is another network's modules in their order, up to the last one whose output is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcm.backbones.base import Backbone, BackboneInfo
+
+__all__ = ["TappedBackbone", "unloaded"]
+
+
+class TappedBackbone(Backbone):
+    """The child modules of a network (or of one of its containers) up to the last tap, run one after another.
+
+    Names stay as they were, so that the network's own checkpoints load. An activation that would
+    overwrite a tapped map in place is made to write elsewhere.
+
+    Args:
+        info: its ``taps`` name modules, all children of one container: ``features.2`` or ``layer1``.
+        network: a network whose container runs its children in the order they were registered.
+    """
+
+    def __init__(self, info: BackboneInfo, network: nn.Module) -> None:
+        super().__init__()
+        self.info = info
+        self._container = info.taps[-1].rpartition(".")[0]
+        self._taps = [tap.rpartition(".")[2] for tap in info.taps]
+        parent: nn.Module = self
+        if self._container:
+            parent = nn.Module()
+            self.add_module(self._container, parent)
+        after_tap = False
+        for name, module in network.get_submodule(self._container).named_children():
+            if after_tap and getattr(module, "inplace", False):
+                module.inplace = False  # type: ignore[assignment]
+            parent.add_module(name, module)
+            after_tap = name in self._taps
+            if name == self._taps[-1]:
+                break
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        for name, module in self.get_submodule(self._container).named_children():
+            x = module(x)
+            if name in self._taps:
+                maps.append(x)
+        return maps
+
+
+def unloaded(build: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """A torchvision network without weights and memory, so that layers nobody uses cost nothing."""
+    with torch.device("meta"):
+        return build(weights=None, **options)
