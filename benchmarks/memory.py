@@ -25,7 +25,9 @@ SIZE = (4000, 3000)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/")
     parser.add_argument("--config", default="default")
     arguments = parser.parse_args()
@@ -42,9 +44,7 @@ def main() -> int:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         found = json.loads(done.stdout)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    truth = (
-        resize_matrix(sizes[1], SIZE) @ np.loadtxt(folder / "H_1_2") @ resize_matrix(SIZE, sizes[0])
-    )
+    truth = resize_matrix(sizes[1], SIZE) @ np.loadtxt(folder / "H_1_2") @ resize_matrix(SIZE, sizes[0])
     points0, points1 = np.array(found["keypoints0"]), np.array(found["keypoints1"])
     error = np.linalg.norm(apply_homography(truth, points0) - points1, axis=1)
     print(f"peak resident {peak:.2f} GiB (limit {LIMIT}), {sum(found['seconds'].values()):.1f} s")

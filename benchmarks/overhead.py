@@ -24,8 +24,10 @@ LIMIT = 1.25
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and weights/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds data and weights")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--config", default="ResNet18_dstlR2D2_95")
     arguments = parser.parse_args()
@@ -39,7 +41,8 @@ def main() -> int:
     folder = arguments.shared / "data/oxford-dev/v_graf"
     images = [resize_to(load_image(folder / f"{k}.ppm"), (800, 600)) for k in (1, 2)]
     whole, bare = [], []
-    _whole(matcher, images), _bare(matcher, images)  # warm-up
+    for warm_up in (_whole, _bare):
+        warm_up(matcher, images)
     for _ in range(arguments.repeats):
         bare.append(_bare(matcher, images))
         whole.append(_whole(matcher, images))
@@ -62,7 +65,8 @@ def _whole(matcher: Matcher, images: list[RGBImage]) -> float:
 def _bare(matcher: Matcher, images: list[RGBImage]) -> float:
     """The forward passes of one match: three of the backbone, two of the patch descriptor."""
     multiple = matcher.info.pad_multiple
-    inputs = [network_input(image, multiple).contiguous(memory_format=torch.channels_last) for image in images]
+    inputs = [network_input(image, multiple) for image in images]
+    inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
     fine = matcher.features.fine
     assert fine is not None
     started = time.perf_counter()

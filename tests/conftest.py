@@ -47,28 +47,6 @@ def photo() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> Path:
-    """A release like HPatches, but small: three sequences of 128 x 96 images and one of high resolution.
-
-    Image k is image 1 shifted left and up by k pixels (crops of one photo), so the homographies are exact.
-    """
-    import cv2
-
-    folder = tmp_path_factory.mktemp("release") / "hpatches-sequences-release"
-    for offset, name in enumerate(("i_fog", "v_boat", "v_wall", "v_talent")):
-        sequence = folder / name
-        sequence.mkdir(parents=True)
-        for k in range(1, 7):
-            shift = 0 if k == 1 else k
-            crop = photo[shift : shift + 96, 40 * offset + shift : 40 * offset + shift + 128]
-            cv2.imwrite(str(sequence / f"{k}.ppm"), crop[..., ::-1])
-            if k > 1:
-                rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
-                (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def student_weights(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> str:
     """A file of seeded random weights for the patch network: enough to test structure, not accuracy.
 
@@ -112,3 +90,25 @@ def make_matcher(student_weights: str) -> Callable[..., Any]:
         return Matcher(MatcherConfig(**{**values, **changes}))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> Path:
+    """A release like HPatches, but small: three sequences of 128 x 96 images and one of high resolution.
+
+    Image k is image 1 shifted left and up by k pixels (crops of one photo), so the homographies are exact.
+    """
+    import cv2
+
+    folder = tmp_path_factory.mktemp("release") / "hpatches-sequences-release"
+    for offset, name in enumerate(("i_fog", "v_boat", "v_wall", "v_talent")):
+        sequence = folder / name
+        sequence.mkdir(parents=True)
+        for k in range(1, 7):
+            shift = 0 if k == 1 else k
+            crop = photo[shift : shift + 96, 40 * offset + shift : 40 * offset + shift + 128]
+            cv2.imwrite(str(sequence / f"{k}.ppm"), crop[..., ::-1])
+            if k > 1:
+                rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
+                (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
+    return folder
