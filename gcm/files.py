@@ -16,6 +16,9 @@ from gcm.errors import OutputError
 
 __all__ = ["clear_leftovers", "only_writer", "sha256_of", "whole_file", "write_if_changed"]
 
+_LONGEST_STEM = 200
+"""Characters of a name that go into the temporary one; all of a long stem would not fit."""
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -37,8 +40,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.exists() and not target.is_file():
             raise OutputError(f"{path}: is no regular file; give another name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Opened like any new file (unlike tempfile's, which are private); a long stem would not fit.
-        name = f".{target.stem[:200]}.{secrets.token_hex(4)}{target.suffix}"
+        # Opened like any new file (unlike tempfile's, which are private).
+        name = f".{target.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}{target.suffix}"
         candidate = target.with_name(name)
         candidate.open("xb").close()
         temporary = candidate
@@ -75,7 +78,7 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     return True
 
 
-_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[a-z0-9_]{8}(?P<suffix>\.\w+)?")
+_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>\.\w+)?")
 
 
 def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
@@ -83,7 +86,7 @@ def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
 
     Only for folders that nobody else is writing into.
     """
-    known = set(names)
+    known = {f"{Path(name).stem[:_LONGEST_STEM]}{Path(name).suffix}" for name in names}
     for folder in folders:
         if not folder.is_dir():
             continue

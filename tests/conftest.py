@@ -98,24 +98,6 @@ def make_matcher(student_weights: str) -> Callable[..., Any]:
     return make
 
 
-@pytest.fixture
-def full_disk() -> Callable[[int], AbstractContextManager[None]]:
-    """``with full_disk(1000):`` no file can grow beyond 1000 bytes; what writes on finds the disk full."""
-
-    @contextmanager
-    def limited(size: int) -> Iterator[None]:
-        previous = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, previous[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, previous)
-            signal.signal(signal.SIGXFSZ, handler)
-
-    return limited
-
-
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uint8]) -> Path:
     """A release like HPatches, but small: three sequences of 128 x 96 images and one of high resolution.
@@ -136,3 +118,21 @@ def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uin
                 rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
                 (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
     return folder
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """``with full_disk(1000):`` no file can grow beyond 1000 bytes; what writes on finds the disk full."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        previous = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, previous[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, previous)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited

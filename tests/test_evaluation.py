@@ -106,7 +106,7 @@ def test_leftovers_and_a_damaged_memory(results: Path, organised: Path) -> None:
     memory = results / "hpatches/SIFT_06_pairs.json"
     content = memory.read_bytes()
     memory.write_bytes(content[: len(content) // 2])
-    (results / "hpatches/.SIFT_06_mma.abcdefgh.csv").write_bytes(b"half")
+    (results / "hpatches/.SIFT_06_mma.0123abcd.csv").write_bytes(b"half")
     assert run(results, organised, "SIFT_06").scores == first.scores
     assert memory.read_bytes() == content
     assert set(stamps(results)) == set(files)

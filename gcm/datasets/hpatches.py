@@ -8,7 +8,9 @@ local descriptors, CVPR 2017. The eight sequences with images over 1600 x 1200 a
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -309,14 +311,17 @@ def _verify(path: Path) -> None:
 
 def _bring(source: Path, target: Path, link: Link) -> None:
     if link is Link.COPY:
+        if target.is_symlink():
+            target.unlink()  # or the file behind it would be replaced
         with whole_file(target) as temporary:
-            shutil.copy2(source, temporary)
+            shutil.copyfile(source, temporary)
+            times = source.stat()
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
         return
-    # Not by `whole_file`, which would set the rights of the file behind the link.
-    temporary = target.with_name(f".{target.stem}.linking_{target.suffix}")
+    # Not by `whole_file`, which makes the file it yields.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
         if link is Link.HARD:
             temporary.hardlink_to(source.resolve())
         else:
@@ -351,7 +356,8 @@ def read_homography(path: Path) -> NDArray[np.float64]:
         DatasetError: missing, not nine finite numbers, or not invertible.
     """
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        lines = path.read_text(encoding="ascii").splitlines()
+        matrix = np.array([[float(value) for value in line.split()] for line in lines if line.strip()])
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:

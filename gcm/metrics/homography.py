@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,20 @@ def swapped_corners(width: int, height: int) -> NDArray[np.float64]:
 
 def corner_error(h_0_to_1: ArrayLike, truth_0_to_1: ArrayLike, corners: NDArray[np.float64]) -> float:
     """Mean distance, in pixels of image 1, between the corners under two homographies; inf if not finite."""
+    return _mean_error(_corner_distances(h_0_to_1, truth_0_to_1, corners))
+
+
+def _corner_distances(
+    h_0_to_1: ArrayLike, truth_0_to_1: ArrayLike, corners: NDArray[np.float64]
+) -> NDArray[np.float64]:
     difference = apply_homography(h_0_to_1, corners) - apply_homography(truth_0_to_1, corners)
-    error = float(np.mean(np.linalg.norm(difference, axis=1)))
-    return error if np.isfinite(error) else float("inf")
+    distances: NDArray[np.float64] = np.sqrt((difference**2).sum(axis=1))
+    return distances
+
+
+def _mean_error(distances: NDArray[np.float64]) -> float:
+    error = float(distances.mean())
+    return error if math.isfinite(error) else math.inf
 
 
 @dataclass(frozen=True)
@@ -66,13 +78,12 @@ def score_homography(
         iterations=5000,
         confidence=0.9999,
     )
+    inliers = int(np.count_nonzero(found.inliers))
     if found.matrix is None:
-        return HomographyScore(float("inf"), float("inf"), int(found.inliers.sum()))
-    return HomographyScore(
-        corner_error(found.matrix, h_0_to_1, image_corners(*size0)),
-        corner_error(found.matrix, h_0_to_1, swapped_corners(*size0)),
-        int(found.inliers.sum()),
-    )
+        return HomographyScore(math.inf, math.inf, inliers)
+    corners = np.concatenate([image_corners(*size0), swapped_corners(*size0)])
+    distances = _corner_distances(found.matrix, h_0_to_1, corners)
+    return HomographyScore(_mean_error(distances[:4]), _mean_error(distances[4:]), inliers)
 
 
 def auc_terms(errors: NDArray[np.float64], thresholds: ArrayLike) -> NDArray[np.float64]:

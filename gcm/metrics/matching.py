@@ -23,12 +23,14 @@ def transfer_errors(points0: NDArray[Any], points1: NDArray[Any], h_0_to_1: Arra
         h_0_to_1: 3 x 3 ground truth from image 0 to image 1.
     """
     difference = np.asarray(points1, dtype=np.float64).reshape(-1, 2) - apply_homography(h_0_to_1, points0)
-    distances: NDArray[np.float64] = np.sqrt((difference**2).sum(axis=1))
+    distances: NDArray[np.float64] = np.sqrt(difference[:, 0] ** 2 + difference[:, 1] ** 2)
     return distances
 
 
 def count_within(errors: NDArray[np.float64], thresholds: ArrayLike = THRESHOLDS) -> NDArray[np.int64]:
-    """How many errors are at most each threshold; nan counts for none."""
-    within = errors[:, None] <= np.asarray(thresholds, dtype=np.float64)
-    counts: NDArray[np.int64] = within.sum(axis=0, dtype=np.int64)
+    """How many errors are at most each of the ascending thresholds; nan counts for none."""
+    limits = np.asarray(thresholds, dtype=np.float64)
+    # The first threshold that admits each error; one past the end for none (nan sorts last).
+    first = np.searchsorted(limits, errors, side="left")
+    counts: NDArray[np.int64] = np.cumsum(np.bincount(first, minlength=len(limits) + 1)[:-1], dtype=np.int64)
     return counts

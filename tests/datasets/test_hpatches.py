@@ -67,7 +67,7 @@ def test_unpacking_goes_on_after_a_kill(tmp_path: Path, tiny_release: Path) -> N
     unpack_hpatches(archive, tmp_path / "out")
     (tmp_path / "out/.unpacked.json").unlink()  # as if killed on the way
     (tmp_path / "out/v_boat/3.ppm").unlink()
-    (tmp_path / "out/v_boat/.3.abcdefgh.ppm").write_bytes(b"half")
+    (tmp_path / "out/v_boat/.3.0123abcd.ppm").write_bytes(b"half")
     unpack_hpatches(archive, tmp_path / "out")
     assert {k: v[1] for k, v in snapshot(tmp_path / "out").items()} == {
         k: v[1] for k, v in snapshot(tmp_path / "whole").items()
@@ -131,12 +131,23 @@ def test_linking_leaves_rights_of_the_source_alone(tmp_path: Path, tiny_release:
     assert (source / "i_fog/1.ppm").stat().st_mode & 0o777 == 0o400
 
 
+def test_a_copy_takes_a_links_place_not_its_target(tmp_path: Path, tiny_release: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_release, other)
+    organise_hpatches(other, tmp_path / "D", link=Link.SYMBOLIC)
+    (other / "i_fog/1.ppm").write_bytes((other / "v_wall/1.ppm").read_bytes())
+    organise_hpatches(tiny_release, tmp_path / "D")
+    assert (other / "i_fog/1.ppm").read_bytes() == (other / "v_wall/1.ppm").read_bytes()
+    organised = tmp_path / "D/illumination/i_fog/i_fog_1.ppm"
+    assert organised.read_bytes() == (tiny_release / "i_fog/1.ppm").read_bytes()
+
+
 def test_goes_on_after_a_kill(tmp_path: Path, tiny_release: Path) -> None:
     organise_hpatches(tiny_release, tmp_path / "whole")
     organise_hpatches(tiny_release, tmp_path / "D")
     (tmp_path / "D/image_pairs.txt").unlink()
     (tmp_path / "D/viewpoint/v_wall/v_wall_5.ppm").unlink()
-    (tmp_path / "D/viewpoint/v_wall/.v_wall_5.abcdefgh.ppm").write_bytes(b"half")
+    (tmp_path / "D/viewpoint/v_wall/.v_wall_5.0123abcd.ppm").write_bytes(b"half")
     assert organise_hpatches(tiny_release, tmp_path / "D").written == 1
     whole = {
         p.relative_to(tmp_path / "whole"): p.read_bytes()
@@ -181,7 +192,6 @@ def test_real_sequences(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3\n", "a b c\n" * 3, "0 0 0\n" * 3, "inf 0 0\n0 1 0\n0 0 1\n"])
-@pytest.mark.filterwarnings("ignore:loadtxt")
 def test_homographies_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "H").write_text(text)
     with pytest.raises(DatasetError):
