@@ -55,7 +55,7 @@ def test_upright_hypotheses_only(photo: np.ndarray) -> None:
     assert len(result) < 20 or np.mean(errors(result, h_0_to_1) < 2) < 0.5
 
 
-@pytest.mark.parametrize("value", [0, 90, 255])
+@pytest.mark.parametrize("value", [0, 90])
 def test_nothing_is_invented_on_flat_ground(photo: np.ndarray, matcher: Matcher, value: int) -> None:
     photo = photo[:96, :128]
     flat = np.full((90, 125, 3), value, np.uint8)

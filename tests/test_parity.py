@@ -31,8 +31,9 @@ def check(shared: Path, name: str, pair: str) -> None:
     )
     assert agreement.golden > 0
     assert agreement.passed, agreement
-    if agreement.found == 1 and agreement.extra == 0:
-        # The same matches in the same order give the same homography, to rounding.
+    if name.endswith("_onestage") and agreement.found == 1 and agreement.extra == 0:
+        # The same whole pixels in the same order give the same homography; after a stage 0 the last digits
+        # of the points differ, and with them RANSAC's choice.
         assert homography_px < 0.01
 
 
