@@ -18,15 +18,18 @@ _GAP = 12
 _LEGEND = 28
 _PANEL = 900
 """Longest side, in pixels, at which an image is drawn; smaller images are drawn as they are."""
-_LINES = 400
-"""Most lines drawn; beyond it, an even sample of them, so that a picture of 10 000 matches stays readable."""
+_LINE_SPACING = 3
+"""A line for so many pixels of height at most; beyond that, an even sample of them is drawn, so that a
+picture of 10 000 matches stays readable."""
 _BACKGROUND = 24
 _TEXT = (225, 225, 225)
 
 Colours = NDArray[np.uint8]
 
 
-def draw_matches(image0: RGBImage, image1: RGBImage, matches: Matches, *, lines: int = _LINES) -> RGBImage:
+def draw_matches(
+    image0: RGBImage, image1: RGBImage, matches: Matches, *, lines: int | None = None
+) -> RGBImage:
     """Both images side by side, a dot for every match, lines for an even sample of them.
 
     Colour is the score: matches that agree with the final homography run from blue (0) through green to
@@ -36,7 +39,7 @@ def draw_matches(image0: RGBImage, image1: RGBImage, matches: Matches, *, lines:
     Args:
         image0, image1: H x W x 3 uint8 RGB, the images the points belong to.
         matches: what to draw.
-        lines: the most lines drawn.
+        lines: the most lines drawn; by the height of the picture unless given.
 
     Returns:
         H x W x 3 uint8 RGB.
@@ -48,6 +51,7 @@ def draw_matches(image0: RGBImage, image1: RGBImage, matches: Matches, *, lines:
     canvas = np.full((height + _LEGEND, left + panel1.shape[1], 3), _BACKGROUND, np.uint8)
     canvas[: panel0.shape[0], : panel0.shape[1]] = panel0
     canvas[: panel1.shape[0], left:] = panel1
+    lines = max(1, height // _LINE_SPACING) if lines is None else lines
     points0 = _place(matches.points0, scale0, 0)
     points1 = _place(matches.points1, scale1, left)
     inliers = np.ones(len(matches), bool) if matches.inliers is None else matches.inliers

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from gcm.errors import OutputError
 from gcm.files import whole_file
+
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 def names(folder: Path) -> list[str]:
@@ -85,20 +85,7 @@ def test_the_longest_name_a_file_can_have(tmp_path: Path) -> None:
     assert path.read_text() == "x"
 
 
-@contextmanager
-def full_disk(after: int) -> Iterator[None]:
-    """No file can grow beyond `after` bytes; writing on fails like a full disk does."""
-    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (after, previous[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, previous)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_full_disk(tmp_path: Path) -> None:
+def test_full_disk(tmp_path: Path, full_disk: FullDisk) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with full_disk(1000), pytest.raises(OutputError) as caught, whole_file(path) as temporary:

@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 
-_STRIP_PIXELS = 2**18
-"""Pixels computed at once: bounds what the layers in between take (some 300 MB)."""
+_STRIP_PIXELS = 2**19
+"""Pixels computed at once: bounds what the layers in between take (some 600 MB)."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,20 @@ class PatchNetwork(nn.Module):
         self.ops = nn.ModuleList(ops)
         self.channels = in_channels
 
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Pixels by which a descriptor's receptive field reaches beyond it, before and after."""
+        before = sum(layer.padding for layer in self.layers)
+        after = sum((layer.kernel - 1) * layer.dilation - layer.padding for layer in self.layers)
+        return before, after
+
     def forward(self, x: Tensor) -> Tensor:
         """Dense descriptors; a large image is computed in strips, with the same result in less memory."""
         height, width = x.shape[-2:]
         rows = max(64, _STRIP_PIXELS // max(1, width))
         if self.training or height <= rows:
             return self._run(x)
-        halo = sum(layer.kernel * layer.dilation for layer in self.layers)  # more than any layer reaches
+        halo = max(self.margins)
         out = x.new_empty((x.shape[0], self.channels, height, width)).to(memory_format=torch.channels_last)
         for top in range(0, height, rows):
             bottom = min(top + rows, height)

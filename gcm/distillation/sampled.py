@@ -18,18 +18,11 @@ from torch.nn import functional as F
 
 from gcm.backbones.r2d2 import PatchNetwork
 
-__all__ = ["margins", "sampled_forward"]
-
-
-def margins(network: PatchNetwork) -> tuple[int, int]:
-    """Pixels before the first and after the last position whose receptive field lies inside the image."""
-    before = sum(layer.padding for layer in network.layers)
-    after = sum((layer.kernel - 1) * layer.dilation - layer.padding for layer in network.layers)
-    return before, after
+__all__ = ["sampled_forward"]
 
 
 def sampled_forward(network: PatchNetwork, x: Tensor, step: int) -> Tensor:
-    """Descriptors at every `step`-th pixel, starting ``margins(network)[0]`` pixels from the top left.
+    """Descriptors at every `step`-th pixel, starting ``network.margins[0]`` pixels from the top left.
 
     Args:
         x: B x 3 x H x W normalised RGB.
@@ -37,7 +30,7 @@ def sampled_forward(network: PatchNetwork, x: Tensor, step: int) -> Tensor:
 
     Returns:
         B x C x h x w; element (i, j) equals ``network(x)[..., before + step * i, before + step * j]``
-        up to rounding (in evaluation mode), for all positions that keep `margins` from the borders.
+        up to rounding (in evaluation mode), where the receptive field lies inside.
     """
     # Grid step of each layer's input, found from the last layer backwards; the last entry is the output's.
     steps = [step]

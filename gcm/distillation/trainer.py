@@ -24,7 +24,7 @@ from gcm.backbones.r2d2 import PatchNetwork
 from gcm.distillation.data import Batch, CropDataset, find_photos, split_photos
 from gcm.distillation.losses import pyramid_loss
 from gcm.distillation.recipe import DistillRecipe
-from gcm.distillation.sampled import margins, sampled_forward
+from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.teachers import Teacher, create_teacher
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.files import whole_file
@@ -105,7 +105,7 @@ class _Run:
             torch.manual_seed(recipe.seed)
             student = PatchNetwork()
         crop = recipe.augmentation.crop
-        samples = -(-(crop - sum(margins(student))) // recipe.sample_step)
+        samples = -(-(crop - sum(student.margins)) // recipe.sample_step)
         if samples < 2**recipe.pooled_levels:
             raise ConfigError(
                 f"crops of {crop} px give {max(0, samples)} samples a side at sample_step "
@@ -229,7 +229,7 @@ class _Run:
     def _loss(self, batch: Batch) -> Tensor:
         assert self.teacher is not None
         step = self.recipe.sample_step
-        before, after = margins(self.student)
+        before, after = self.student.margins
         size = batch.clean.shape[-1]
         target = self.teacher(batch.clean)[..., before : size - after : step, before : size - after : step]
         variants = batch.seen.shape[0]

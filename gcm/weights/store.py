@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from gcm.download import download
+from gcm.download import download, offline
 from gcm.errors import WeightsError
 from gcm.files import sha256_of, whole_file
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
@@ -126,7 +126,7 @@ def resolve_weights(
             f"the weights '{entry.name}' are not here, and their licence is {entry.licence}; if your use "
             f"fits it, fetch them with: gcm fetch-weights {entry.name}"
         )
-    if entry.urls:
+    if entry.urls and not offline():
         _log.warning(
             "fetching the weights '%s' from %s; licence: %s", entry.name, entry.urls[0], entry.licence
         )

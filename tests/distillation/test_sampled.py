@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcm.backbones.r2d2 import STUDENT, TEACHER, PatchLayer, PatchNetwork
-from gcm.distillation.sampled import margins, sampled_forward
+from gcm.distillation.sampled import sampled_forward
 
 NETWORKS = {"student": STUDENT, "teacher": TEACHER}
 
@@ -27,7 +27,7 @@ def network(layers: tuple[PatchLayer, ...]) -> PatchNetwork:
 def test_equals_the_dense_one(name: str, step: int, size: tuple[int, int]) -> None:
     net = network(NETWORKS[name])
     x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    before, after = margins(net)
+    before, after = net.margins
     dense = net(x)
     expected = dense[..., before : size[0] - after : step, before : size[1] - after : step]
     found = sampled_forward(net, x, step)
@@ -39,7 +39,7 @@ def test_equals_the_dense_one(name: str, step: int, size: tuple[int, int]) -> No
 def test_a_network_of_one_by_one_convolutions() -> None:
     net = network((PatchLayer(3, 8, 1), PatchLayer(1, 16, 1), PatchLayer(2, 4, 2, norm=False, relu=False)))
     x = torch.randn(2, 3, 20, 21, dtype=torch.float64)
-    before, after = margins(net)
+    before, after = net.margins
     expected = net(x)[..., before : 20 - after : 3, before : 21 - after : 3]
     torch.testing.assert_close(sampled_forward(net, x, 3), expected)
 
@@ -47,7 +47,7 @@ def test_a_network_of_one_by_one_convolutions() -> None:
 @pytest.mark.parametrize(("name", "receptive_field"), [("student", 37), ("teacher", 51)])
 def test_margins_are_the_receptive_field(name: str, receptive_field: int) -> None:
     net = network(NETWORKS[name])
-    before, after = margins(net)
+    before, after = net.margins
     assert before + after + 1 == receptive_field
     # The output just inside the margins depends on the first pixel and the last, and on none beyond.
     x = torch.zeros(1, 3, 60, 60, dtype=torch.float64, requires_grad=True)

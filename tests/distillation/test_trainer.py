@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import resource
-import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -197,18 +197,16 @@ def test_unwritable_output(photos: Path, tiny: DistillRecipe, tmp_path: Path) ->
             distill(tiny, photos, output)
 
 
-def test_full_disk(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
+def test_full_disk(
+    photos: Path,
+    tiny: DistillRecipe,
+    tmp_path: Path,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+) -> None:
     run(tiny, photos, tmp_path / "run", stop_after=2)
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
-    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, previous[1]))
-    try:
-        with pytest.raises(OutputError, match="cannot be written") as error:
-            distill(tiny, photos, tmp_path / "run", workers=0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, previous)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(100_000), pytest.raises(OutputError, match="cannot be written") as error:
+        distill(tiny, photos, tmp_path / "run", workers=0)
     assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]

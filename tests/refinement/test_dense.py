@@ -182,3 +182,20 @@ def test_distance_and_ratio_are_those_of_the_specification() -> None:
 def test_minus_one_turns_the_ratio_test_off() -> None:
     map0, map1 = random_map(12, 9, 9), random_map(13, 9, 9)
     assert rows(dense_match(map0, map1, threshold=-1)) == rows(dense_match(map0, map1, threshold=1))
+
+
+def test_equally_good_cells_are_no_match_unless_compat() -> None:
+    """A cell that occurs twice in map 1 has two equally good matches: neither is right."""
+    map0 = random_map(14, 5, 9)
+    map1 = map0.clone()
+    map1[:, 2, 6] = map0[:, 2, 2]
+    unique = [(x, y, x, y) for y in range(1, 4) for x in range(1, 8) if (x, y) not in {(2, 2), (6, 2)}]
+    assert rows(dense_match(map0, map1, threshold=1.0)) == unique
+    assert (2, 2, 2, 2) in rows(dense_match(map0, map1, threshold=1.0, compat=True))
+
+
+def test_maps_without_any_difference_have_no_matches() -> None:
+    flat = torch.ones(8, 9, 9)
+    noisy = flat + 1e-7 * random_map(15, 9, 9)
+    for a, b in ((flat, flat), (flat, noisy), (noisy, noisy)):
+        assert len(dense_match(a, b, threshold=1.0)) == 0

@@ -199,11 +199,13 @@ def test_the_threshold_is_exclusive() -> None:
     map1[:, 0, 0] = torch.tensor([0.5, 0.0, math.sqrt(0.75)])  # squared distance 1
     zero = torch.zeros((1, 2), dtype=torch.int64)
     matches = CellMatches(zero, zero, torch.zeros(1), torch.zeros(1))
-    just = refine(matches, map0, map1, threshold=0.5 + 1e-4, bidirectional=False)
+    # All of A's pixels are equal here, which `compat` puts up with.
+    just = refine(matches, map0, map1, threshold=0.5 + 1e-4, bidirectional=False, compat=True)
     assert len(just) == 1
     value = float(just.ratio[0])
     assert value == pytest.approx(0.5, abs=1e-6)
-    assert len(refine(matches, map0, map1, threshold=value, bidirectional=False)) == 0
+    assert len(refine(matches, map0, map1, threshold=value, bidirectional=False, compat=True)) == 0
+    assert len(refine(matches, map0, map1, threshold=0.9, bidirectional=False, compat=False)) == 0
 
 
 def test_nothing_in_nothing_out() -> None:
