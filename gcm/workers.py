@@ -12,6 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing import get_context
@@ -148,7 +149,8 @@ class _Team:
                 worker.queue.appendleft(longest.pop())
         if worker.queue:
             worker.current = worker.queue.popleft()
-            worker.connection.send(worker.current)
+            with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: heard of at the next turn
+                worker.connection.send(worker.current)
             return
         self._dismiss(worker)
 

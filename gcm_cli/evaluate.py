@@ -72,10 +72,7 @@ def evaluate(
     from gcm.metrics.protocols import Protocol
 
     console = Console(json_output=json_output, quiet=quiet)
-    wanted = [name for text in [*(algorithms or []), *(names or [])] for name in text.split(",")]
-    wanted = [name.strip().rstrip("/") for name in wanted if name.strip()]
-    if not wanted:
-        raise UsageError("name the algorithms to score, as in: gcm evaluate --algorithms SIFT ORB")
+    wanted = _split([*(algorithms or []), *(names or [])])
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"{plot}: the plot is a PNG file; give a name that ends in .png")
     with console.progress() as bar:
@@ -97,6 +94,17 @@ def evaluate(
         console.note(f"curves: {plot}")
     if result.problems:
         raise typer.Exit(PARTIAL if result.scores else 1)
+
+
+def _split(texts: list[str]) -> list[str]:
+    """Names with spaces, commas or both between them."""
+    from gcm.errors import UsageError
+
+    names = [name.strip().rstrip("/") for text in texts for name in text.split(",")]
+    names = [name for name in names if name]
+    if not names:
+        raise UsageError("name the algorithms to score, as in: gcm evaluate --algorithms SIFT ORB")
+    return names
 
 
 def _show(console: Console, result: Evaluation, table_format: TableFormat, *, per_sequence: bool) -> None:

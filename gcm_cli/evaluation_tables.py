@@ -44,7 +44,7 @@ def all_tables(result: Evaluation, *, per_sequence: bool = False) -> Iterator[Te
             few = f"; rough, with only {count} sequences" if count < _FEW_SEQUENCES else ""
             yield _interval_table(result, few)
             if len(result.scores) > 1:
-                yield _difference_table(result)
+                yield _difference_table(result, " (rough)" if few else "")
 
 
 def rich_table(table: TextTable) -> Table:
@@ -121,14 +121,14 @@ def _interval_table(result: Evaluation, few: str) -> TextTable:
     return TextTable(f"95 % intervals over sequences{few}", ["Algorithm", *_SHOWN], rows, 1)
 
 
-def _difference_table(result: Evaluation) -> TextTable:
+def _difference_table(result: Evaluation, rough: str) -> TextTable:
     first, *others = result.scores
     rows = []
     for name in others:
         found = {part.measure: part for part in compare(result.scores[name], result.scores[first])}
         cells = [f"{found[m].value:+.2f} {'within' if found[m].holds_zero else 'beyond'}" for m in _SHOWN]
         rows.append([name, *cells])
-    title = f"Differences to {first}, within or beyond their 95 % interval"
+    title = f"Differences to {first}, within or beyond their 95 % interval{rough}"
     return TextTable(title, ["Algorithm", *_SHOWN], rows, 1)
 
 

@@ -17,40 +17,41 @@ if TYPE_CHECKING:
 
 __all__ = ["match"]
 
-_RESULTS = "Results"
-_PICTURES = "Pictures"
-_TUNING = "Matching"
+_A = Annotated[str, typer.Argument(metavar="A", help="First photo.")]
+_B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the matches: .npz, .json or .csv."),
+]
+_Draw = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the matches, side by side.")]
+_Warp = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw B warped onto A, blended.")]
+_Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
+_MaxSide = Annotated[
+    int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
+]
+_Hypotheses = Annotated[
+    str | None, typer.Option(metavar="auto|upright|full", help="Which turned and scaled views to try.")
+]
+_TopK = Annotated[int | None, typer.Option(min=1, help="Only the K best matches.")]
+_MinScore = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Only matches of at least this score.")
+]
 
 
 @command
 def match(
-    image0: Annotated[str, typer.Argument(metavar="A", help="First photo.")],
-    image1: Annotated[str, typer.Argument(metavar="B", help="Second photo.")],
+    image0: _A,
+    image1: _B,
     config: ConfigOption = None,
     settings: SetOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the matches: .npz, .json or .csv."),
-    ] = None,
-    draw: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the matches, side by side, to a .png.")
-    ] = None,
-    warp: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw B warped onto A, blended, to a .png.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")] = None,
-    max_side: Annotated[
-        int | None,
-        typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels."),
-    ] = None,
-    hypotheses: Annotated[
-        str | None,
-        typer.Option(metavar="auto|upright|full", help="Which turned and scaled views to try."),
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Only the K best matches.")] = None,
-    min_score: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Only matches of at least this score.")
-    ] = None,
+    output: _Output = None,
+    draw: _Draw = None,
+    warp: _Warp = None,
+    device: _Device = None,
+    max_side: _MaxSide = None,
+    hypotheses: _Hypotheses = None,
+    top_k: _TopK = None,
+    min_score: _MinScore = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -67,13 +68,11 @@ def match(
         MatchesType.check_suffix(output)
     for picture in (draw, warp):
         _check_picture(picture)
-    changes = parse_settings(settings)
-    if max_side is not None:
-        changes["max_side"] = max_side
-    if device is not None:
-        changes["device"] = device
-    if hypotheses is not None:
-        changes["hypotheses"] = hypotheses
+    asked = {"max_side": max_side, "device": device, "hypotheses": hypotheses}
+    changes = {
+        **parse_settings(settings),
+        **{key: value for key, value in asked.items() if value is not None},
+    }
     resolved = load_config(config, **changes)
     if device is not None:
         _check_device(resolved.device)

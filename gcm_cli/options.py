@@ -12,7 +12,7 @@ __all__ = ["ConfigOption", "JsonOption", "QuietOption", "SetOption", "parse_sett
 ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="NAME|FILE", help="A preset's name or a YAML file.", show_default="default"
+        "--config", "-c", metavar="NAME|FILE", help="A preset (the default: 'default') or a YAML file."
     ),
 ]
 SetOption = Annotated[

@@ -296,3 +296,11 @@ def test_what_does_not_fit_the_backbone(changes: dict[str, Any], words: str, sha
     weights = shared / "weights" / "resnet18_imagenet1k_v1_bnfolded_to_layer3.pth"
     with pytest.raises(ConfigError, match=words):
         Matcher("ResNet18_dstlR2D2_6", **{"weights_path": str(weights), **changes})
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    documented = {cells[1].strip(" `"): cells[3].strip() for cells in rows}
+    fields = MatcherConfig.model_fields
+    assert documented == {key: field.description for key, field in fields.items()}
