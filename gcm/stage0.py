@@ -122,6 +122,8 @@ def search_hypotheses(
         Matrix in pixels of the given images, with its support; None when nothing is more than chance.
     """
     low0, low1 = _low(image0, SEARCH_SIDE), _low(image1, SEARCH_SIDE)
+    if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
+        return None
     best: Support | None = None
     for candidate in _candidates(features, low0, low1, matching, mode):
         if best is None or candidate.value > best.value:
