@@ -54,7 +54,7 @@ class MatcherConfig(BaseModel):
     max_side: int | None = Field(None, description="shrink images whose longer side exceeds this")
     hypotheses: Literal["upright", "auto", "full"] | None = Field(
         None,
-        description="stage 0 at low resolution, image 1 also tried turned and scaled; empty: as published",
+        description="stage 0 at low resolution, the images also tried turned and scaled; empty: as published",
     )
     enough_matches: int | None = Field(
         None,

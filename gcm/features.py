@@ -68,9 +68,19 @@ class FeatureExtractor:
             self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
         return self._cache[key].coarsest
 
-    def coarsest_of_warped(self, image: RGBImage, original: RGBImage) -> Tensor:
-        """The backbone's last map of a warped image; see :meth:`pyramid_of_warped`."""
-        return self._run_backbone(image, original)[-1]
+    def coarsest_of_warped(self, image: RGBImage, original: RGBImage, *, keep: bool = False) -> Tensor:
+        """The backbone's last map of a warped image; see :meth:`pyramid_of_warped`.
+
+        With `keep` it is remembered: for views of an image that may be asked for again.
+        """
+        key = _key(image) + b"warped"
+        if key not in self._cache:
+            coarsest = self._run_backbone(image, original)[-1]
+            if not keep:
+                return coarsest
+            self._remember(key, _Remembered(coarsest.clone(), None))
+        self._cache.move_to_end(key)
+        return self._cache[key].coarsest
 
     def pyramid(self, image: RGBImage) -> Pyramid:
         """All maps of an image, which is remembered."""

@@ -37,7 +37,7 @@ SEARCH_SIDE = 480
 """Longer side, in pixels, at which hypotheses are tried."""
 
 ROTATIONS = (0, 90, 270, 180, 45, 315, 135, 225)
-"""Degrees by which image 1 is tried; what remains, at most 22.5, a match of upright features bears."""
+"""Degrees by which image 0 is tried; what remains, at most 22.5, a match of upright features bears."""
 
 WELL_SUPPORTED = 40.0
 """Support from which a hypothesis needs no rival."""
@@ -151,20 +151,21 @@ def _candidates(
         yield upright
     if mode == "upright":
         return
-    # A difference of scale is tried by halving the one image or the other, never by enlarging.
+    # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
+    # that is turned, because pairs that share it then share its turned maps.
     half0, half1 = _low(low0, SEARCH_SIDE // 2), _low(low1, SEARCH_SIDE // 2)
-    halved0 = features.coarsest(half0)
+    halved1 = features.coarsest(half1)
     for angle in ROTATIONS:
-        for small1 in (low1, half1):
-            turned, turn = _turn(small1, angle)
-            map1 = features.coarsest_of_warped(turned, small1)
-            down1 = turn @ resize_matrix(_size(low1), _size(small1))
-            pairs = [(whole0, low0)] if small1 is half1 else [(whole0, low0), (halved0, half0)]
-            for map0, small0 in pairs:
+        for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
+            turned, turn = _turn(small0, angle)
+            map0 = features.coarsest_of_warped(turned, small0, keep=True)
+            turn_back = resize_matrix(_size(small0), _size(low0)) @ np.linalg.inv(turn)
+            for small1 in others:
+                map1 = halved1 if small1 is half1 else features.coarsest(low1)
                 found = matching.support(map0, map1)
                 if found is not None:
-                    up0 = resize_matrix(_size(small0), _size(low0))
-                    yield replace(found, matrix=up0 @ found.matrix @ down1)
+                    down1 = resize_matrix(_size(low1), _size(small1))
+                    yield replace(found, matrix=turn_back @ found.matrix @ down1)
 
 
 def _match_warped(
