@@ -290,7 +290,7 @@ class Matcher:
             "seconds": clock.seconds,
             "notes": notes,
         }
-        return Matches(**{**_fields(matches), "info": info})
+        return replace(matches, info=info)
 
 
 def match(
@@ -387,7 +387,3 @@ def _size(image: RGBImage) -> tuple[int, int]:
 
 def _text(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _fields(matches: Matches) -> dict[str, Any]:
-    return {name: getattr(matches, name) for name in matches.__dataclass_fields__}

@@ -1,7 +1,7 @@
 """Stage 0: the homography that undoes the gross motion between two images.
 
 The published method matches the coarsest maps of both images as they are, which fails when one is
-turned by more than some 30 degrees or scaled by more than some 1.8. With hypotheses, image 1 is then also
+turned by more than some 30 degrees or scaled by more than some 1.8. With hypotheses, image 0 is then also
 tried turned, and either image halved, at low resolution; the hypothesis with the best verified
 support wins, and upright wins at once where it is well supported.
 """
@@ -154,15 +154,16 @@ def _candidates(
     # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
     # that is turned, because pairs that share it then share its turned maps.
     half0, half1 = _low(low0, SEARCH_SIDE // 2), _low(low1, SEARCH_SIDE // 2)
-    halved1 = features.coarsest(half1)
     for angle in ROTATIONS:
         for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
             turned, turn = _turn(small0, angle)
-            map0 = features.coarsest_of_warped(turned, small0, keep=True)
+            if angle == 0:  # seen already, and unturned it is the image itself
+                map0 = features.coarsest(small0)
+            else:
+                map0 = features.coarsest_of_warped(turned, small0, keep=True)
             turn_back = resize_matrix(_size(small0), _size(low0)) @ np.linalg.inv(turn)
             for small1 in others:
-                map1 = halved1 if small1 is half1 else features.coarsest(low1)
-                found = matching.support(map0, map1)
+                found = matching.support(map0, features.coarsest(small1))
                 if found is not None:
                     down1 = resize_matrix(_size(low1), _size(small1))
                     yield replace(found, matrix=turn_back @ found.matrix @ down1)
