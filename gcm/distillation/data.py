@@ -104,14 +104,14 @@ class CropDataset(Dataset[Batch]):
             rng.standard_normal((*shape, 1, 1, 1)) + 0.3 * rng.standard_normal((*shape, 3, 1, 1))
         )
         return Batch(
-            _stack(clean),
-            torch.stack([_stack(copies) for copies in seen]),
+            stack_images(clean),
+            torch.stack([stack_images(copies) for copies in seen]),
             torch.from_numpy(gain).float(),
             torch.from_numpy(offset).float(),
         )
 
 
-def _stack(images: list[Image]) -> Tensor:
+def stack_images(images: list[Image]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 

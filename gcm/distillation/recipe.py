@@ -33,6 +33,9 @@ class AugmentationRecipe(_Strict):
     homography_share: float = Field(0.8, ge=0, le=1, description="share of crops that are warped")
     tilt: float = Field(0.5, ge=0, lt=1, description="corner displacement, in quarters of the crop")
     rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
+    view_scale: float = Field(
+        1.4, ge=1, description="compact: largest change of scale between the two views of a photo"
+    )
     exposure: float = Field(
         0.0, ge=0, description="largest |log| of a contrast change of the network's input"
     )
@@ -56,15 +59,20 @@ class AugmentationRecipe(_Strict):
 class DistillRecipe(_Strict):
     """One distillation run."""
 
-    teacher: Literal["disk", "r2d2"] = "disk"
+    teacher: Literal["disk", "r2d2", "xfeat"] = "disk"
     teacher_weights: Path | None = Field(None, description="R2D2 only: the teacher's checkpoint")
-    student: Literal["r2d2_student"] = "r2d2_student"
+    student: Literal["r2d2_student", "compact"] = "r2d2_student"
     normalisation: Literal["imagenet", "standardised"] = "imagenet"
     steps: int = Field(20_000, ge=1)
     batch_size: int = Field(4, ge=1, description="different crops in a step")
     sample_step: int = Field(4, ge=1, description="grid step, in pixels, at which the loss is taken")
     pooled_levels: int = Field(0, ge=0, le=4, description="2 x 2 pools of the samples that are compared, too")
     pooled_weight: float = Field(0.5, ge=0, description="weight of each of them")
+    temperature: float = Field(0.1, gt=0, description="compact: of the softmax over cosines")
+    matching_weight: float = Field(0.5, ge=0, description="compact: weight of the coarse matching loss")
+    window_weight: float = Field(0.3, ge=0, description="compact: weight of the loss of each finer level")
+    window: int = Field(7, ge=3, description="compact: side of the window searched, in cells")
+    window_samples: int = Field(192, ge=1, description="compact: cells searched for, a view and level")
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-5, gt=0, description="reached by a cosine")
     warmup_steps: int = Field(50, ge=0)

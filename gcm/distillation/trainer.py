@@ -17,18 +17,13 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gcm.backbones.r2d2 import PatchNetwork
-from gcm.distillation.data import Batch, CropDataset, find_photos, split_photos
-from gcm.distillation.losses import pyramid_loss
+from gcm.distillation.data import find_photos, split_photos
+from gcm.distillation.objectives import create_objective
 from gcm.distillation.recipe import DistillRecipe
-from gcm.distillation.sampled import sampled_forward
-from gcm.distillation.teachers import Teacher, create_teacher
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.files import whole_file
-from gcm.images import NORMALISATIONS
 
 __all__ = ["Progress", "distill"]
 
@@ -101,21 +96,11 @@ class _Run:
         self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
         if not self.training_photos:
             raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            student = PatchNetwork()
-        crop = recipe.augmentation.crop
-        samples = -(-(crop - sum(student.margins)) // recipe.sample_step)
-        if samples < 2**recipe.pooled_levels:
-            raise ConfigError(
-                f"crops of {crop} px give {max(0, samples)} samples a side at sample_step "
-                f"{recipe.sample_step}, too few for pooled_levels {recipe.pooled_levels}; use larger crops"
-            )
-        self.student = student.to(device).to(memory_format=torch.channels_last)
+        self.objective = create_objective(recipe, device)
+        self.student = self.objective.student
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        self.teacher: Teacher | None = None
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf
@@ -173,7 +158,7 @@ class _Run:
         recipe = self.recipe
         if self.step >= recipe.steps:
             return
-        self.teacher = create_teacher(recipe.teacher, weights=recipe.teacher_weights, device=self.device)
+        self.objective.prepare()
         validation = math.nan
         running = 0.0
         counted = 0
@@ -183,7 +168,7 @@ class _Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.student.train()
-            loss = self._loss(batch)
+            loss = self.objective.loss(batch, self.step)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -213,37 +198,11 @@ class _Run:
         span = recipe.learning_rate - recipe.final_learning_rate
         return recipe.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * done))
 
-    def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Batch]:
-        dataset = CropDataset(
-            photos,
-            self.recipe.augmentation,
-            batch_size=self.recipe.batch_size,
-            seed=seed,
-            steps=steps,
-            first=first,
-        )
+    def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Any]:
+        batches = self.objective.batches(photos, seed=seed, steps=steps, first=first)
         # Its own generator: the loader would otherwise draw from the caller's random numbers.
         generator = torch.Generator().manual_seed(seed)
-        return DataLoader(dataset, batch_size=None, num_workers=self.workers, generator=generator)
-
-    def _loss(self, batch: Batch) -> Tensor:
-        assert self.teacher is not None
-        step = self.recipe.sample_step
-        before, after = self.student.margins
-        size = batch.clean.shape[-1]
-        target = self.teacher(batch.clean)[..., before : size - after : step, before : size - after : step]
-        variants = batch.seen.shape[0]
-        x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
-        x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            described = sampled_forward(self.student, x, step)
-        return pyramid_loss(
-            described,
-            target.clone().repeat(variants, 1, 1, 1),
-            levels=self.recipe.pooled_levels,
-            weight=self.recipe.pooled_weight,
-        )
+        return DataLoader(batches, batch_size=None, num_workers=self.workers, generator=generator)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -252,8 +211,10 @@ class _Run:
             return math.nan
         self.student.eval()
         losses = [
-            float(self._loss(batch))
-            for batch in self._loader(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
+            float(self.objective.loss(batch, step))
+            for step, batch in enumerate(
+                self._loader(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
+            )
         ]
         return sum(losses) / len(losses)
 

@@ -1,0 +1,121 @@
+"""The compact network: descriptors for every level of the hierarchy at a small part of the usual cost.
+
+Most of it is computed at strides 2 to 32 and fused top-down, so that coarse cells see their surroundings
+and fine ones know where they are. Full-resolution descriptors are a small function of the stride-2 cell
+that covers the pixel, to be evaluated only where there are matches. Trained by ``gcm distill`` (recipe
+``configs/distill/compact.yml``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
+
+__all__ = ["INFOS", "Compact", "CompactNetwork"]
+
+FINE, MIDDLE, COARSE, TOP = 16, 32, 64, 112
+"""Channels computed at stride 2, 4, 8, and at 16 and 32."""
+
+PIXEL_CHANNELS, CHANNELS = 24, (32, 48, 64)
+"""Descriptor channels at stride 1, and at strides 2, 4 and 8."""
+
+_PIXEL_HIDDEN = 64
+
+
+class CompactNetwork(nn.Module):
+    """B x 3 x H x W standardised RGB (sides multiples of 8) -> maps of strides 2, 4, 8, not unit length.
+
+    Every stride-2 layer keeps the convention that cell c covers pixels s c .. s c + s - 1: kernels
+    are even and pools aligned, so a descriptor's position has no bias that a rotation would turn.
+    """
+
+    normalisation = "standardised"
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide, middle, fine = CHANNELS[2], CHANNELS[1], CHANNELS[0]
+        self.stem = _conv(1, FINE, kernel=4, stride=2)
+        self.stage2 = _conv(FINE, FINE)
+        self.stage4 = nn.Sequential(_Halve(FINE, MIDDLE), _Residual(MIDDLE))
+        self.stage8 = nn.Sequential(_Halve(MIDDLE, COARSE), _Residual(COARSE))
+        self.stage16 = nn.Sequential(_Halve(COARSE, TOP), _Residual(TOP))
+        self.stage32 = nn.Sequential(_Halve(TOP, TOP), _conv(TOP, TOP))
+        # Top-down: a 1 x 1 convolution across from each stage, added to what comes from above.
+        self.across32, self.across16 = nn.Conv2d(TOP, wide, 1), nn.Conv2d(TOP, wide, 1)
+        self.across8, self.fuse8 = nn.Conv2d(COARSE, wide, 1), nn.Sequential(_conv(wide, wide), _conv(wide, wide))
+        self.across4, self.down4, self.fuse4 = nn.Conv2d(MIDDLE, MIDDLE, 1), nn.Conv2d(wide, MIDDLE, 1), _conv(MIDDLE, middle)
+        self.across2, self.down2, self.fuse2 = nn.Conv2d(FINE, FINE, 1), nn.Conv2d(middle, FINE, 1), _conv(FINE, fine)
+        self.head8, self.head4, self.head2 = (nn.Conv2d(c, c, 1) for c in (wide, middle, fine))
+        self.pixel_hidden = nn.Conv2d(fine, _PIXEL_HIDDEN, 1)
+        self.pixel_out = nn.Conv2d(_PIXEL_HIDDEN, 4 * PIXEL_CHANNELS, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """All three maps, fine to coarse."""
+        c2, c4, t8 = self._trunk(x)
+        t4 = self.fuse4(self.across4(c4) + _enlarge(self.down4(t8), c4))
+        t2 = self.fuse2(self.across2(c2) + _enlarge(self.down2(t4), c2))
+        return [self.head2(t2), self.head4(t4), self.head8(t8)]
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """The stride-8 map alone."""
+        return self.head8(self._trunk(x)[2])  # type: ignore[no-any-return]
+
+    def _trunk(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        c2 = self.stage2(self.stem(x.mean(dim=1, keepdim=True)))
+        c4 = self.stage4(c2)
+        c8 = self.stage8(c4)
+        c16 = self.stage16(c8)
+        c32 = self.stage32(c16)
+        t16 = self.across16(c16) + _enlarge(self.across32(c32), c16)
+        return c2, c4, self.fuse8(self.across8(c8) + _enlarge(t16, c8))
+
+    def pixels(self, map2: Tensor) -> Tensor:
+        """Stride-2 map, B x C x H x W, to full-resolution descriptors, B x C' x 2H x 2W."""
+        return F.pixel_shuffle(self.pixel_out(F.relu(self.pixel_hidden(map2))), 2)
+
+    def fused(self) -> CompactNetwork:
+        """The same network with batch norm folded into the convolutions; for inference."""
+        for module in self.modules():
+            if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+                module[0] = fuse_conv_bn_eval(module[0], module[1])
+                module[1] = nn.Identity()
+        return self
+
+
+def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _Halve(nn.Module):
+    """Average-pool by 2, then convolve: aligned, and free of aliasing."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = _conv(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[-2:]) < 2:  # a map of one cell stands for itself
+            return self.conv(x)  # type: ignore[no-any-return]
+        return self.conv(F.avg_pool2d(x, 2))  # type: ignore[no-any-return]
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = _conv(channels, channels), _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x))  # type: ignore[no-any-return]
+
+
+def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

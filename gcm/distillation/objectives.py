@@ -1,0 +1,142 @@
+"""What a run optimises: a student, the batches it sees and the loss they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from gcm.backbones.compact import CompactNetwork
+from gcm.backbones.r2d2 import PatchNetwork
+from gcm.distillation.data import Batch, CropDataset
+from gcm.distillation.losses import cosine_loss, pyramid_loss
+from gcm.distillation.matching import dense_matching_loss, window_loss
+from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.sampled import sampled_forward
+from gcm.distillation.teachers import create_teacher
+from gcm.distillation.views import ViewBatch, ViewDataset
+from gcm.errors import ConfigError
+from gcm.images import NORMALISATIONS
+
+__all__ = ["Objective", "create_objective"]
+
+
+class Objective(Protocol):
+    """A student and how it learns."""
+
+    student: nn.Module
+
+    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> Dataset[Any]:
+        """The batches of steps `first` to `steps`, each a function of (seed, step) alone."""
+
+    def prepare(self) -> None:
+        """Load the teacher; called once before training."""
+
+    def loss(self, batch: Any, step: int) -> Tensor:
+        """Scalar; `step` seeds what is drawn at random."""
+
+
+def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
+    """The objective a recipe asks for.
+
+    Raises:
+        ConfigError: crops too small for it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        chosen = CompactObjective if recipe.student == "compact" else PatchObjective
+        return chosen(recipe, device)
+
+
+class PatchObjective:
+    """A patch network that imitates its teacher's dense descriptors, clean crop against spoilt ones."""
+
+    def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        student = PatchNetwork()
+        crop = recipe.augmentation.crop
+        samples = -(-(crop - sum(student.margins)) // recipe.sample_step)
+        if samples < 2**recipe.pooled_levels:
+            raise ConfigError(
+                f"crops of {crop} px give {max(0, samples)} samples a side at sample_step "
+                f"{recipe.sample_step}, too few for pooled_levels {recipe.pooled_levels}; use larger crops"
+            )
+        self.student = student.to(device).to(memory_format=torch.channels_last)
+
+    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> CropDataset:
+        recipe = self.recipe
+        return CropDataset(
+            photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
+        )
+
+    def prepare(self) -> None:
+        recipe = self.recipe
+        self.teacher = create_teacher(recipe.teacher, weights=recipe.teacher_weights, device=self.device)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        spacing = self.recipe.sample_step
+        before, after = self.student.margins
+        size = batch.clean.shape[-1]
+        target = self.teacher(batch.clean)[..., before : size - after : spacing, before : size - after : spacing]
+        variants = batch.seen.shape[0]
+        x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
+        x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            described = sampled_forward(self.student, x, spacing)
+        return pyramid_loss(
+            described,
+            target.clone().repeat(variants, 1, 1, 1),
+            levels=self.recipe.pooled_levels,
+            weight=self.recipe.pooled_weight,
+        )
+
+
+class CompactObjective:
+    """The compact network on view pairs: its coarse map imitates the teacher's, and every level must match."""
+
+    def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
+        if recipe.augmentation.crop % 32:
+            raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 224")
+        self.recipe, self.device = recipe, device
+        self.student = CompactNetwork().to(device).to(memory_format=torch.channels_last)
+
+    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> ViewDataset:
+        recipe = self.recipe
+        return ViewDataset(
+            photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
+        )
+
+    def prepare(self) -> None:
+        self.teacher = create_teacher(self.recipe.teacher, device=self.device)
+
+    def loss(self, batch: ViewBatch, step: int) -> Tensor:
+        recipe = self.recipe
+        n = batch.seen.shape[1]
+        x = NORMALISATIONS[recipe.normalisation](batch.seen.to(self.device), None).flatten(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            map2, map4, map8 = self.student(x)
+            map1 = self.student.pixels(map2)
+        loss = cosine_loss(map8, self.teacher(batch.clean.flatten(0, 1)))
+        h = batch.h_0_to_1.to(self.device)
+        coarse = dense_matching_loss(map8[:n], map8[n:], h, stride=8, temperature=recipe.temperature)
+        loss = loss + recipe.matching_weight * coarse
+        both = torch.cat([h, torch.linalg.inv(h.double()).float()])
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        for stride, level in ((4, map4), (2, map2), (1, map1)):
+            found = window_loss(
+                level,
+                torch.cat([level[n:], level[:n]]),
+                both,
+                stride=stride,
+                samples=recipe.window_samples,
+                side=recipe.window,
+                temperature=recipe.temperature,
+                generator=generator,
+            )
+            loss = loss + recipe.window_weight * found
+        return loss

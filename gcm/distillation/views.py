@@ -1,0 +1,140 @@
+"""Pairs of views of single photos with known homographies, for matching losses.
+
+Like crops (:mod:`gcm.distillation.data`), a pair is a function of (seed, index) alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gcm.distillation.data import Image, read_rgb, spoil, stack_images
+from gcm.distillation.recipe import AugmentationRecipe
+
+__all__ = ["ViewBatch", "ViewDataset"]
+
+_TEACHER_SHIFT = 3.5
+"""Pixels: the teacher's strided convolutions centre cell c on pixel 8 c, ours on 8 c + 3.5."""
+
+_CACHED_PHOTOS = 2000
+_LONGEST_SIDE = 1280
+"""Photos are kept in memory at this size at most."""
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Two views of each of N photos."""
+
+    clean: Tensor
+    """2 x N x 3 x S x S uint8 RGB, for the teacher; its pixel x is the student's x + 3.5."""
+    seen: Tensor
+    """2 x N x 3 x S x S uint8 RGB, spoilt, for the student."""
+    h_0_to_1: Tensor
+    """N x 3 x 3 float32, pixels of view 0 to pixels of view 1."""
+
+
+class ViewDataset(Dataset[ViewBatch]):
+    """Batches of view pairs; item `i` is the batch of training step ``first + i``."""
+
+    def __init__(
+        self,
+        photos: list[Path],
+        recipe: AugmentationRecipe,
+        *,
+        batch_size: int,
+        seed: int,
+        steps: int,
+        first: int = 0,
+    ) -> None:
+        self.photos = photos
+        self.recipe = recipe
+        self.batch_size = batch_size
+        self.seed = seed
+        self.steps = steps
+        self.first = first
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.first)
+
+    def __getitem__(self, index: int) -> ViewBatch:
+        rng = np.random.default_rng([self.seed, self.first + index])
+        clean: list[list[Image]] = [[], []]
+        seen: list[list[Image]] = [[], []]
+        relative = []
+        for _ in range(self.batch_size):
+            photo = _photo(self.photos[int(rng.integers(len(self.photos)))])
+            matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
+            for k, matrix in enumerate(matrices):
+                shift = np.array([[1, 0, -_TEACHER_SHIFT], [0, 1, -_TEACHER_SHIFT], [0, 0, 1.0]])
+                clean[k].append(_view(photo, shift @ matrix, self.recipe.crop))
+                seen[k].append(spoil(_view(photo, matrix, self.recipe.crop), self.recipe, rng))
+            relative.append(matrices[1] @ np.linalg.inv(matrices[0]))
+        return ViewBatch(
+            torch.stack([stack_images(images) for images in clean]),
+            torch.stack([stack_images(images) for images in seen]),
+            torch.from_numpy(np.stack(relative)).float(),
+        )
+
+
+@lru_cache(maxsize=_CACHED_PHOTOS)
+def _photo(path: Path) -> Image:
+    image = read_rgb(path)
+    factor = _LONGEST_SIDE / max(image.shape[:2])
+    if factor < 1:
+        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+    return image
+
+
+def view_matrices(
+    width: int, height: int, recipe: AugmentationRecipe, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Homographies from a photo to two `crop` x `crop` views of it.
+
+    Both show the same place; view 1 is turned by up to `rotation` degrees, scaled by up to
+    `view_scale` and shifted by up to an eighth of the crop against view 0, and both are tilted.
+    """
+    low, high = recipe.scale
+    size = np.exp(rng.uniform(np.log(low), np.log(high)))
+    factor = max(size / max(width, height), 1.15 * recipe.crop / min(width, height))
+    side = recipe.crop / factor
+    centre = np.array(
+        [
+            rng.uniform(side / 2, width - side / 2) if width > side else width / 2,
+            rng.uniform(side / 2, height - side / 2) if height > side else height / 2,
+        ]
+    )
+    target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
+    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64) * side / 2
+    matrices = []
+    for second in (False, True):
+        corners, origin = square, centre
+        if rng.random() < recipe.homography_share:
+            corners = corners + rng.uniform(-recipe.tilt, recipe.tilt, size=(4, 2)) * side / 4
+            if second:
+                angle = np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
+                turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+                corners = corners @ turn * np.exp(rng.uniform(-1, 1) * np.log(recipe.view_scale))
+                origin = centre + rng.uniform(-1, 1, size=2) * side / 8
+        matrices.append(cv2.getPerspectiveTransform((corners + origin).astype(np.float32), target))
+    return matrices[0], matrices[1]
+
+
+def _view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:
+    """Warp a photo; where that shrinks it, it is shrunk by area first, so that nothing aliases."""
+    zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    if zoom < 0.7:
+        height, width = photo.shape[:2]
+        small = np.asarray(cv2.resize(photo, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), np.uint8)
+        sx, sy = small.shape[1] / width, small.shape[0] / height
+        grow = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5], [0, 0, 1]])
+        photo, matrix = small, matrix @ grow
+    view = cv2.warpPerspective(photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.ascontiguousarray(view, dtype=np.uint8)
