@@ -56,11 +56,16 @@ class MatcherConfig(BaseModel):
         None,
         description="stage 0 at low resolution, the images also tried turned and scaled; empty: as published",
     )
-    enough_matches: int | None = Field(
+    geometry: Literal["homography", "multi", "none", "auto"] | None = Field(
         None,
-        description="when fewer pass the last ratio, the best of those below relaxed_ratio make up for it",
+        description="what undoes the gross motion: one homography, several, none, or as the matches ask for; "
+        "empty: as published",
     )
-    relaxed_ratio: float = Field(0.95, description="see enough_matches")
+    second_round: bool = Field(
+        True, description="with geometry: match again, guided by what was found, where that helps"
+    )
+    subpixel: bool = Field(True, description="with geometry: positions to a fraction of a pixel")
+    verify: bool = Field(True, description="with geometry: keep what its neighbours bear out")
     compat: bool = Field(True, description="reproduce the published code's three quirks")
 
     @field_validator("ratio_th", mode="before")
@@ -75,14 +80,14 @@ class MatcherConfig(BaseModel):
             raise ValueError("each ratio must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("fine_ratio", "relaxed_ratio")
+    @field_validator("fine_ratio")
     @classmethod
     def _ratio(cls, value: float) -> float:
         if not (0 < value <= 1 or value == -1):
             raise ValueError("must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("resize", "max_side", "down_sample", "up_sample", "enough_matches")
+    @field_validator("resize", "max_side", "down_sample", "up_sample")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value if isinstance(value, tuple) else (value,)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone
 from gcm.images import RGBImage, network_input
+from gcm.maps import FeatureMap
 
 __all__ = ["FeatureExtractor", "Pyramid"]
 
@@ -25,12 +26,12 @@ COMPARED_BYTES = 2**28
 class Pyramid:
     """An image's maps, C x H x W each, fine to coarse; the patch descriptor's map, if any, comes last."""
 
-    maps: list[Tensor]
+    maps: list[FeatureMap]
 
     @property
     def nbytes(self) -> int:
         """Memory the maps take."""
-        return sum(m.numel() * m.element_size() for m in self.maps)
+        return sum(m.nbytes for m in self.maps)
 
 
 @dataclass
@@ -63,9 +64,7 @@ class FeatureExtractor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
         if key not in self._cache:
-            maps = self._run_backbone(image, None)
-            pyramid = Pyramid(maps)
-            self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
+            self._remember(key, _Remembered(self._run_coarsest(image, None), None))
         return self._cache[key].coarsest
 
     def coarsest_of_warped(self, image: RGBImage, original: RGBImage, *, keep: bool = False) -> Tensor:
@@ -75,10 +74,10 @@ class FeatureExtractor:
         """
         key = _key(image) + b"warped"
         if key not in self._cache:
-            coarsest = self._run_backbone(image, original)[-1]
+            coarsest = self._run_coarsest(image, original)
             if not keep:
                 return coarsest
-            self._remember(key, _Remembered(coarsest.clone(), None))
+            self._remember(key, _Remembered(coarsest, None))
         self._cache.move_to_end(key)
         return self._cache[key].coarsest
 
@@ -120,9 +119,14 @@ class FeatureExtractor:
         x = network_input(image, multiple, self.device, normalisation=normalisation, like=like)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _run_backbone(self, image: RGBImage, like: RGBImage | None) -> list[Tensor]:
+    def _run_backbone(self, image: RGBImage, like: RGBImage | None) -> list[FeatureMap]:
         x = self._input(image, self.backbone.info.normalisation, like)
-        return [m[0] for m in self.backbone(x)]
+        return self.backbone.levels(x)
+
+    def _run_coarsest(self, image: RGBImage, like: RGBImage | None) -> Tensor:
+        x = self._input(image, self.backbone.info.normalisation, like)
+        # A copy: where it is a view of larger maps, those may go.
+        return self.backbone.coarsest(x).clone()
 
     def _complete(self, pyramid: Pyramid, image: RGBImage, like: RGBImage | None) -> None:
         """Add the patch descriptor's map where it is still missing."""

@@ -211,6 +211,18 @@ def resize_to(image: RGBImage, size: tuple[int, int]) -> RGBImage:
     return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
 
 
+def fit_within(image: RGBImage, side: int) -> RGBImage:
+    """The image, shrunk where its longer side exceeds `side`; itself where it does not."""
+    factor = min(1.0, side / max(image.shape[:2]))
+    width, height = image_size(image)
+    return resize_to(image, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def image_size(image: RGBImage) -> tuple[int, int]:
+    """Width and height."""
+    return image.shape[1], image.shape[0]
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 RGB, ... x 3 x H x W, to float32 less ImageNet's mean, over its deviation (matching.md, 1)."""
     shape = (3, 1, 1)

@@ -9,10 +9,7 @@ Source: GCM, arXiv 2403.05388; DFM, arXiv 2106.07791.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -34,7 +31,9 @@ from gcm.geometry import (
     resize_points,
     warp_image,
 )
-from gcm.images import ImageLike, RGBImage, flat_ground, load_image, resize_to
+from gcm.guided import Found, Guidance, guided_match
+from gcm.images import ImageLike, RGBImage, flat_ground, image_size, load_image, resize_to
+from gcm.levels import Clock, matching_levels
 from gcm.matches import Matches
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
@@ -49,22 +48,14 @@ _FINAL_THRESHOLD = 3.0
 """Pixels: reprojection error of the final homography's inliers."""
 
 
-@dataclass(frozen=True)
-class _Level:
-    """One step of the refinement: which map of the pyramid, its stride, the ratio it must pass."""
-
-    index: int
-    stride: int
-    threshold: float
-
-
 class Matcher:
     """Finds point correspondences between pairs of images; build once, use for many pairs.
 
-    Every match has a score in [0, 1] that ranks matches by how likely they are right: ``1 - ratio / t``
-    of the last refinement, where *ratio* is the larger of the two directions' ratio of the best to
-    the second-best squared descriptor distance among the pixels considered, and *t* the threshold it
-    had to stay below (`relaxed_ratio` where `enough_matches` is set). 1 is unmistakable, 0 just passed.
+    Every match has a score in [0, 1] that ranks matches by how likely they are right. With `geometry`
+    set it is that of :func:`gcm.guided.guided_match`; as published it is ``1 - ratio / t`` of the last
+    refinement, where *ratio* is the larger of the two directions' ratio of the best to the second-best
+    squared descriptor distance among the pixels considered, and *t* the threshold it had to stay
+    below: 1 is unmistakable, 0 just passed.
 
     The features of the images last seen are kept, so that consecutive pairs that share an image
     compute them once. A matcher is not safe for use by several threads at a time.
@@ -89,11 +80,7 @@ class Matcher:
         self.config = load_config(config, **changes)
         self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
-        self.levels = _levels(self.config)
-        self.strict_ratio = self.levels[-1].threshold
-        if self.config.enough_matches is not None:
-            relaxed = max(self.strict_ratio, self.config.relaxed_ratio)
-            self.levels = (*self.levels[:-1], replace(self.levels[-1], threshold=relaxed))
+        self.levels = matching_levels(self.config)
         device, self._notes = _choose_device(self.config.device)
         backbone: Backbone = create_backbone(self.config.model, weights=self.config.weights_path)
         fine = None
@@ -124,40 +111,51 @@ class Matcher:
         Raises:
             ImageError: an image that cannot be read.
         """
-        clock = _Clock()
+        clock = Clock()
         with torch.inference_mode():
             with clock("read"):
                 given0, given1 = load_image(image0), load_image(image1)
                 work0, work1 = self._working_image(given0), self._working_image(given1)
-            with clock("features 0"):
-                pyramid0 = self.features.pyramid(work0)
-            found, h_1_to_0 = None, np.eye(3)
-            if self.config.enable_two_stage:
-                with clock("stage 0"):
-                    found = self._initial_homography(work0, work1)
-                    h_1_to_0 = h_1_to_0 if found is None else found
-            with clock("features 1"):
-                # Where stage 0 finds nothing, the published code warps by the identity, which crops.
-                if self.config.enable_two_stage and (found is not None or self.config.compat):
-                    warped = warp_image(work1, h_1_to_0, *_size(work0))
-                    pyramid1 = self.features.pyramid_of_warped(warped, work1)
-                else:
-                    pyramid1 = self.features.pyramid(work1)
-            with clock("match"):
-                cells = self._refine_levels(pyramid0, pyramid1)
+            if self.config.geometry is None:
+                found = self._match_as_published(work0, work1, clock)
+            else:
+                found = guided_match(self.features, work0, work1, self.levels, self._guidance(), clock)
             with clock("geometry"):
-                points0, points1, index = self._map_back(cells, h_1_to_0, work0, work1)
-                points0 = resize_points(points0, _size(work0), _size(given0))
-                points1 = resize_points(points1, _size(work1), _size(given1))
-                initial = (
-                    resize_matrix(_size(work0), _size(given0))
-                    @ h_1_to_0
-                    @ resize_matrix(_size(given1), _size(work1))
-                )
-                result = self._assemble(points0, points1, self._scores(cells, index), given0, given1, initial)
+                result = self._assemble(found, work0, work1, given0, given1)
         return self._with_info(result, clock, work0, work1, given0, given1)
 
-    # -- the stages ----------------------------------------------------------------------------
+    def _guidance(self) -> Guidance:
+        config = self.config
+        return Guidance(
+            config.geometry or "homography",
+            config.hypotheses or "upright",
+            config.second_round,
+            config.subpixel,
+            config.verify,
+        )
+
+    # -- as published --------------------------------------------------------------------------
+
+    def _match_as_published(self, work0: RGBImage, work1: RGBImage, clock: Clock) -> Found:
+        with clock("features 0"):
+            pyramid0 = self.features.pyramid(work0)
+        initial, h_1_to_0 = None, np.eye(3)
+        if self.config.enable_two_stage:
+            with clock("stage 0"):
+                initial = self._initial_homography(work0, work1)
+                h_1_to_0 = h_1_to_0 if initial is None else initial
+        with clock("features 1"):
+            # Where stage 0 finds nothing, the published code warps by the identity, which crops.
+            if self.config.enable_two_stage and (initial is not None or self.config.compat):
+                warped = warp_image(work1, h_1_to_0, *image_size(work0))
+                pyramid1 = self.features.pyramid_of_warped(warped, work1)
+            else:
+                pyramid1 = self.features.pyramid(work1)
+        with clock("match"):
+            cells = self._refine_levels(pyramid0, pyramid1)
+        with clock("geometry"):
+            points0, points1, keep = self._map_back(cells, h_1_to_0, work0, work1)
+            return Found(points0, points1, self._scores(cells, keep), h_1_to_0)
 
     def _initial_homography(self, image0: RGBImage, image1: RGBImage) -> NDArray[np.float64] | None:
         """Stage 0: homography from image 1 to image 0 from the coarsest maps; None when none is found."""
@@ -193,16 +191,7 @@ class Matcher:
                 compat=config.compat,
             )
             stride = level.stride
-        return self._select(cells)
-
-    def _select(self, cells: CellMatches) -> CellMatches:
-        """Those below the strict ratio, and enough of the next best below the relaxed one."""
-        enough = self.config.enough_matches
-        if enough is None or len(cells) <= enough:
-            return cells
-        # The ratio of the `enough`-th best, where that is above the strict one.
-        cut = max(self.strict_ratio, float(cells.ratio.kthvalue(enough).values))
-        return cells.take(cells.ratio <= cut)
+        return cells
 
     def _map_back(
         self,
@@ -223,13 +212,13 @@ class Matcher:
             points0, points1 = cell_to_pixel(raw0, stride), cell_to_pixel(raw1, stride)
         if not np.array_equal(h_1_to_0, np.eye(3)):
             points1 = apply_homography(np.linalg.inv(h_1_to_0), points1)
-        keep = inside(points0, *_size(image0))
+        keep = inside(points0, *image_size(image0))
         if self.config.compat:
             # The published code tests y against the width, and neither coordinate against zero.
             width = image1.shape[1]
             keep &= (points1[:, 0] < width) & (points1[:, 1] < width) & np.isfinite(points1).all(axis=1)
         else:
-            keep &= inside(points1, *_size(image1))
+            keep &= inside(points1, *image_size(image1))
             for points, image in ((points0, image0), (points1, image1)):
                 x, y = np.rint(points[keep]).astype(int).T
                 keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
@@ -242,14 +231,14 @@ class Matcher:
         return scores
 
     def _assemble(
-        self,
-        points0: NDArray[np.float64],
-        points1: NDArray[np.float64],
-        scores: NDArray[np.float64],
-        image0: RGBImage,
-        image1: RGBImage,
-        initial: NDArray[np.float64],
+        self, found: Found, work0: RGBImage, work1: RGBImage, given0: RGBImage, given1: RGBImage
     ) -> Matches:
+        """From the working images to those given, with the final homography."""
+        enlarge0 = resize_matrix(image_size(work0), image_size(given0))
+        reduce1 = resize_matrix(image_size(given1), image_size(work1))
+        points0 = resize_points(found.points0, image_size(work0), image_size(given0))
+        points1 = resize_points(found.points1, image_size(work1), image_size(given1))
+        initial = enlarge0 @ (np.eye(3) if found.h_1_to_0 is None else found.h_1_to_0) @ reduce1
         final = estimate_homography(points1, points0, threshold=_FINAL_THRESHOLD)
         h_0_to_1: NDArray[np.float64] | None = None
         inliers: NDArray[np.bool_] | None = None
@@ -257,18 +246,20 @@ class Matcher:
             inverse: NDArray[np.float64] = np.linalg.inv(final.matrix).astype(np.float64)
             h_0_to_1 = inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
             inliers = final.inliers
-        return Matches(points0, points1, scores, _size(image0), _size(image1), h_0_to_1, inliers, initial)
+        sizes = image_size(given0), image_size(given1)
+        info = {"trace": list(found.trace)} if found.trace else {}
+        return Matches(points0, points1, found.scores, *sizes, h_0_to_1, inliers, initial, info)
 
     # -- around them ---------------------------------------------------------------------------
 
     def _working_image(self, image: RGBImage) -> RGBImage:
         """The image at the size the networks work at."""
-        return resize_to(image, working_size(_size(image), self.config))
+        return resize_to(image, working_size(image_size(image), self.config))
 
     def _with_info(
         self,
         matches: Matches,
-        clock: _Clock,
+        clock: Clock,
         work0: RGBImage,
         work1: RGBImage,
         given0: RGBImage,
@@ -276,17 +267,18 @@ class Matcher:
     ) -> Matches:
         notes = list(self._notes)
         for number, work, given in ((0, work0, given0), (1, work1, given1)):
-            if _size(work) != _size(given):
+            if image_size(work) != image_size(given):
                 notes.append(
-                    f"image {number}: worked at {_text(_size(work))} instead of {_text(_size(given))}; "
+                    f"image {number}: worked at {_text(image_size(work))} instead of {_text(image_size(given))}; "
                     "points are in original pixels"
                 )
         info = {
+            **matches.info,
             "preset": self.name,
             "model": self.info.name,
             "device": str(self.device),
-            "working_size0": list(_size(work0)),
-            "working_size1": list(_size(work1)),
+            "working_size0": list(image_size(work0)),
+            "working_size1": list(image_size(work1)),
             "seconds": clock.seconds,
             "notes": notes,
         }
@@ -323,36 +315,6 @@ def working_size(size: tuple[int, int], config: MatcherConfig) -> tuple[int, int
     return max(1, round(width)), max(1, round(height))
 
 
-def _levels(config: MatcherConfig) -> tuple[_Level, ...]:
-    """Stage 0, the dense match of stage 1, then each refinement (specification, section 2).
-
-    Raises:
-        ConfigError: `ratio_th` or `up_sample` does not fit the backbone.
-    """
-    info = backbone_info(config.model)
-    strides = info.level_strides
-    if len(config.ratio_th) != len(strides):
-        raise ConfigError(
-            f"ratio_th has {len(config.ratio_th)} values where {info.name} needs {len(strides)}, "
-            f"one for each of the strides {', '.join(map(str, strides))} (fine to coarse)"
-        )
-    last = len(info.strides) - 1
-    levels = [
-        _Level(min(k, last), stride, threshold)
-        for k, (stride, threshold) in enumerate(zip(strides, config.ratio_th, strict=True))
-    ]
-    if config.fine_model:
-        # The patch descriptor does the last step; a stride-1 map of the backbone makes way for it.
-        levels = [_Level(-1, 1, config.fine_ratio), *(level for level in levels if level.stride > 1)]
-    if config.up_sample is not None and config.up_sample != (strides[-1], levels[0].stride):
-        raise ConfigError(
-            f"up_sample is {list(config.up_sample)} where {info.name}"
-            f"{' with ' + config.fine_model if config.fine_model else ''} has "
-            f"[{strides[-1]}, {levels[0].stride}]; correct it or leave it empty"
-        )
-    return tuple(reversed(levels))
-
-
 def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     """The device a configuration asks for, or the best there is; with a note when it is not to be had."""
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -366,23 +328,6 @@ def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     if kind == "cuda" and index >= (count := torch.cuda.device_count()):
         raise ConfigError(f"device {name} does not exist; there are {count}, counted from cuda:0")
     return torch.device(name), []
-
-
-class _Clock:
-    """Seconds spent by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
-def _size(image: RGBImage) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -25,7 +25,7 @@ from gcm.geometry import (
     resize_matrix,
     warp_image,
 )
-from gcm.images import RGBImage, resize_to
+from gcm.images import RGBImage, fit_within, image_size
 from gcm.refinement.dense import dense_match
 
 __all__ = ["CoarseMatching", "Support", "search_hypotheses"]
@@ -121,7 +121,7 @@ def search_hypotheses(
     Returns:
         Matrix in pixels of the given images, with its support; None when nothing is more than chance.
     """
-    low0, low1 = _low(image0, SEARCH_SIDE), _low(image1, SEARCH_SIDE)
+    low0, low1 = fit_within(image0, SEARCH_SIDE), fit_within(image1, SEARCH_SIDE)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return None
     best: Support | None = None
@@ -136,8 +136,8 @@ def search_hypotheses(
         best = _match_warped(features, low0, low1, matching, best)
     if best.value < SUPPORTED:
         return None
-    to_low1 = resize_matrix(_size(image1), _size(low1))
-    from_low0 = resize_matrix(_size(low0), _size(image0))
+    to_low1 = resize_matrix(image_size(image1), image_size(low1))
+    from_low0 = resize_matrix(image_size(low0), image_size(image0))
     return replace(best, matrix=from_low0 @ best.matrix @ to_low1)
 
 
@@ -153,7 +153,7 @@ def _candidates(
         return
     # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
     # that is turned, because pairs that share it then share its turned maps.
-    half0, half1 = _low(low0, SEARCH_SIDE // 2), _low(low1, SEARCH_SIDE // 2)
+    half0, half1 = fit_within(low0, SEARCH_SIDE // 2), fit_within(low1, SEARCH_SIDE // 2)
     for angle in ROTATIONS:
         for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
             turned, turn = _turn(small0, angle)
@@ -161,11 +161,11 @@ def _candidates(
                 map0 = features.coarsest(small0)
             else:
                 map0 = features.coarsest_of_warped(turned, small0, keep=True)
-            turn_back = resize_matrix(_size(small0), _size(low0)) @ np.linalg.inv(turn)
+            turn_back = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
             for small1 in others:
                 found = matching.support(map0, features.coarsest(small1))
                 if found is not None:
-                    down1 = resize_matrix(_size(low1), _size(small1))
+                    down1 = resize_matrix(image_size(low1), image_size(small1))
                     yield replace(found, matrix=turn_back @ found.matrix @ down1)
 
 
@@ -173,7 +173,7 @@ def _match_warped(
     features: FeatureExtractor, low0: RGBImage, low1: RGBImage, matching: CoarseMatching, first: Support
 ) -> Support:
     """Match again with `low1` warped by what was found; the better supported of the two."""
-    warped = warp_image(low1, first.matrix, *_size(low0))
+    warped = warp_image(low1, first.matrix, *image_size(low0))
     again = matching.support(features.coarsest(low0), features.coarsest_of_warped(warped, low1))
     if again is None or again.value <= first.value:
         return first
@@ -182,19 +182,10 @@ def _match_warped(
 
 def _turn(image: RGBImage, angle: float) -> tuple[RGBImage, Matrix]:
     """Turn an image about its centre onto a canvas that holds it whole; also the matrix of that."""
-    width, height = _size(image)
+    width, height = image_size(image)
     matrix = np.vstack([cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0), [0, 0, 1]])
     corners = apply_homography(matrix, image_corners(width, height))
     low = corners.min(axis=0)
     size = np.ceil(corners.max(axis=0) - low - 1e-6).astype(int) + 1
     matrix[:2, 2] -= low
     return warp_image(image, matrix, int(size[0]), int(size[1])), matrix
-
-
-def _low(image: RGBImage, side: int) -> RGBImage:
-    factor = min(1.0, side / max(image.shape[:2]))
-    return resize_to(image, (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))))
-
-
-def _size(image: RGBImage) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]

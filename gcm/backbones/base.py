@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gcm.errors import WeightsError
+from gcm.maps import FeatureMap
 from gcm.images import IMAGENET_MEAN, IMAGENET_STD
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
@@ -74,6 +75,15 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
+
+    def levels(self, x: Tensor) -> list[FeatureMap]:
+        """The maps of a batch of one, C x H x W each; a backbone may compute some only where asked."""
+        return [m[0] for m in self(x)]
+
+    def coarsest(self, x: Tensor) -> Tensor:
+        """The last map of a batch of one alone, C x H x W; a backbone may leave out what only others need."""
+        last: Tensor = self(x)[-1][0]
+        return last
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Fill the network from a checkpoint of the whole published network; surplus layers are ignored.

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
+from gcm.maps import FeatureMap, SubcellMap
 
 __all__ = ["INFOS", "Compact", "CompactNetwork"]
 
@@ -119,3 +119,43 @@ class _Residual(nn.Module):
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Compact(Backbone):
+    """The compact network as a backbone; its full-resolution map is computed where it is asked for."""
+
+    def __init__(self, info: BackboneInfo) -> None:
+        super().__init__()
+        self.info = info
+        self.network = CompactNetwork()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.network(x)
+        return [self.network.pixels(maps[0]), *maps]
+
+    def levels(self, x: Tensor) -> list[FeatureMap]:
+        maps: list[Tensor] = [m[0] for m in self.network(x)]
+        hidden, out = self.network.pixel_hidden, self.network.pixel_out
+        layers = [(layer.weight.flatten(1), layer.bias) for layer in (hidden, out)]
+        return [SubcellMap(maps[0], *layers), *maps]
+
+    def coarsest(self, x: Tensor) -> Tensor:
+        return self.network.coarse(x)[0]
+
+    def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
+        load_strictly(self.network, state, origin)
+        self.network = self.network.eval().fused()
+
+
+INFOS: tuple[BackboneInfo, ...] = (
+    BackboneInfo(
+        "GCM_COMPACT",
+        taps=("pixels", "head2", "head4", "head8"),
+        strides=(1, 2, 4, 8),
+        channels=(PIXEL_CHANNELS, *CHANNELS),
+        weights="gcm_compact",
+        description="our own embedded network, descriptors of all levels",
+        citation="this package",
+        normalisation="standardised",
+    ),
+)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gcm.backbones import (
+    compact,
     crestereo,
     efficientnet,
     efficientnet_lite,
@@ -54,6 +55,7 @@ _FAMILIES: tuple[tuple[tuple[BackboneInfo, ...], BackboneFactory], ...] = (
     (pyramid_stereo.INFOS, pyramid_stereo.PyramidStereo),
     (crestereo.INFOS, crestereo.CREStereo),
     (r2d2.INFOS, r2d2.R2D2),
+    (compact.INFOS, compact.Compact),
     (efficientnet_lite.INFOS, efficientnet_lite.EfficientNetLite),
 )
 

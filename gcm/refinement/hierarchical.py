@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gcm.refinement.dense import CellMatches, TopTwo, ratio
+from gcm.maps import FeatureMap, gather, map_size
 
 __all__ = ["refine"]
 
@@ -19,13 +19,15 @@ _SURVIVORS = 2
 
 def refine(
     matches: CellMatches,
-    map0: Tensor,
-    map1: Tensor,
+    map0: FeatureMap,
+    map1: FeatureMap,
     *,
     stride_ratio: int = 2,
     threshold: float,
     bidirectional: bool = True,
     compat: bool = False,
+    margin: int = 0,
+    survivors: int = _SURVIVORS,
 ) -> CellMatches:
     """Replace each match of coarse cells by at most two matches of the cells they cover in finer maps.
 
@@ -45,6 +47,9 @@ def refine(
             instead of at the matched child, and when fewer than 4 matches survive of 4 or more, go on
             with all of them at their first child (coordinates times r). Without it, a child whose best
             two do not differ by more than rounding is dropped, too.
+        margin: cells by which the children of map 1's cell are extended all round, so that a coarse
+            cell that was found next to the right one is put right.
+        survivors: how many matches one coarse match yields at most.
 
     Returns:
         Matches in cells of the finer level, in the order of the coarse ones, a match's own survivors in
@@ -52,12 +57,19 @@ def refine(
     """
     if len(matches) == 0:
         return matches
-    parts = [
-        _refine_chunk(
-            matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat
+    parts = []
+    for start in range(0, len(matches), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        children0 = _children(matches.cells0[part], stride_ratio, 0)
+        children1 = _children(matches.cells1[part], stride_ratio, margin)
+        scores = gather(map0, children0) @ gather(map1, children1).transpose(1, 2)
+        if margin:  # what lies outside the map is no candidate
+            width, height = map_size(map1)
+            outside = (children1 < 0) | (children1 >= children1.new_tensor([width, height]))
+            scores = scores.masked_fill(outside.any(dim=-1)[:, None], -torch.inf)
+        parts.append(
+            _choose(children0, children1, scores, threshold, bidirectional, compat, survivors)
         )
-        for start in range(0, len(matches), _CHUNK)
-    ]
     refined = CellMatches(
         torch.cat([p.cells0 for p in parts]),
         torch.cat([p.cells1 for p in parts]),
@@ -71,20 +83,17 @@ def refine(
     return refined
 
 
-def _refine_chunk(
-    matches: CellMatches,
-    part: slice,
-    map0: Tensor,
-    map1: Tensor,
-    r: int,
+def _choose(
+    children0: Tensor,
+    children1: Tensor,
+    scores: Tensor,
     threshold: float,
     bidirectional: bool,
     compat: bool,
+    survivors: int,
 ) -> CellMatches:
-    children0 = _children(matches.cells0[part], r)
-    children1 = _children(matches.cells1[part], r)
+    """The surviving children: n x k x 2 and n x l x 2 cells and their n x k x l similarities."""
     n, slots = children0.shape[:2]
-    scores = _gather(map0, children0) @ _gather(map1, children1).transpose(1, 2)  # n x r^2 x r^2
     by0, by1 = _best_two(scores), _best_two(scores.transpose(1, 2))
     to1 = by0.index
     ratio0, ratio1 = ratio(by0.best, by0.second), ratio(by1.best, by1.second)
@@ -98,7 +107,7 @@ def _refine_chunk(
         if not compat:
             alive &= by0.distinct & by1.distinct.gather(1, to1)
     distance = (2 - 2 * by0.best).masked_fill(~alive, torch.inf)
-    nearest, child0 = distance.topk(min(_SURVIVORS, slots), dim=1, largest=False)
+    nearest, child0 = distance.topk(min(survivors, slots), dim=1, largest=False)
     child0, order = child0.sort(dim=1)
     nearest = nearest.gather(1, order)
     kept = nearest.isfinite()
@@ -108,23 +117,11 @@ def _refine_chunk(
     return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
 
 
-def _children(cells: Tensor, r: int) -> Tensor:
-    """N x 2 coarse cells -> N x r^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
-    steps = torch.arange(r, device=cells.device)
+def _children(cells: Tensor, r: int, margin: int) -> Tensor:
+    """N x 2 coarse cells -> N x (r + 2 margin)^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
+    steps = torch.arange(-margin, r + margin, device=cells.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
     return cells[:, None, :] * r + offsets
-
-
-def _gather(feature_map: Tensor, cells: Tensor) -> Tensor:
-    """Unit descriptors of N x K x 2 cells: N x K x C.
-
-    Only what is gathered is normalised; of a full-resolution map that is a small part.
-    """
-    _, height, width = feature_map.shape
-    # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
-    x = cells[..., 0].clamp(max=width - 1)
-    y = cells[..., 1].clamp(max=height - 1)
-    return F.normalize(feature_map.permute(1, 2, 0)[y, x], dim=-1)
 
 
 def _best_two(scores: Tensor) -> TopTwo:

@@ -151,6 +151,13 @@ _PATCH = (
         homepage="https://arxiv.org/abs/2403.05388",
     ),
     WeightEntry(
+        "gcm_compact",
+        "gcm_compact.safetensors",
+        licence="Apache-2.0 (ours); teacher XFeat, Apache-2.0",
+        citation="this package; see gcm/weights/embedded/README.md",
+        embedded=True,
+    ),
+    WeightEntry(
         "gcm_patch",
         "gcm_patch.safetensors",
         licence="Apache-2.0 (ours); teacher DISK, Apache-2.0",

@@ -1,0 +1,419 @@
+"""What our own presets do beyond the published method, from the stage-0 homography to final points.
+
+A *view* is image 1 warped into image 0's frame by one homography (or not warped at all). In a view matches
+are found as published, from the coarsest map to pixels, but instead of by a ratio they are selected
+by their neighbours: right matches of a view move alike, wrong ones stand alone. From the verified
+matches follow a better homography and so a second, guided round, and, where the scene is not one
+plane, further views, each for the part of the scene it aligns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gcm.features import FeatureExtractor, Pyramid
+from gcm.geometry import (
+    Matrix,
+    Points,
+    apply_homography,
+    cell_to_pixel,
+    estimate_homography,
+    inside,
+    pixel_to_cell,
+    resize_matrix,
+    warp_image,
+)
+from gcm.images import RGBImage, fit_within, flat_ground, image_size
+from gcm.refinement.consistency import fit_motion, local_support
+from gcm.refinement.dense import CellMatches, dense_match
+from gcm.refinement.hierarchical import refine
+from gcm.refinement.local import local_match
+from gcm.refinement.subpixel import similarity_peaks
+from gcm.levels import Clock, Level
+from gcm.stage0 import CoarseMatching, search_hypotheses
+
+__all__ = ["Guidance", "Found", "guided_match"]
+
+_FLAT_RADIUS = 16
+"""Pixels: where everything so near has one colour, there is nothing to match."""
+
+_DIRECT_SIDE = 1280
+"""Pixels: larger images are matched at this size first, then at full size near what was found."""
+
+_BINS = 6
+"""Cells of the dense match by which neighbourhoods are measured: nine bins of 6 x 6 cells."""
+
+_ALIKE = 1.0
+"""Cells: coarse matches whose motions differ by less may bear each other out."""
+
+_FEWEST = 4
+"""Neighbours that must bear a match out."""
+
+_SHARE = 0.3
+"""Share of a match's neighbours that must bear it out."""
+
+_SPREAD = 2.5
+"""Deviations from the smooth motion, as a multiple of their usual size, that a match may show."""
+
+_RESIDUAL = (0.75, 3.0)
+"""Pixels: no match is dropped for less, and none is kept with more."""
+
+_ALIGNED = 1.5
+"""Pixels of motion left over with which another round would find nothing new."""
+
+_PLANAR = 0.5
+"""Share of matches that one plane must explain for a second round by it."""
+
+_MOST_PLANES = 4
+_FEWEST_IN_PLANE = 60
+_SHARE_IN_PLANE = 0.04
+"""A plane must explain so many of the matches, and so large a share, to get a view of its own."""
+
+_DISTORTION = 0.15
+"""Stretch or turn (radians) that a further view must undo to be worth its price."""
+
+_SAMPLED = 2000
+"""Matches a plane is fitted to."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How to match; the keys of :class:`gcm.config.MatcherConfig` of the same names."""
+
+    geometry: str
+    hypotheses: str
+    second_round: bool
+    subpixel: bool
+    verify: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """Matches of two images, in pixels of those."""
+
+    points0: Points
+    points1: Points
+    scores: NDArray[np.float64]
+    """In [0, 1]."""
+    h_1_to_0: Matrix | None
+    """Of stage 0; None when it found none."""
+    trace: tuple[str, ...] = ()
+    """What was done, in words."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """Matches found with image 1 warped by one homography; N of each."""
+
+    h_1_to_0: Matrix | None
+    """None when image 1 was not warped."""
+    points0: Points
+    """In image 0."""
+    warped1: Points
+    """The same point of the scene in warped image 1: near `points0` when the warp is right."""
+    points1: Points
+    """In image 1."""
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.points0)
+
+    @property
+    def motion(self) -> Points:
+        """What the warp has left of the motion."""
+        return self.warped1 - self.points0
+
+    def take(self, index: NDArray[np.bool_]) -> _View:
+        return replace(
+            self,
+            points0=self.points0[index],
+            warped1=self.warped1[index],
+            points1=self.points1[index],
+            scores=self.scores[index],
+        )
+
+
+def guided_match(
+    features: FeatureExtractor,
+    image0: RGBImage,
+    image1: RGBImage,
+    levels: Sequence[Level],
+    guidance: Guidance,
+    clock: Clock,
+) -> Found:
+    """Match two images.
+
+    Args:
+        features: runs the networks.
+        image0, image1: H x W x 3 uint8 RGB.
+        levels: stage 0, the dense match, then each refinement.
+        guidance: what to do.
+        clock: of the stages.
+    """
+    pair = _Pair(features, image0, image1, levels, guidance, clock)
+    views = pair.views()
+    merged = _merge(views, levels[1].stride)
+    return Found(
+        merged.points0, merged.points1, merged.scores, pair.initial, tuple(pair.trace)
+    )
+
+
+class _Pair:
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        image0: RGBImage,
+        image1: RGBImage,
+        levels: Sequence[Level],
+        guidance: Guidance,
+        clock: Clock,
+    ) -> None:
+        self.features = features
+        self.image0, self.image1 = image0, image1
+        self.size0, self.size1 = image_size(image0), image_size(image1)
+        self.levels = levels
+        self.stride = levels[1].stride
+        self.guidance = guidance
+        self.clock = clock
+        self.initial: Matrix | None = None
+        self.trace: list[str] = []
+
+    def views(self) -> list[_View]:
+        """The views that together explain the pair, the most matched first."""
+        small0, small1 = (fit_within(image, _DIRECT_SIDE) for image in (self.image0, self.image1))
+        if small0 is not self.image0 or small1 is not self.image1:
+            return self._enlarged(small0, small1)
+        if self.guidance.geometry != "none":
+            with self.clock("stage 0"):
+                self.initial = self._initial()
+        view = self._look(self.initial)
+        self.trace.append(f"round 1: {len(view)}")
+        if self.guidance.geometry == "none":
+            return [view]
+        if self.guidance.second_round:
+            view = self._second_round(view)
+        if self.guidance.geometry == "homography":
+            return [view]
+        return [view, *self._further_views(view)]
+
+    def _initial(self) -> Matrix | None:
+        level = self.levels[0]
+        matching = CoarseMatching(level.stride, level.threshold, bidirectional=True)
+        found = search_hypotheses(
+            self.features, self.image0, self.image1, matching, mode=self.guidance.hypotheses
+        )
+        return None if found is None else found.matrix
+
+    def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[_View]:
+        """Match small copies, then at full size look near what was found there."""
+        pair = _Pair(self.features, small0, small1, self.levels, self.guidance, self.clock)
+        found = pair.views()
+        self.trace = [*pair.trace, "enlarged"]
+        enlarge0 = resize_matrix(image_size(small0), self.size0)
+        reduce1 = resize_matrix(self.size1, image_size(small1))
+        if pair.initial is not None:
+            self.initial = enlarge0 @ pair.initial @ reduce1
+        views = []
+        for small in found:
+            h = None if small.h_1_to_0 is None else enlarge0 @ small.h_1_to_0 @ reduce1
+            points0 = apply_homography(enlarge0, small.points0)
+            points1 = apply_homography(np.linalg.inv(reduce1), small.points1)
+            warped1 = points1 if h is None else apply_homography(h, points1)
+            if len(points0):
+                views.append(self._look(h, near=(points0, warped1 - points0)))
+        return views or [self._empty_view(None)]
+
+    # -- one view ------------------------------------------------------------------------------
+
+    def _look(
+        self, h_1_to_0: Matrix | None, *, radius: int | None = None, near: tuple[Points, Points] | None = None
+    ) -> _View:
+        """Match in the view of one homography.
+
+        Args:
+            h_1_to_0: None to take image 1 as it is.
+            radius: cells around the same place to search; everywhere when None.
+            near: points of image 0 and their motion, known roughly, to search around instead.
+        """
+        with self.clock("features 0"):
+            pyramid0 = self.features.pyramid(self.image0)
+        with self.clock("features 1"):
+            if h_1_to_0 is None:
+                pyramid1 = self.features.pyramid(self.image1)
+            else:
+                warped = warp_image(self.image1, h_1_to_0, *self.size0)
+                pyramid1 = self.features.pyramid_of_warped(warped, self.image1)
+        with self.clock("match"):
+            cells = self._dense(pyramid0, pyramid1, radius, near)
+            if self.guidance.verify:
+                cells = self._borne_out(cells)
+            cells, warped1 = self._refine(cells, pyramid0, pyramid1)
+        with self.clock("geometry"):
+            return self._verified(cells, warped1, h_1_to_0)
+
+    def _dense(
+        self, pyramid0: Pyramid, pyramid1: Pyramid, radius: int | None, near: tuple[Points, Points] | None
+    ) -> CellMatches:
+        level = self.levels[1]
+        map0, map1 = pyramid0.maps[level.index], pyramid1.maps[level.index]
+        if near is not None:
+            centres = self._expected(near, map0.shape[2], map0.shape[1])
+            return local_match(map0, map1, radius=2, centres=torch.from_numpy(centres).to(map0.device))
+        if radius is not None:
+            return local_match(map0, map1, radius=radius)
+        return dense_match(map0, map1, threshold=level.threshold)
+
+    def _expected(self, near: tuple[Points, Points], width: int, height: int) -> NDArray[np.int64]:
+        """For each cell of image 0's coarse map, the cell of the view's it is expected at; x = -1 for none."""
+        points, motion = near
+        field = fit_motion(points, motion, radius=_BINS * self.stride * 2)
+        cells = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+        places = cell_to_pixel(cells, self.stride)
+        expected = pixel_to_cell(places + field.predict(places), self.stride)
+        known = np.isfinite(expected).all(axis=1)
+        centres = np.full((len(cells), 2), -1, dtype=np.int64)
+        centres[known] = np.rint(expected[known]).astype(np.int64).clip(-1, 2**30)
+        return centres.reshape(height, width, 2)
+
+    def _borne_out(self, cells: CellMatches) -> CellMatches:
+        """Those coarse matches that enough of their neighbours move like."""
+        points = cells.cells0.cpu().numpy().astype(np.float64)
+        motion = cells.cells1.cpu().numpy() - points
+        alike, around = local_support(points, motion, radius=_BINS, tolerance=_ALIKE)
+        keep = (alike >= _FEWEST) & (alike >= _SHARE * around)
+        return cells.take(torch.from_numpy(keep).to(cells.cells0.device))
+
+    def _refine(self, cells: CellMatches, pyramid0: Pyramid, pyramid1: Pyramid) -> tuple[CellMatches, Points]:
+        """From coarse cells to the finest, and there to a fraction of a cell of the view, in pixels."""
+        stride = self.stride
+        for level in self.levels[2:]:
+            cells = refine(
+                cells,
+                pyramid0.maps[level.index],
+                pyramid1.maps[level.index],
+                stride_ratio=stride // level.stride,
+                threshold=level.threshold,
+                survivors=2 if stride == self.stride else 1,
+            )
+            stride = level.stride
+        warped = cells.cells1.double()
+        if self.guidance.subpixel:
+            last = self.levels[-1].index
+            maps = pyramid0.maps[last], pyramid1.maps[last]
+            warped, peaked = similarity_peaks(*maps, cells.cells0, cells.cells1)
+            cells, warped = cells.take(peaked), warped[peaked]
+        return cells, cell_to_pixel(warped.cpu().numpy(), stride)
+
+    def _verified(self, cells: CellMatches, warped1: Points, h_1_to_0: Matrix | None) -> _View:
+        """The view of these matches, without what lies outside, on flat ground or off its neighbours' motion."""
+        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.levels[-1].stride)
+        points1 = warped1 if h_1_to_0 is None else apply_homography(np.linalg.inv(h_1_to_0), warped1)
+        keep = inside(points0, *self.size0) & inside(points1, *self.size1)
+        for points, image in ((points0, self.image0), (points1, self.image1)):
+            x, y = np.rint(points[keep]).astype(int).T
+            keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
+        scores = 1 - 0.5 * cells.distance.double().cpu().numpy().clip(0, 2)
+        view = _View(h_1_to_0, points0, warped1, points1, scores).take(keep)
+        if not self.guidance.verify or len(view) == 0:
+            return view
+        radius = _BINS * self.stride / 2
+        expected = fit_motion(view.points0, view.motion, radius=radius).predict(view.points0)
+        off = np.linalg.norm(view.motion - expected, axis=1)
+        usual = 1.25 * np.nanmedian(off) if np.isfinite(off).any() else 0.0
+        limit = float(np.clip(_SPREAD * usual, *_RESIDUAL))
+        view = replace(view, scores=view.scores * np.exp(-0.5 * (off / limit) ** 2))
+        return view.take(off <= limit)
+
+    def _empty_view(self, h_1_to_0: Matrix | None) -> _View:
+        return _View(h_1_to_0, np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+
+    # -- more than one -------------------------------------------------------------------------
+
+    def _second_round(self, first: _View) -> _View:
+        """The better of a view and the one its own matches call for."""
+        if len(first) < _FEWEST_IN_PLANE // 2:
+            return first
+        if first.h_1_to_0 is not None and np.percentile(np.abs(first.motion), 80) < _ALIGNED:
+            return first
+        plane = _fit_plane(first)
+        if plane is None:
+            return first
+        off = np.linalg.norm(apply_homography(plane, first.warped1) - first.points0, axis=1)
+        if np.mean(off < self.stride) < _PLANAR:
+            return first
+        h = plane if first.h_1_to_0 is None else plane @ first.h_1_to_0
+        second = self._look(h / h[2, 2], radius=3)
+        better = len(second) >= len(first)
+        self.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
+        return second if better else first
+
+    def _further_views(self, view: _View) -> list[_View]:
+        """Views for those parts of the scene that the first one leaves distorted.
+
+        Plane after plane is fitted to the matches not yet explained. What a plane would only shift is left
+        alone: matching bears a shift.
+        """
+        views: list[_View] = []
+        rest = view
+        for _ in range(_MOST_PLANES):
+            if len(rest) < max(_FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
+                break
+            plane = _fit_plane(rest)
+            if plane is None:
+                break
+            off = np.linalg.norm(apply_homography(plane, rest.warped1) - rest.points0, axis=1)
+            explained = off < 0.75 * self.stride
+            part, rest = rest.take(explained), rest.take(~explained)
+            if len(part) < max(_FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
+                break
+            if _distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
+                continue
+            h = plane if view.h_1_to_0 is None else plane @ view.h_1_to_0
+            moved = apply_homography(plane, part.warped1)
+            views.append(self._look(h / h[2, 2], near=(part.points0, moved - part.points0)))
+        if views:
+            self.trace.append(f"further views: {', '.join(str(len(v)) for v in views)}")
+        return views
+
+
+def _fit_plane(view: _View) -> Matrix | None:
+    """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none."""
+    best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
+    found = estimate_homography(
+        view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC
+    )
+    return found.matrix
+
+
+def _distortion(h: Matrix, point: NDArray[np.float64]) -> float:
+    """How far the homography's derivative at a point is from the identity (Frobenius norm)."""
+    around = apply_homography(h, point + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return float(np.linalg.norm((around[1:] - around[0]) - np.eye(2)))
+
+
+def _merge(views: list[_View], cell: int) -> _View:
+    """One set of matches of several views: each `cell` x `cell` square of image 0 takes those of its best view."""
+    if len(views) == 1:
+        return views[0]
+    of = np.repeat(np.arange(len(views)), [len(v) for v in views])
+    points0 = np.concatenate([v.points0 for v in views])
+    scores = np.concatenate([v.scores for v in views])
+    _, square = np.unique(np.floor(points0 / cell).astype(np.int64), axis=0, return_inverse=True)
+    square = square.reshape(-1)
+    total = np.zeros((square.max(initial=0) + 1, len(views)))
+    np.add.at(total, (square, of), scores)
+    keep = total.argmax(axis=1)[square] == of
+    merged = _View(
+        views[0].h_1_to_0,
+        points0,
+        np.concatenate([v.warped1 for v in views]),
+        np.concatenate([v.points1 for v in views]),
+        scores,
+    )
+    return merged.take(keep)

@@ -1,0 +1,186 @@
+"""Which matches their neighbours bear out: verification without a global model.
+
+On any surface that is smooth nearly everywhere, matches close together move together. A match is borne out
+when enough of those around it have nearly its own displacement; a wrong one stands alone. Unlike a
+homography this holds for scenes of any shape, as long as what is left of the motion varies slowly.
+
+Source: the idea is that of grid-based motion statistics (Bian et al., GMS, CVPR 2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LocalMotion", "fit_motion", "local_support"]
+
+
+def local_support(
+    points: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    *,
+    radius: float,
+    tolerance: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the matches around each match, and those of them that move alike.
+
+    Args:
+        points: N x 2, pixels.
+        displacements: N x 2, pixels.
+        radius: side of the square bins; the neighbourhood is the 3 x 3 bins around a match's own.
+        tolerance: side of the bins of displacement; alike are those in the 3 x 3 bins around its own.
+
+    Returns:
+        N counts of alike neighbours, the match itself not counted, and N counts of all neighbours.
+    """
+    if len(points) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.floor(points / radius).astype(np.int64)
+    motion = np.floor(displacements / tolerance).astype(np.int64)
+    place -= place.min(axis=0)
+    motion -= motion.min(axis=0)
+    # Borders of one bin all round, so that neighbours never wrap into another row.
+    spans = np.concatenate([place.max(axis=0), motion.max(axis=0)]) + 3
+    steps = np.array([spans[1] * spans[2] * spans[3], spans[2] * spans[3], spans[3], 1])
+    key = (np.concatenate([place, motion], axis=1) + 1) @ steps
+    around = np.array([[a, b] for a in (-1, 0, 1) for b in (-1, 0, 1)])
+    near, alike = around @ steps[:2], around @ steps[2:]
+    own = key
+    support = _count(own, (near[:, None] + alike[None, :]).ravel())
+    where = (place + 1) @ steps[:2]
+    return support - 1, _count(where, near) - 1
+
+
+def _count(keys: NDArray[np.int64], shifts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each key, how many keys equal it after one of the shifts."""
+    distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    total = np.zeros(len(distinct), np.int64)
+    for shift in shifts:
+        at = np.searchsorted(distinct, distinct + shift)
+        at[at == len(distinct)] = 0
+        total += np.where(distinct[at] == distinct + shift, counts[at], 0)
+    result: NDArray[np.int64] = total[inverse]
+    return result
+
+
+@dataclass(frozen=True)
+class LocalMotion:
+    """A motion that is affine in each square bin, fitted to the matches of the 3 x 3 bins around it."""
+
+    radius: float
+    """Side of the bins, pixels."""
+    corner: NDArray[np.int64]
+    """(x, y) of the first bin."""
+    spans: NDArray[np.int64]
+    """Bins in x and in y."""
+    fits: NDArray[np.float64]
+    """Bins x 3 x 2: displacement is (1, x, y) @ fit, x and y from the bin's centre in bins; nan where unknown."""
+
+    def predict(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Displacements, N x 2 pixels, at N x 2 points; nan where no matches lie around."""
+        place, local = _place(points, self.radius)
+        place = place - self.corner
+        known = ((place >= 0) & (place < self.spans)).all(axis=1)
+        bins = np.where(known, place[:, 1] * self.spans[0] + place[:, 0], 0)
+        predicted = np.einsum("nk,nkd->nd", local, self.fits[bins])
+        predicted[~known] = np.nan
+        result: NDArray[np.float64] = predicted
+        return result
+
+
+def fit_motion(
+    points: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    *,
+    radius: float,
+    rounds: int = 3,
+    scale: float = 1.5,
+) -> LocalMotion:
+    """Fit a motion that is smooth nearly everywhere, robustly.
+
+    Args:
+        points, displacements: N x 2, pixels; N at least 1.
+        radius: side of the square bins, pixels.
+        rounds: of iteratively reweighted least squares with Cauchy weights.
+        scale: of the Cauchy weights, pixels.
+    """
+    place, local = _place(points, radius)
+    corner = place.min(axis=0)
+    place = place - corner
+    spans = place.max(axis=0) + 1
+    bins = place[:, 1] * spans[0] + place[:, 0]
+    weights = np.ones(len(points))
+    for turn in range(rounds):
+        fits = _affine_fits(bins, spans, local, displacements, weights)
+        if turn + 1 < rounds:
+            residuals = displacements - np.einsum("nk,nkd->nd", local, fits[bins])
+            weights = 1 / (1 + np.nan_to_num((residuals**2).sum(axis=1), nan=0.0) / scale**2)
+    return LocalMotion(radius, corner, spans, fits)
+
+
+def _place(points: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Bins of points, N x 2 (x, y), and N x 3 (1, x, y) from their bin's centre, in bins."""
+    scaled = points / radius
+    place = np.floor(scaled).astype(np.int64)
+    return place, np.column_stack([np.ones(len(points)), scaled - place - 0.5])
+
+
+def _affine_fits(
+    bins: NDArray[np.int64],
+    spans: NDArray[np.int64],
+    local: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Weighted affine fit of each bin to the matches of its 3 x 3 neighbourhood: bins x 3 x 2, nan without data."""
+    size = int(spans[0] * spans[1])
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(bins, weights=values, minlength=size)
+
+    # Sums about each bin's own centre: 1, x, y, x x, x y, y y, and d, x d, y d for both components.
+    x, y = local[:, 1], local[:, 2]
+    moments = np.stack([total(weights * v) for v in (np.ones_like(x), x, y, x * x, x * y, y * y)])
+    right = np.stack([[total(weights * v * d) for v in (np.ones_like(x), x, y)] for d in displacements.T])
+    moments = moments.reshape(6, spans[1], spans[0])
+    right = right.reshape(2, 3, spans[1], spans[0])
+    count = _box(total((weights > 0).astype(float)).reshape(spans[1], spans[0]))
+    m = np.zeros_like(moments)
+    r = np.zeros_like(right)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            s, sx, sy, sxx, sxy, syy = (_shift(v, dy, dx) for v in moments)
+            # A neighbour's sums about our centre: its x is dx further.
+            m += np.stack(
+                [
+                    s,
+                    sx + dx * s,
+                    sy + dy * s,
+                    sxx + 2 * dx * sx + dx * dx * s,
+                    sxy + dx * sy + dy * sx + dx * dy * s,
+                    syy + 2 * dy * sy + dy * dy * s,
+                ]
+            )
+            for d in range(2):
+                t, tx, ty = (_shift(v, dy, dx) for v in right[d])
+                r[d] += np.stack([t, tx + dx * t, ty + dy * t])
+    a = m[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3, -1).transpose(2, 0, 1)
+    b = r.transpose(2, 3, 1, 0).reshape(-1, 3, 2)
+    a = a + np.diag([1e-9, 0.05, 0.05]) * (1e-6 + m[0].reshape(-1)[:, None, None])  # few points: flat
+    fits = np.full((size, 3, 2), np.nan)
+    enough = (count.reshape(-1) >= 4) & (m[0].reshape(-1) > 1e-3)
+    fits[enough] = np.linalg.solve(a[enough], b[enough])
+    return fits
+
+
+def _shift(values: NDArray[np.float64], dy: int, dx: int) -> NDArray[np.float64]:
+    """Grid whose cell (y, x) holds the value of (y + dy, x + dx), zero outside."""
+    padded = np.pad(values, 1)
+    height, width = values.shape
+    return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+
+
+def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return sum((_shift(values, dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)), np.zeros_like(values))
