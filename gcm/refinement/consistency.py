@@ -168,7 +168,7 @@ def _affine_fits(
                 r[d] += np.stack([t, tx + dx * t, ty + dy * t])
     a = m[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3, -1).transpose(2, 0, 1)
     b = r.transpose(2, 3, 1, 0).reshape(-1, 3, 2)
-    a = a + np.diag([1e-9, 0.05, 0.05]) * (1e-6 + m[0].reshape(-1)[:, None, None])  # few points: flat
+    a = a + np.diag([1e-9, 2e-3, 2e-3]) * (1e-6 + m[0].reshape(-1)[:, None, None])  # few points: flat
     fits = np.full((size, 3, 2), np.nan)
     enough = (count.reshape(-1) >= 4) & (m[0].reshape(-1) > 1e-3)
     fits[enough] = np.linalg.solve(a[enough], b[enough])

@@ -18,32 +18,50 @@ def similarity_peaks(
 ) -> tuple[Tensor, Tensor]:
     """Where, to a fraction of a cell, map 1 looks most like cells of map 0.
 
+    The similarity of a cell to its neighbours is not the same on both sides, which would pull every peak
+    towards the flatter one, equal images included. So the peak is that of the sum of what map 1 shows d cells
+    from the match and what map 0 shows d cells before it, which is symmetric about the true motion.
+
     Args:
         map0, map1: C x H x W descriptors, normalised where used.
         cells0, cells1: N x 2 int64 matched cells (x, y).
-        radius: cells of map 1 around `cells1` that are searched.
+        radius: cells of map 1 around `cells1` that are searched for a better one first.
 
     Returns:
-        N x 2 float64 positions in cells of map 1, and N bool, whether the peak lies inside the window. A match
-        whose peak lies on the window's edge keeps its cell.
+        N x 2 float64 positions in cells of map 1, and N bool, whether there is a peak. A match without, as on
+        the border of what was searched, keeps its cell.
     """
-    steps = torch.arange(-radius, radius + 1, device=cells0.device)
-    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flip(-1).reshape(-1, 2)  # y-major
-    side = 2 * radius + 1
-    width, height = map_size(map1)
-    last = cells1.new_tensor([width - 1, height - 1])
-    positions, inside = [], []
+    positions, found = [cells1[:0].double()], [torch.zeros(0, dtype=torch.bool, device=cells1.device)]
     for start in range(0, len(cells0), _CHUNK):
         here, there = cells0[start : start + _CHUNK], cells1[start : start + _CHUNK]
-        window = there[:, None] + offsets
-        scores = (gather(map1, window) @ gather(map0, here)[..., None])[..., 0]
-        scores = scores.masked_fill(((window < 0) | (window > last)).any(dim=-1), -torch.inf)
-        offset, found = peak_offset(scores.view(-1, side, side))
-        positions.append(there + offset)
-        inside.append(found)
-    if not positions:
-        return cells1.double(), torch.zeros(len(cells1), dtype=torch.bool, device=cells1.device)
-    return torch.cat(positions), torch.cat(inside)
+        a = gather(map0, here)[..., None]
+        forward = _window_scores(a, map1, there, radius)
+        best = forward.flatten(1).argmax(dim=1)
+        side = 2 * radius + 1
+        step = torch.stack([best % side, best // side], dim=1) - radius
+        inner = (step.abs() < radius).all(dim=1)
+        there = there + step
+        backward = _window_scores(gather(map1, there)[..., None], map0, here, 1)
+        row = torch.arange(len(here), device=here.device)[:, None, None]
+        around = torch.arange(-1, 2, device=here.device)
+        y, x = ((step[:, k, None] + radius + around).clamp(0, side - 1) for k in (1, 0))
+        forward = forward[row, y[:, :, None], x[:, None, :]]
+        offset, peaked = peak_offset(forward + backward.flip(1, 2))
+        peaked &= inner
+        positions.append(torch.where(peaked[:, None], there + offset, cells1[start : start + _CHUNK].double()))
+        found.append(peaked)
+    return torch.cat(positions), torch.cat(found)
+
+
+def _window_scores(descriptors: Tensor, other: FeatureMap, cells: Tensor, radius: int) -> Tensor:
+    """Similarity of N x C x 1 descriptors to the windows around N x 2 cells of a map, N x S x S, rows are y."""
+    steps = torch.arange(-radius, radius + 1, device=cells.device)
+    dy, dx = torch.meshgrid(steps, steps, indexing="ij")
+    window = cells[:, None] + torch.stack([dx, dy], dim=-1).reshape(-1, 2)
+    width, height = map_size(other)
+    outside = (window < 0) | (window >= cells.new_tensor([width, height]))
+    scores = (gather(other, window) @ descriptors)[..., 0]
+    return scores.masked_fill(outside.any(dim=-1), -torch.inf).unflatten(1, (len(steps), len(steps)))
 
 
 def peak_offset(scores: Tensor) -> tuple[Tensor, Tensor]:

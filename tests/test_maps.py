@@ -1,0 +1,55 @@
+"""Full-resolution descriptors where asked, against the whole map."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcm.backbones.compact import CompactNetwork
+from gcm.backbones.registry import build_backbone
+from gcm.maps import SubcellMap, gather, map_size
+
+
+@pytest.fixture(scope="module")
+def lazy_and_whole() -> tuple[SubcellMap, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = CompactNetwork().eval()
+    with torch.no_grad():
+        map2 = network.stem(torch.randn(1, 1, 20, 28))  # of too few channels: fill up
+        map2 = torch.cat([map2, map2], dim=1)
+        whole = network.pixels(map2)[0]
+    layers = [(layer.weight.flatten(1), layer.bias) for layer in (network.pixel_hidden, network.pixel_out)]
+    return SubcellMap(map2[0], *layers), whole
+
+
+def test_shape(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    assert lazy.shape == tuple(whole.shape)
+    assert map_size(lazy) == (28, 20)
+
+
+def test_every_pixel(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    y, x = torch.meshgrid(torch.arange(20), torch.arange(28), indexing="ij")
+    torch.testing.assert_close(lazy.gather(x, y).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
+    cells = torch.stack([x, y], dim=-1)
+    torch.testing.assert_close(gather(lazy, cells), gather(whole, cells), atol=1e-5, rtol=1e-5)
+
+
+def test_outside_is_the_nearest_inside(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    cells = torch.tensor([[-3, 5], [40, 40]])
+    inside = torch.tensor([[0, 5], [27, 19]])
+    for feature_map in (lazy, whole):
+        torch.testing.assert_close(gather(feature_map, cells), gather(feature_map, inside))
+
+
+def test_the_coarse_part_costs_less_than_two_gmac() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = build_backbone("GCM_COMPACT").network  # type: ignore[union-attr]
+    image = torch.empty(1, 3, 480, 640, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        network.coarse(image)  # type: ignore[operator]
+    assert counter.get_total_flops() / 2 < 2e9
