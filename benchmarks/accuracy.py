@@ -14,7 +14,8 @@ options; `ablations` stands for the lines of ABLATIONS. Sets:
 - stereo: 4 rectified pairs; distance of the matches from where the disparity says, where it is known;
 - indoor: 8 pairs of photos of rooms, at 640 x 480; hololens: 71 pairs of video frames, 3 and 6 apart. Area
   under the curve of the larger error of rotation and direction of translation; essential matrix by OpenCV's
-  RANSAC, 0.5 px; a pose not found counts 180 degrees;
+  RANSAC, 0.5 px; a pose not found counts 180 degrees. Mean over five orders of the matches, on which RANSAC
+  depends, and the deviation (+-) of one order;
 - synthetic: 5 photos (longer side 640), each with itself turned by 0, 45, .. 315 degrees and scaled by 0.5,
   1, 2, on a black canvas that holds the whole turned photo; share of matches within 3 px of image 1.
 

@@ -125,7 +125,7 @@ def test_scores_of_a_plane_and_of_no_matches() -> None:
 def test_poses_without_matches_fail() -> None:
     case = case_of(Cameras(np.eye(3), np.eye(3), np.eye(4)))
     scores = [score(case, np.zeros((0, 2)), np.zeros((0, 2)))]
-    assert scores[0]["error"] == 180
+    assert scores[0]["errors"] == [180] * 5
     assert summarise_poses(scores)["AUC@20"] == 0
     assert summarise_poses(scores)["AUC@10, gap 3"] == 0
 
