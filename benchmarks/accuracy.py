@@ -38,6 +38,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from accuracy_bars import CHECKED, Bar, bars, measure_cost
 from accuracy_lines import Line, MissingKeyError, make_line, predict, versions
@@ -136,7 +137,7 @@ def command(arguments: argparse.Namespace) -> str:
     )
     parts += [f"--sets {' '.join(arguments.sets)}"] if arguments.sets != list(SETS) else []
     parts += [f"--threads {arguments.threads}"] if arguments.threads else []
-    parts += ["--check"] if arguments.check else []
+    parts += ["--check"] if arguments.check else ["--cost"] if arguments.cost else []
     return " ".join([*parts, "--markdown benchmarks/accuracy.md"])
 
 
@@ -193,6 +194,7 @@ def main() -> int:
     arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
     lines, notes = chosen_lines(arguments.algorithms, arguments.shared)
     for note in notes:
         print(note, file=sys.stderr)
