@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
+import accuracy_bars
 import accuracy_lines
 import cv2
 import numpy as np
@@ -251,3 +253,44 @@ def test_tables() -> None:
     for part in ("2026-01-01", "gcm 1", "python benchmarks/accuracy.py", "some bar: 1.000", "`x`: skipped"):
         assert part in whole
     assert PEERS[0] == "sift"
+
+
+class Sleeping:
+    """A matcher that takes a set time, and counts how often it was told to forget."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.features, self.forgotten = seconds, self, 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    def match(self, image0: object, image1: object) -> None:
+        time.sleep(self.seconds)
+
+
+def test_cost_compares_the_preset_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "a.png", blobs(20, 20))
+    picture = Picture(tmp_path / "a.png")
+    made: dict[str, Sleeping] = {}
+
+    class Spec:
+        def __init__(self, label: str) -> None:
+            self.label = label
+
+        def create(self) -> Sleeping:
+            return made.setdefault(self.label, Sleeping(0.06 if self.label == CHECKED else 0.03))
+
+    monkeypatch.setattr(accuracy_bars, "spec_of", lambda label, shared: Spec(label))
+    monkeypatch.setattr(
+        accuracy_bars,
+        "oxford_pair",
+        lambda data, sequence, k: Case(f"{sequence}-{k}", picture, picture, Plane(np.eye(3), (20, 20))),
+    )
+    cost = accuracy_bars.measure_cost(tmp_path, repeats=2)
+    assert cost["ratio"] == pytest.approx(2, rel=0.2)
+    assert len(cost["pairs"]) == len(accuracy_bars.EASY_PAIRS)
+    without = cost["compared with"]
+    assert without.startswith("default:hypotheses=upright")
+    assert ("second_round=false" in without) != ("second_round" in cost["keys that do not exist"])
+    assert spec_of(without, tmp_path).options["config"].hypotheses == "upright"
+    assert all(matcher.forgotten == 3 * len(cost["pairs"]) for matcher in made.values())
