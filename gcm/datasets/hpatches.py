@@ -167,7 +167,7 @@ def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress |
     found = complete_sequences(destination)
     if not found:
         raise DatasetError(f"{archive}: holds no HPatches sequence (folders i_* and v_* with 1.ppm .. 6.ppm)")
-    write_if_changed(mark, stamp.encode())
+    write_if_changed(mark, stamp.encode(), alone=True)
     return found
 
 
@@ -272,7 +272,7 @@ def organise_hpatches(
     lines = [_pair_line(name, k) for name in report.sequences for k in range(2, 7)]
     report.pairs = len(lines)
     if lines:
-        write_if_changed(destination / PAIR_LIST, "".join(lines).encode())
+        write_if_changed(destination / PAIR_LIST, "".join(lines).encode(), alone=True)
     return report
 
 
