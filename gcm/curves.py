@@ -44,4 +44,4 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
     content = io.BytesIO()
     # Without its version, the same results give the same file.
     figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    write_if_changed(path, content.getvalue())
+    write_if_changed(path, content.getvalue(), alone=True)

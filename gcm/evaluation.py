@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
 from gcm.conversion import Prediction, converted_path, read_prediction
@@ -28,12 +31,16 @@ from gcm.files import clear_leftovers, only_writer, write_if_changed
 from gcm.metrics.homography import score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 from gcm.metrics.protocols import PairScore, Protocol
+from gcm.npz import Npz
 from gcm.results import overall_csv, rows_csv
 
 __all__ = ["Evaluation", "evaluate", "score_pair"]
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when what is measured changes, so that older files are not used."""
+
+_MOST_AT_A_TIME = 8
+"""Pairs that a thread measures in one go."""
 
 
 @dataclass
@@ -50,29 +57,46 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class _FirstImage:
+    """Image 0 of one pair or several, opened once for all of them."""
+
+    path: Path
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height, upright."""
+        try:
+            with Image.open(self.path) as image:
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                return (image.height, image.width) if turned else (image.width, image.height)
+        except (OSError, UnidentifiedImageError) as error:
+            raise DatasetError(f"{self.path}: cannot be read ({error})") from error
+
+
+@dataclass(frozen=True)
 class _Truth:
     """A pair and what is known of it."""
 
     pair: Pair
+    image0: _FirstImage
+    homography_file: Path
 
     @cached_property
-    def content(self) -> bytes:
-        """What a score depends on besides the prediction: the homography and image 0's size."""
-        assert self.pair.homography is not None
+    def _text(self) -> bytes:
         try:
-            return self.pair.homography.read_bytes() + repr(self.size0).encode()
+            return self.homography_file.read_bytes()
         except OSError as error:
-            raise DatasetError(f"{self.pair.homography}: cannot be read ({error.strerror})") from error
+            raise DatasetError(f"{self.homography_file}: cannot be read ({error.strerror})") from error
 
     @cached_property
-    def size0(self) -> tuple[int, int]:
-        """Width and height of image 0, upright."""
-        try:
-            with Image.open(self.pair.image0) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
-        except (OSError, UnidentifiedImageError) as error:
-            raise DatasetError(f"{self.pair.image0}: cannot be read ({error})") from error
+    def homography(self) -> NDArray[np.float64]:
+        """``h_0_to_1``, 3 x 3."""
+        return read_homography(self.homography_file, self._text)
+
+    @cached_property
+    def checksum(self) -> int:
+        """Of what a score depends on besides the prediction: the homography and image 0's size."""
+        return zlib.crc32(self._text + repr(self.image0.size).encode())
 
 
 def evaluate(
@@ -148,12 +172,15 @@ def _truths(dataset_dir: Path) -> list[_Truth]:
             f"{list_file}: no such list; make it with 'gcm organize-hpatches', or give --dataset-dir"
         )
     pairs = read_pairs(list_file)
+    images = {pair.image0: _FirstImage(pair.image0) for pair in pairs}
+    truths = []
     for pair in pairs:
         if pair.homography is None:
             raise DatasetError(
                 f"{list_file}: tells no homography for {pair.name}; evaluation needs the third column"
             )
-    return [_Truth(pair) for pair in pairs]
+        truths.append(_Truth(pair, images[pair.image0], pair.homography))
+    return truths
 
 
 def _score_all(
@@ -169,54 +196,56 @@ def _score_all(
 
     def score(truth: _Truth) -> PairScore | str:
         path = converted_path(algorithm_dir, truth.pair.subset, truth.pair.sequence, truth.pair.name)
-        if not path.is_file():
+        try:
+            archive = Npz(path.read_bytes())
+        except FileNotFoundError:
             return truth.pair.name
-        content = path.read_bytes()
+        except OSError as error:
+            return f"{path}: cannot be read ({error.strerror})"
         # A checksum will do: it is to notice change, not malice, and is several times faster than a hash.
-        fingerprint = f"{len(content)}-{zlib.crc32(content):08x}-{zlib.crc32(truth.content):08x}"
+        fingerprint = f"{len(archive.content)}-{archive.checksum:08x}-{truth.checksum:08x}"
         known = memory.recall(truth.pair, fingerprint)
         if known is not None:
             return known
         try:
-            prediction = read_prediction(path, content)
+            prediction = read_prediction(path, archive)
         except DatasetError as error:
             return str(error)
-        found = score_pair(truth.pair, prediction, truth.size0)
+        found = score_pair(truth.pair, prediction, truth.homography, truth.image0.size)
         memory.keep(found, fingerprint)
         return found
 
-    # OpenCV lets go of the interpreter while it searches, so threads do as well as processes here.
+    # OpenCV lets go of the interpreter while it searches, so threads do as well as processes here. Several
+    # pairs at a time, because handing one over costs as much as reading it.
+    size = max(1, min(_MOST_AT_A_TIME, len(truths) // (4 * workers)))
+    parts = [truths[start : start + size] for start in range(0, len(truths), size)]
     with ThreadPoolExecutor(workers) as pool:
-        for done, found in enumerate(pool.map(score, truths), start=1):
+        outcomes = chain.from_iterable(pool.map(lambda part: [score(truth) for truth in part], parts))
+        for done, found in enumerate(outcomes, start=1):
             (problems if isinstance(found, str) else scores).append(found)  # type: ignore[arg-type]
             report(done)
     return scores, problems
 
 
-def score_pair(pair: Pair, prediction: Prediction, size0: tuple[int, int]) -> PairScore:
+def score_pair(pair: Pair, prediction: Prediction, h_0_to_1: ArrayLike, size0: tuple[int, int]) -> PairScore:
     """Measure one pair.
 
     Args:
-        pair: with a homography file.
+        pair: which one.
         prediction: as :func:`gcm.conversion.read_prediction` gives it.
+        h_0_to_1: 3 x 3 ground truth.
         size0: width and height of image 0.
-
-    Raises:
-        DatasetError: the homography cannot be used.
     """
-    if pair.homography is None:
-        raise DatasetError(f"{pair.name}: no homography is told for it")
-    truth = read_homography(pair.homography)
     points0, points1, index = prediction
     matched0, matched1 = points0.take(index[:, 0], axis=0), points1.take(index[:, 1], axis=0)
-    homography = score_homography(matched0, matched1, truth, size0)
+    homography = score_homography(matched0, matched1, h_0_to_1, size0)
     return PairScore(
         name=pair.name,
         subset=pair.subset,
         sequence=pair.sequence,
         keypoints=(len(points0) + len(points1)) / 2,
         matches=len(index),
-        within=tuple(count_within(transfer_errors(matched0, matched1, truth)).tolist()),
+        within=tuple(count_within(transfer_errors(matched0, matched1, h_0_to_1)).tolist()),
         inliers=homography.inliers,
         error=homography.error,
         error_swapped=homography.error_swapped,

@@ -65,14 +65,21 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_if_changed(path: Path, content: bytes) -> bool:
+def write_if_changed(path: Path, content: bytes, *, alone: bool = False) -> bool:
     """Write a file whole, unless it holds just that already; say whether it was written.
+
+    Args:
+        path: the file.
+        content: what it is to hold.
+        alone: nobody else writes this file meanwhile, so what a killed call left of it is removed.
 
     Raises:
         OutputError: the file cannot be written.
     """
     if path.is_file() and path.read_bytes() == content:
         return False
+    if alone:
+        clear_leftovers([path.parent], [path.name])
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
     return True

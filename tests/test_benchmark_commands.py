@@ -166,50 +166,6 @@ def test_killed_at_several_moments_ends_with_the_same_files(
     assert names[0] == names[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["organize", "download", "convert"])
-def test_other_commands_killed_end_with_the_same_files(
-    tmp_path: Path, shared: Path, tiny_release: Path, command: str
-) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
-        for path in tiny_release.rglob("*"):
-            bundle.write(path, path.relative_to(tiny_release.parent))
-    for name in ("whole", "killed"):
-        folder = tmp_path / name / "original_outputs"
-        folder.mkdir(parents=True)
-        for path in (shared / "golden/ime/SIFT_06").rglob("*.npz"):
-            target = folder / path.name
-            target.write_bytes(path.read_bytes())
-            os.utime(target, (1, 1))
-
-    def arguments(name: str) -> list[str]:
-        if command == "organize":
-            return ["organize-hpatches", str(tiny_release), name]
-        if command == "download":
-            return ["download", "--archive", "a.zip", "--dest", name]
-        return ["convert", "--output-dir", name]
-
-    gcm(tmp_path, *arguments("whole"))
-    goal = len(contents(tmp_path / "whole"))
-    start = len(contents(tmp_path / "killed"))
-    for share in (0.05, 0.4):
-        wanted = start + share * (goal - start)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gcm_cli", *arguments("killed")],
-            cwd=tmp_path,
-            env=environment(),
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(
-            lambda wanted=wanted: sum(p.is_file() for p in (tmp_path / "killed").rglob("*")) >= wanted,
-            process,
-        )
-        process.kill()
-        process.wait()
-    gcm(tmp_path, *arguments("killed"))
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-
-
 def test_a_bad_pair_gives_exit_code_3(tmp_path: Path, shared: Path) -> None:
     photos = tmp_path / "holiday photos"
     photos.mkdir()

@@ -8,6 +8,7 @@ local descriptors, CVPR 2017. The eight sequences with images over 1600 x 1200 a
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -166,7 +167,7 @@ def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress |
     found = complete_sequences(destination)
     if not found:
         raise DatasetError(f"{archive}: holds no HPatches sequence (folders i_* and v_* with 1.ppm .. 6.ppm)")
-    write_if_changed(mark, stamp.encode())
+    write_if_changed(mark, stamp.encode(), alone=True)
     return found
 
 
@@ -271,7 +272,7 @@ def organise_hpatches(
     lines = [_pair_line(name, k) for name in report.sequences for k in range(2, 7)]
     report.pairs = len(lines)
     if lines:
-        write_if_changed(destination / PAIR_LIST, "".join(lines).encode())
+        write_if_changed(destination / PAIR_LIST, "".join(lines).encode(), alone=True)
     return report
 
 
@@ -349,21 +350,29 @@ def _pair_line(name: str, k: int) -> str:
     return f"{start}_1.ppm {start}_{k}.ppm {start}_H_1_{k}\n"
 
 
-def read_homography(path: Path) -> NDArray[np.float64]:
+def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.float64]:
     """Read a 3 x 3 homography (``h_0_to_1`` of a pair) from text.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read already.
 
     Raises:
         DatasetError: missing, not nine finite numbers, or not invertible.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        matrix = np.array([[float(value) for value in line.split()] for line in lines if line.strip()])
+        lines = (path.read_bytes() if content is None else content).decode("ascii").splitlines()
+        rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a 3 x 3 homography ({error})") from error
-    if matrix.shape != (3, 3) or not np.all(np.isfinite(matrix)):
-        raise DatasetError(f"{path}: not a 3 x 3 homography of finite numbers (shape {matrix.shape})")
-    if abs(np.linalg.det(matrix)) < 1e-12 * max(1.0, float(np.abs(matrix).max())):
+    values = [value for row in rows for value in row]
+    if [len(row) for row in rows] != [3, 3, 3] or not all(map(math.isfinite, values)):
+        shape = " + ".join(str(len(row)) for row in rows) or "0"
+        raise DatasetError(f"{path}: not a 3 x 3 homography of finite numbers ({shape} numbers)")
+    a, b, c, d, e, f, g, h, i = values
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if abs(determinant) < 1e-12 * max(1.0, *map(abs, values)):
         raise DatasetError(f"{path}: a homography that cannot be inverted")
-    return matrix
+    return np.array(rows)

@@ -8,9 +8,11 @@ with # are skipped.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -33,12 +35,12 @@ class Pair:
     name: str = ""
     """``<a>_<b>``, from the stems of the images; no two pairs of a list share one."""
 
-    @property
+    @cached_property
     def sequence(self) -> str:
         """Name of the folder of image 0."""
         return self.image0.absolute().parent.name
 
-    @property
+    @cached_property
     def subset(self) -> str:
         """Name of the folder above that."""
         return self.image0.absolute().parent.parent.name
@@ -91,6 +93,11 @@ def _fields(line: str, root: Path, where: str) -> Sequence[str]:
     return fields
 
 
+def _is_file(root: Path, field: str) -> bool:
+    # Many times a line, and four times as fast as by way of a Path.
+    return os.path.isfile(os.path.join(root, field))  # noqa: PTH113, PTH118
+
+
 def _splits(line: str, root: Path) -> Iterable[list[str]]:
     """Every way to cut a line at its spaces into two or three files that exist."""
     cuts = [match.span() for match in re.finditer(r"\s+", line)]
@@ -101,7 +108,7 @@ def _splits(line: str, root: Path) -> Iterable[list[str]]:
             ends = [0, *(end for _, end in chosen)]
             starts = [*(start for start, _ in chosen), len(line)]
             fields = [line[a:b] for a, b in zip(ends, starts, strict=True)]
-            if all((root / field).is_file() for field in fields):
+            if all(_is_file(root, field) for field in fields):
                 yield fields
 
 

@@ -1,0 +1,250 @@
+"""Presets and other matchers side by side: planes, stereo, poses, rotation and scale.
+
+    python benchmarks/accuracy.py --shared ../shared --work runs/accuracy
+    python benchmarks/accuracy.py --algorithms default sift:ratio=0.6 --sets homogr stereo
+    python benchmarks/accuracy.py --check --markdown benchmarks/accuracy.md
+
+An algorithm is a preset or a peer by name, with `:key=value,key=value` to change its configuration or
+options; `ablations` stands for the lines of ABLATIONS. Sets:
+
+- oxford-dev: 20 pairs of planes with known homographies; matching accuracy (share of matches within 1, 3, 5
+  px), homography accuracy (true corners, MAGSAC, protocol `fixed`), and the worst pair;
+- homogr: 13 pairs of planes; mean distance, in image B, of hand-marked validation points of A, moved by the
+  homography that MAGSAC finds from the matches, from those of B;
+- stereo: 4 rectified pairs; distance of the matches from where the disparity says, where it is known;
+- indoor: 8 pairs of photos of rooms, at 640 x 480; hololens: 71 pairs of video frames, 3 and 6 apart. Area
+  under the curve of the larger error of rotation and direction of translation; essential matrix by OpenCV's
+  RANSAC, 0.5 px; a pose not found counts 180 degrees. Mean over five orders of the matches, on which RANSAC
+  depends, and the deviation (+-) of one order;
+- synthetic: 5 photos (longer side 640), each with itself turned by 0, 45, .. 315 degrees and scaled by 0.5,
+  1, 2, on a black canvas that holds the whole turned photo; share of matches within 3 px of image 1.
+
+Predictions are kept in --work by algorithm, settings, source, weights and images: stopped and started again
+it goes on where it was, and what changed is computed anew. With --check it also times easy pairs (on an
+idle machine only) and exits with 1 unless every bar holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from accuracy_bars import CHECKED, Bar, bars, measure_cost
+from accuracy_lines import Line, MissingKeyError, make_line, predict, versions
+from accuracy_scores import SUMMARIES, Numbers, score
+from accuracy_sets import ANGLES, SCALES, SETS, Case
+
+from gcm.errors import GCMError
+from gcm.files import whole_file
+
+ABLATIONS = {
+    "default:hypotheses=upright": "no other rotation or scale is tried",
+    "default:second_round=false": "one round",
+    "default:geometry=none": "no warp between the rounds",
+    "default:geometry=homography": "one plane at most",
+    "default:subpixel=false": "whole pixels",
+    "default:verify=false": "matches are not verified",
+}
+"""The default preset with one thing changed, and what that means; skipped where the key does not exist."""
+
+PEERS = ("sift", "sift:ratio=0.6", "xfeat", "aliked-lightglue")
+
+INTEGERS = {"matches", "fewest matches", "pairs", "pairs under 3 px"}
+PIXELS_OR_DEGREES = {"median error", "mean error of those"}
+
+
+def chosen_lines(names: Sequence[str], shared: Path) -> tuple[list[Line], list[str]]:
+    """The lines to run, and why others cannot be."""
+    labels: list[str] = []
+    for name in names:
+        labels += ABLATIONS if name == "ablations" else [name]
+    lines, notes = [], []
+    for label in dict.fromkeys(labels):
+        try:
+            lines.append(make_line(label, shared))
+        except MissingKeyError as error:
+            notes.append(f"`{label}`: skipped, {error}")
+        except GCMError as error:
+            notes.append(f"`{label}`: {error}")
+    return lines, notes
+
+
+def run_set(line: Line, name: str, cases: Sequence[Case], work: Path) -> dict[str, Any]:
+    """Match and score the pairs of a set."""
+    scores, seconds, fresh = [], [], 0
+    start = time.perf_counter()
+    for number, case in enumerate(cases, start=1):
+        found = predict(line, case, work / name)
+        fresh += found.fresh
+        seconds.append(found.seconds)
+        scores.append(score(case, found.points0, found.points1))
+        if sys.stderr.isatty():
+            print(f"\r{line.label} {name} {number}/{len(cases)} ", end="", file=sys.stderr, flush=True)
+    summary = SUMMARIES[name](scores)
+    lead = ", ".join(f"{key} {text(key, value)}" for key, value in list(summary.items())[:3])
+    took = time.perf_counter() - start
+    print(f"{line.label} {name}: {lead} ({fresh} pairs matched, {took:.0f} s)", file=sys.stderr, flush=True)
+    return {"summary": summary, "pairs": scores, "seconds": sum(seconds) / len(seconds)}
+
+
+def text(key: str, value: float) -> str:
+    """A number as the tables show it."""
+    if math.isnan(value):
+        return "-"
+    if key in INTEGERS:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if key in PIXELS_OR_DEGREES else f"{value:.3f}"
+
+
+def set_table(name: str, found: Mapping[str, Numbers]) -> str:
+    """Markdown: a line an algorithm; of the synthetic set its cells below."""
+    cells = {f"{degrees} x {scale:g}" for degrees in ANGLES for scale in SCALES}
+    heads = list(dict.fromkeys(key for numbers in found.values() for key in numbers if key not in cells))
+    rows = [[f"`{label}`", *(text(h, numbers[h]) for h in heads)] for label, numbers in found.items()]
+    parts = [f"### {name}", markdown(["", *heads], rows)]
+    if name == "synthetic":
+        for scale in SCALES:
+            rows = [
+                [f"`{label}`", *(text("", numbers[f"{degrees} x {scale:g}"]) for degrees in ANGLES)]
+                for label, numbers in found.items()
+            ]
+            parts.append(markdown([f"scale {scale:g}, turned by", *map(str, ANGLES)], rows))
+    return "\n\n".join(parts)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns align to the right, but for the first."""
+    lines = [heads, ["---", *("--:" for _ in heads[1:])], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """The command that gives the document, wherever the folders are."""
+    parts = ["python benchmarks/accuracy.py --shared ../shared"]
+    parts += (
+        [f"--algorithms {' '.join(arguments.algorithms)}"] if arguments.algorithms != DEFAULT_LINES else []
+    )
+    parts += [f"--sets {' '.join(arguments.sets)}"] if arguments.sets != list(SETS) else []
+    parts += [f"--threads {arguments.threads}"] if arguments.threads else []
+    parts += ["--check"] if arguments.check else ["--cost"] if arguments.cost else []
+    return " ".join([*parts, "--markdown benchmarks/accuracy.md"])
+
+
+def document(report: Mapping[str, Any], checked: Sequence[Bar]) -> str:
+    """Everything, as markdown."""
+    told = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    parts = [
+        "# Accuracy, side by side",
+        f"{report['date']}; {report['machine']}, {report['threads']} threads; {told}. Made by\n\n"
+        f"    {report['command']}\n\nwhose head says what each set and number is.",
+    ]
+    parts += [set_table(name, found) for name, found in report["tables"].items()]
+    used = [label for label in ABLATIONS if any(label in found for found in report["tables"].values())]
+    if used:
+        parts.append("Ablations:\n\n" + "\n".join(f"- `{label}`: {ABLATIONS[label]}" for label in used))
+    if cost := report["cost"]:
+        rows = [
+            [pair, f"{b['as it is']:.2f}", f"{b['without']:.2f}", f"{b['ratio']:.2f}"]
+            for pair, b in cost["pairs"].items()
+        ]
+        rows.append(["all", "", "", f"{cost['ratio']:.2f}"])
+        heads = ["seconds, median", f"`{CHECKED}`", f"`{cost['compared with']}`", "ratio"]
+        parts += ["### Cost of easy upright pairs", markdown(heads, rows)]
+        if cost["keys that do not exist"]:
+            parts.append(f"Keys that do not exist: {', '.join(cost['keys that do not exist'])}.")
+    if checked:
+        parts += ["### Bars", "\n".join(f"- {bar}" for bar in checked)]
+    if report["notes"]:
+        parts.append("Not run:\n\n" + "\n".join(f"- {note}" for note in report["notes"]))
+    return "\n\n".join(parts) + "\n"
+
+
+DEFAULT_LINES = [CHECKED, "ablations", *PEERS]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds data and weights")
+    parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="where predictions are kept")
+    parser.add_argument("--algorithms", nargs="+", default=DEFAULT_LINES, metavar="NAME[:KEY=VALUE,..]")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), metavar="SET")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, of every pair")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables")
+    parser.add_argument("--check", action="store_true", help="exit with 1 unless the bars hold")
+    parser.add_argument("--cost", action="store_true", help="time easy pairs; --check does so too")
+    parser.add_argument("--repeats", type=int, default=5, help="of each timing")
+    parser.add_argument("--threads", type=int, help="torch's and OpenCV's; all cores unless given")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
+    lines, notes = chosen_lines(arguments.algorithms, arguments.shared)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if not lines and not arguments.cost:
+        return 1
+    tables: dict[str, dict[str, Numbers]] = {name: {} for name in arguments.sets}
+    details: dict[str, dict[str, Any]] = {name: {} for name in arguments.sets}
+    cases = {name: SETS[name](arguments.shared / "data") for name in arguments.sets}
+    for line in lines:
+        for name in arguments.sets:
+            try:
+                found = run_set(line, name, cases[name], arguments.work)
+            except GCMError as error:
+                notes.append(f"`{line.label}` on {name}: {error}")
+                print(notes[-1], file=sys.stderr)
+                continue
+            tables[name][line.label] = found["summary"]
+            details[name][line.label] = found
+    cost = measure_cost(arguments.shared, arguments.repeats) if arguments.check or arguments.cost else None
+    checked = bars(tables, cost) if arguments.check else []
+    report = {
+        "date": str(datetime.date.today()),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "command": command(arguments),
+        "tables": {name: found for name, found in tables.items() if found},
+        "cost": cost,
+        "notes": notes,
+    }
+    written = document(report, checked)
+    print(written)
+    if arguments.markdown:
+        with whole_file(arguments.markdown) as temporary:
+            temporary.write_text(written, encoding="utf-8")
+    if arguments.json:
+        everything = {**report, "details": details, "bars": [str(bar) for bar in checked]}
+        with whole_file(arguments.json) as temporary:
+            # Infinity (none found) is no JSON; it becomes null.
+            temporary.write_text(json.dumps(_finite(everything), indent=1) + "\n", encoding="utf-8")
+    return 1 if arguments.check and not all(bar.holds for bar in checked) else 0
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

