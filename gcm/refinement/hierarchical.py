@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gcm.refinement.dense import CellMatches, TopTwo, ratio
 
-__all__ = ["refine"]
+__all__ = ["SampledMap", "refine"]
 
 _CHUNK = 8192
 """Matches refined at once: bounds the memory of the gathered descriptors."""
@@ -17,10 +19,23 @@ _SURVIVORS = 2
 """A coarse match yields at most two finer ones."""
 
 
+class SampledMap(Protocol):
+    """A map whose descriptors are computed when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        ...
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Descriptors of ... x 2 int64 cells (x, y): ... x C."""
+        ...
+
+
 def refine(
     matches: CellMatches,
-    map0: Tensor,
-    map1: Tensor,
+    map0: Tensor | SampledMap,
+    map1: Tensor | SampledMap,
     *,
     stride_ratio: int = 2,
     threshold: float,
@@ -36,7 +51,8 @@ def refine(
 
     Args:
         matches: cells of the coarser level.
-        map0, map1: C x H x W descriptors of the finer level; normalised here.
+        map0, map1: C x H x W descriptors of the finer level; normalised here. Of a :class:`SampledMap` all
+            that is needed is asked for at once.
         stride_ratio: r, the coarser level's stride over the finer one's.
         threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
             map 0 keeps its best and the two best remain.
@@ -52,11 +68,13 @@ def refine(
     """
     if len(matches) == 0:
         return matches
+    children0, children1 = _children(matches.cells0, stride_ratio), _children(matches.cells1, stride_ratio)
+    from0, from1 = _Source(map0, children0), _Source(map1, children1)
     parts = [
         _refine_chunk(
-            matches, slice(start, start + _CHUNK), map0, map1, stride_ratio, threshold, bidirectional, compat
+            children0[part], children1[part], from0[part], from1[part], threshold, bidirectional, compat
         )
-        for start in range(0, len(matches), _CHUNK)
+        for part in (slice(start, start + _CHUNK) for start in range(0, len(matches), _CHUNK))
     ]
     refined = CellMatches(
         torch.cat([p.cells0 for p in parts]),
@@ -71,20 +89,38 @@ def refine(
     return refined
 
 
+class _Source:
+    """Unit descriptors of N x K cells, a slice of them at a time."""
+
+    def __init__(self, feature_map: Tensor | SampledMap, cells: Tensor) -> None:
+        _, height, width = feature_map.shape
+        # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
+        self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1]))
+        self._map = feature_map.permute(1, 2, 0) if isinstance(feature_map, Tensor) else None
+        # All at once, because it is the neighbouring ones that share what they are computed from.
+        self._sampled = None if isinstance(feature_map, Tensor) else feature_map.at(self._cells)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """N x K x C; only what is gathered is normalised, of a full-resolution map a small part."""
+        if self._map is None:
+            assert self._sampled is not None
+            return F.normalize(self._sampled[part], dim=-1)
+        x, y = self._cells[part].unbind(-1)
+        return F.normalize(self._map[y, x], dim=-1)
+
+
 def _refine_chunk(
-    matches: CellMatches,
-    part: slice,
-    map0: Tensor,
-    map1: Tensor,
-    r: int,
+    children0: Tensor,
+    children1: Tensor,
+    descriptors0: Tensor,
+    descriptors1: Tensor,
     threshold: float,
     bidirectional: bool,
     compat: bool,
 ) -> CellMatches:
-    children0 = _children(matches.cells0[part], r)
-    children1 = _children(matches.cells1[part], r)
+    """One chunk: N x r^2 x 2 cells of each map and their N x r^2 x C unit descriptors."""
     n, slots = children0.shape[:2]
-    scores = _gather(map0, children0) @ _gather(map1, children1).transpose(1, 2)  # n x r^2 x r^2
+    scores = descriptors0 @ descriptors1.transpose(1, 2)  # n x r^2 x r^2
     by0, by1 = _best_two(scores), _best_two(scores.transpose(1, 2))
     to1 = by0.index
     ratio0, ratio1 = ratio(by0.best, by0.second), ratio(by1.best, by1.second)
@@ -113,18 +149,6 @@ def _children(cells: Tensor, r: int) -> Tensor:
     steps = torch.arange(r, device=cells.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
     return cells[:, None, :] * r + offsets
-
-
-def _gather(feature_map: Tensor, cells: Tensor) -> Tensor:
-    """Unit descriptors of N x K x 2 cells: N x K x C.
-
-    Only what is gathered is normalised; of a full-resolution map that is a small part.
-    """
-    _, height, width = feature_map.shape
-    # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
-    x = cells[..., 0].clamp(max=width - 1)
-    y = cells[..., 1].clamp(max=height - 1)
-    return F.normalize(feature_map.permute(1, 2, 0)[y, x], dim=-1)
 
 
 def _best_two(scores: Tensor) -> TopTwo:
