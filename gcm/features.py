@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone
+from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images import RGBImage, network_input
 from gcm.maps import FeatureMap
 
-__all__ = ["FeatureExtractor", "Pyramid"]
+__all__ = ["PRECISIONS", "FeatureExtractor", "Pyramid"]
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What the networks may compute in."""
 
 CACHE_BYTES = 2 * 2**30
 """Most the features of earlier images may take; the oldest go first."""
 
-COMPARED_BYTES = 2**28
+COMPARED_BYTES = 2**26
 """Of an image only needed for stage 0, all maps are kept up to this size, beyond it the coarsest alone."""
 
 
 @dataclass
 class Pyramid:
-    """An image's maps, C x H x W each, fine to coarse; the patch descriptor's map, if any, comes last."""
+    """An image's maps, C x H x W each, fine to coarse; the patch descriptor's map, if any, comes last.
+
+    That one may be computed only where it is asked for; it then is a
+    :class:`gcm.maps.SampledMap`, which goes into a refinement like a tensor.
+    """
 
     maps: list[FeatureMap]
 
@@ -49,12 +59,22 @@ class FeatureExtractor:
 
     Args:
         backbone: B x 3 x H x W -> maps; moved to `device`.
-        fine: the patch descriptor, B x 3 x H x W -> B x C x H x W, or None.
+        fine: the patch descriptor, B x 3 x H x W -> B x C x H x W, or None. Of a
+            :class:`gcm.backbones.r2d2.PatchNetwork` only what the refinement asks for is computed.
         device: where both run.
+        precision: a key of :data:`PRECISIONS`, in which both compute; maps are float32 always.
     """
 
-    def __init__(self, backbone: Backbone, fine: nn.Module | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        fine: nn.Module | None,
+        device: torch.device,
+        *,
+        precision: str = "float32",
+    ) -> None:
         self.device = device
+        self.dtype = PRECISIONS[precision]
         # Channels last is the layout CPU convolutions like best, and lets descriptors be gathered whole.
         self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
         self.fine = None if fine is None else fine.to(device).to(memory_format=torch.channels_last)
@@ -64,7 +84,9 @@ class FeatureExtractor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
         if key not in self._cache:
-            self._remember(key, _Remembered(self._run_coarsest(image, None), None))
+            maps = self._run_backbone(image, None)
+            pyramid = Pyramid(maps)
+            self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
         return self._cache[key].coarsest
 
     def coarsest_of_warped(self, image: RGBImage, original: RGBImage, *, keep: bool = False) -> Tensor:
@@ -74,10 +96,10 @@ class FeatureExtractor:
         """
         key = _key(image) + b"warped"
         if key not in self._cache:
-            coarsest = self._run_coarsest(image, original)
+            coarsest = self._run_backbone(image, original)[-1]
             if not keep:
                 return coarsest
-            self._remember(key, _Remembered(coarsest, None))
+            self._remember(key, _Remembered(coarsest.clone(), None))
         self._cache.move_to_end(key)
         return self._cache[key].coarsest
 
@@ -88,7 +110,7 @@ class FeatureExtractor:
         if entry is None or entry.pyramid is None:
             maps = self._run_backbone(image, None)
             entry = _Remembered(maps[-1], Pyramid(maps))
-        self._complete(entry.pyramid, image, None)  # type: ignore[arg-type]
+        self._complete(entry.pyramid, image, None, keep=True)  # type: ignore[arg-type]
         self._remember(key, entry)
         return entry.pyramid  # type: ignore[return-value]
 
@@ -100,7 +122,7 @@ class FeatureExtractor:
             original: what it was warped from; brightness and contrast are measured there.
         """
         pyramid = Pyramid(self._run_backbone(image, original))
-        self._complete(pyramid, image, original)
+        self._complete(pyramid, image, original, keep=False)
         return pyramid
 
     def forget(self) -> None:
@@ -121,19 +143,42 @@ class FeatureExtractor:
 
     def _run_backbone(self, image: RGBImage, like: RGBImage | None) -> list[FeatureMap]:
         x = self._input(image, self.backbone.info.normalisation, like)
-        return self.backbone.levels(x)
+        with self._reduced():
+            return self.backbone.levels(x)
 
     def _run_coarsest(self, image: RGBImage, like: RGBImage | None) -> Tensor:
         x = self._input(image, self.backbone.info.normalisation, like)
-        # A copy: where it is a view of larger maps, those may go.
-        return self.backbone.coarsest(x).clone()
+        with self._reduced():
+            # A copy: where it is a view of larger maps, those may go.
+            return self.backbone.coarsest(x).clone()
 
-    def _complete(self, pyramid: Pyramid, image: RGBImage, like: RGBImage | None) -> None:
+    def _reduced(self) -> AbstractContextManager[Any]:
+        """Lets convolutions and products compute in the chosen precision."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def _complete(self, pyramid: Pyramid, image: RGBImage, like: RGBImage | None, *, keep: bool) -> None:
         """Add the patch descriptor's map where it is still missing."""
-        if self.fine is None or len(pyramid.maps) > len(self.backbone.info.strides):
+        if self.fine is None:
             return
+        missing = len(pyramid.maps) == len(self.backbone.info.strides)
         normalisation = getattr(self.fine, "normalisation", "imagenet")
-        pyramid.maps.append(self.fine(self._input(image, normalisation, like))[0])
+
+        def source() -> Tensor:
+            return self._input(image, normalisation, like)
+
+        if isinstance(self.fine, PatchNetwork):
+            if missing:
+                multiple = self.backbone.info.pad_multiple
+                size = tuple(side + -side % multiple for side in image.shape[:2])
+                sampled = self.fine.sampled(source, (size[0], size[1]), keep=keep, dtype=self.dtype)
+                pyramid.maps.append(sampled)
+            # Of a remembered image, the array seen first may have been written to since.
+            pyramid.maps[-1].image = source
+        elif missing:
+            with self._reduced():
+                pyramid.maps.append(self.fine(source())[0].float())
 
 
 def _key(image: RGBImage) -> bytes:

@@ -159,9 +159,7 @@ def guided_match(
     pair = _Pair(features, image0, image1, levels, guidance, clock)
     views = pair.views()
     merged = _merge(views, levels[1].stride)
-    return Found(
-        merged.points0, merged.points1, merged.scores, pair.initial, tuple(pair.trace)
-    )
+    return Found(merged.points0, merged.points1, merged.scores, pair.initial, tuple(pair.trace))
 
 
 class _Pair:
@@ -385,9 +383,7 @@ class _Pair:
 def _fit_plane(view: _View) -> Matrix | None:
     """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none."""
     best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
-    found = estimate_homography(
-        view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC
-    )
+    found = estimate_homography(view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC)
     return found.matrix
 
 

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FeatureMap", "SubcellMap", "gather", "map_size"]
+__all__ = ["FeatureMap", "SampledMap", "SubcellMap", "gather", "map_size"]
+
+
+class SampledMap(Protocol):
+    """A map whose descriptors are computed when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it keeps."""
+        ...
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Descriptors, ... x C float32 and not of unit length, of ... x 2 int64 cells (x, y) inside the map."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,17 @@ class SubcellMap:
         """None of its own: the base is a map of the pyramid."""
         return 0
 
-    def gather(self, x: Tensor, y: Tensor) -> Tensor:
-        """Descriptors, ... x D, of pixels x, y (int64, inside the map, one shape)."""
-        parent = self.base.permute(1, 2, 0)[y // 2, x // 2]
-        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out)
-        four = four.unflatten(-1, (-1, 4))
+    def at(self, cells: Tensor) -> Tensor:
+        """Descriptors, ... x D, of ... x 2 pixels (x, y)."""
+        x, y = cells.unbind(-1)
+        parent = self.base.permute(1, 2, 0)[y // 2, x // 2].float()
+        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out).unflatten(-1, (-1, 4))
         slot = (y % 2 * 2 + x % 2)[..., None, None].expand(*four.shape[:-1], 1)
         return four.gather(-1, slot)[..., 0]
 
-    def gather_children(self, x: Tensor, y: Tensor) -> Tensor:
-        """Descriptors, N x 4 x D, of the four pixels of cells x, y, in the order (0,0), (0,1), (1,0), (1,1)
-        of (dx, dy); a quarter of the work of four single ones."""
-        parent = self.base.permute(1, 2, 0)[y, x]
-        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out)
-        return four.unflatten(-1, (-1, 2, 2)).permute(0, 3, 2, 1).flatten(1, 2)
 
-
-FeatureMap = Tensor | SubcellMap
+FeatureMap = Tensor | SampledMap
+"""C x H x W, as a tensor or computed where asked."""
 
 
 def map_size(feature_map: FeatureMap) -> tuple[int, int]:
@@ -68,6 +81,6 @@ def gather(feature_map: FeatureMap, cells: Tensor) -> Tensor:
     width, height = map_size(feature_map)
     x = cells[..., 0].clamp(0, width - 1)
     y = cells[..., 1].clamp(0, height - 1)
-    if isinstance(feature_map, SubcellMap):
-        return F.normalize(feature_map.gather(x, y), dim=-1)
-    return F.normalize(feature_map.permute(1, 2, 0)[y, x], dim=-1)
+    if isinstance(feature_map, Tensor):
+        return F.normalize(feature_map.permute(1, 2, 0)[y, x].float(), dim=-1)
+    return F.normalize(feature_map.at(torch.stack([x, y], dim=-1)), dim=-1)

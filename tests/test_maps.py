@@ -32,8 +32,8 @@ def test_shape(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
 def test_every_pixel(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
     lazy, whole = lazy_and_whole
     y, x = torch.meshgrid(torch.arange(20), torch.arange(28), indexing="ij")
-    torch.testing.assert_close(lazy.gather(x, y).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
     cells = torch.stack([x, y], dim=-1)
+    torch.testing.assert_close(lazy.at(cells).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gather(lazy, cells), gather(whole, cells), atol=1e-5, rtol=1e-5)
 
 

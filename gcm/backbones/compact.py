@@ -48,9 +48,20 @@ class CompactNetwork(nn.Module):
         self.stage32 = nn.Sequential(_Halve(TOP, TOP), _conv(TOP, TOP))
         # Top-down: a 1 x 1 convolution across from each stage, added to what comes from above.
         self.across32, self.across16 = nn.Conv2d(TOP, wide, 1), nn.Conv2d(TOP, wide, 1)
-        self.across8, self.fuse8 = nn.Conv2d(COARSE, wide, 1), nn.Sequential(_conv(wide, wide), _conv(wide, wide))
-        self.across4, self.down4, self.fuse4 = nn.Conv2d(MIDDLE, MIDDLE, 1), nn.Conv2d(wide, MIDDLE, 1), _conv(MIDDLE, middle)
-        self.across2, self.down2, self.fuse2 = nn.Conv2d(FINE, FINE, 1), nn.Conv2d(middle, FINE, 1), _conv(FINE, fine)
+        self.across8, self.fuse8 = (
+            nn.Conv2d(COARSE, wide, 1),
+            nn.Sequential(_conv(wide, wide), _conv(wide, wide)),
+        )
+        self.across4, self.down4, self.fuse4 = (
+            nn.Conv2d(MIDDLE, MIDDLE, 1),
+            nn.Conv2d(wide, MIDDLE, 1),
+            _conv(MIDDLE, middle),
+        )
+        self.across2, self.down2, self.fuse2 = (
+            nn.Conv2d(FINE, FINE, 1),
+            nn.Conv2d(middle, FINE, 1),
+            _conv(FINE, fine),
+        )
         self.head8, self.head4, self.head2 = (nn.Conv2d(c, c, 1) for c in (wide, middle, fine))
         self.pixel_hidden = nn.Conv2d(fine, _PIXEL_HIDDEN, 1)
         self.pixel_out = nn.Conv2d(_PIXEL_HIDDEN, 4 * PIXEL_CHANNELS, 1)
@@ -82,7 +93,11 @@ class CompactNetwork(nn.Module):
     def fused(self) -> CompactNetwork:
         """The same network with batch norm folded into the convolutions; for inference."""
         for module in self.modules():
-            if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            if (
+                isinstance(module, nn.Sequential)
+                and len(module) > 1
+                and isinstance(module[1], nn.BatchNorm2d)
+            ):
                 module[0] = fuse_conv_bn_eval(module[0], module[1])
                 module[1] = nn.Identity()
         return self

@@ -9,7 +9,7 @@ Source: R2D2 (arXiv 1906.06195); student: GCM (arXiv 2403.05388), section on dis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcm.backbones.base import Backbone, BackboneInfo
+from gcm.backbones.patch_stream import FoldedLayer, SampledDescriptors, run_dense
 from gcm.errors import WeightsError
 
 __all__ = [
@@ -29,10 +30,6 @@ __all__ = [
     "patch_network_from_state",
     "patch_pyramid",
 ]
-
-
-_STRIP_PIXELS = 2**19
-"""Pixels computed at once: bounds what the layers in between take (some 600 MB)."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +108,54 @@ class PatchNetwork(nn.Module):
         return before, after
 
     def forward(self, x: Tensor) -> Tensor:
-        """Dense descriptors; a large image is computed in strips, with the same result in less memory."""
-        height, width = x.shape[-2:]
-        rows = max(64, _STRIP_PIXELS // max(1, width))
-        if self.training or height <= rows:
+        """Dense descriptors; in inference strip by strip, in less time and memory."""
+        learning = torch.is_grad_enabled() and (
+            x.requires_grad or any(p.requires_grad for p in self.parameters())
+        )
+        if self.training or learning or not self._symmetric:
             return self._run(x)
-        halo = max(self.margins)
-        out = x.new_empty((x.shape[0], self.channels, height, width)).to(memory_format=torch.channels_last)
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            start = max(0, top - halo)
-            strip = self._run(x[..., start : bottom + halo, :])
-            out[..., top:bottom, :] = strip[..., top - start : bottom - start, :]
-        return out
+        return run_dense(self.folded(x.dtype), x)
+
+    def sampled(
+        self,
+        image: Callable[[], Tensor],
+        size: tuple[int, int],
+        *,
+        keep: bool,
+        dtype: torch.dtype = torch.float32,
+    ) -> SampledDescriptors:
+        """The dense descriptors of an image, computed only where they are asked for (in inference).
+
+        Args:
+            image: gives the input, 1 x 3 x H x W.
+            size: H and W.
+            keep: whether they may be asked for again.
+            dtype: what to compute in.
+        """
+        return SampledDescriptors(self.folded(dtype), (self.channels, *size), image, keep=keep)
+
+    def folded(self, dtype: torch.dtype = torch.float32) -> list[FoldedLayer]:
+        """The convolutions with batch norm folded in: its mean and deviation are constants in inference."""
+        folded: list[FoldedLayer] = []
+        ops = list(self.ops)
+        for conv, after in zip(ops, [*ops[1:], None], strict=True):
+            if not isinstance(conv, nn.Conv2d):
+                continue
+            layer = self.layers[len(folded)]
+            weight = conv.weight
+            bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias
+            if isinstance(after, nn.BatchNorm2d):
+                assert after.running_mean is not None
+                assert after.running_var is not None
+                scale = (after.running_var + after.eps).rsqrt()
+                weight, bias = weight * scale[:, None, None, None], (bias - after.running_mean) * scale
+            weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+            folded.append(FoldedLayer(weight, bias.to(dtype), layer.dilation, layer.relu))
+        return folded
+
+    @property
+    def _symmetric(self) -> bool:
+        return all(2 * layer.padding == (layer.kernel - 1) * layer.dilation for layer in self.layers)
 
     def _run(self, x: Tensor) -> Tensor:
         for op in self.ops:

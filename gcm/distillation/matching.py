@@ -22,7 +22,9 @@ def map_cells(cells: Tensor, h: Tensor, stride: int) -> Tensor:
     return (mapped + 0.5) / stride - 0.5
 
 
-def dense_matching_loss(map0: Tensor, map1: Tensor, h_0_to_1: Tensor, *, stride: int, temperature: float) -> Tensor:
+def dense_matching_loss(
+    map0: Tensor, map1: Tensor, h_0_to_1: Tensor, *, stride: int, temperature: float
+) -> Tensor:
     """Dual-softmax negative log likelihood of the true cell pairs, as in LoFTR; scalar.
 
     True are cells that are each other's nearest under the homography.

@@ -80,7 +80,9 @@ class PatchObjective:
         spacing = self.recipe.sample_step
         before, after = self.student.margins
         size = batch.clean.shape[-1]
-        target = self.teacher(batch.clean)[..., before : size - after : spacing, before : size - after : spacing]
+        target = self.teacher(batch.clean)[
+            ..., before : size - after : spacing, before : size - after : spacing
+        ]
         variants = batch.seen.shape[0]
         x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
         x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)

@@ -89,7 +89,9 @@ def _photo(path: Path) -> Image:
     image = read_rgb(path)
     factor = _LONGEST_SIDE / max(image.shape[:2])
     if factor < 1:
-        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
     return image
 
 
@@ -136,5 +138,7 @@ def _view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:
         sx, sy = small.shape[1] / width, small.shape[0] / height
         grow = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5], [0, 0, 1]])
         photo, matrix = small, matrix @ grow
-    view = cv2.warpPerspective(photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    view = cv2.warpPerspective(
+        photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     return np.ascontiguousarray(view, dtype=np.uint8)

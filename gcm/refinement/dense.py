@@ -161,5 +161,5 @@ def dense_match(
 
 def flat_unit(feature_map: Tensor) -> Tensor:
     """C x H x W map to (H W) x C unit descriptors, row by row."""
-    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0])
+    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0]).float()
     return torch.nn.functional.normalize(flat, dim=1)

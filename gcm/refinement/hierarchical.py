@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from gcm.maps import FeatureMap
 from gcm.refinement.dense import CellMatches, TopTwo, ratio
-from gcm.maps import FeatureMap, gather, map_size
 
 __all__ = ["refine"]
 
@@ -26,7 +27,6 @@ def refine(
     threshold: float,
     bidirectional: bool = True,
     compat: bool = False,
-    margin: int = 0,
     survivors: int = _SURVIVORS,
 ) -> CellMatches:
     """Replace each match of coarse cells by at most two matches of the cells they cover in finer maps.
@@ -38,7 +38,8 @@ def refine(
 
     Args:
         matches: cells of the coarser level.
-        map0, map1: C x H x W descriptors of the finer level; normalised here.
+        map0, map1: C x H x W descriptors of the finer level; normalised here. Of a :class:`gcm.maps.SampledMap` all
+            that is needed is asked for at once.
         stride_ratio: r, the coarser level's stride over the finer one's.
         threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
             map 0 keeps its best and the two best remain.
@@ -47,8 +48,6 @@ def refine(
             instead of at the matched child, and when fewer than 4 matches survive of 4 or more, go on
             with all of them at their first child (coordinates times r). Without it, a child whose best
             two do not differ by more than rounding is dropped, too.
-        margin: cells by which the children of map 1's cell are extended all round, so that a coarse
-            cell that was found next to the right one is put right.
         survivors: how many matches one coarse match yields at most.
 
     Returns:
@@ -57,19 +56,20 @@ def refine(
     """
     if len(matches) == 0:
         return matches
-    parts = []
-    for start in range(0, len(matches), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        children0 = _children(matches.cells0[part], stride_ratio, 0)
-        children1 = _children(matches.cells1[part], stride_ratio, margin)
-        scores = gather(map0, children0) @ gather(map1, children1).transpose(1, 2)
-        if margin:  # what lies outside the map is no candidate
-            width, height = map_size(map1)
-            outside = (children1 < 0) | (children1 >= children1.new_tensor([width, height]))
-            scores = scores.masked_fill(outside.any(dim=-1)[:, None], -torch.inf)
-        parts.append(
-            _choose(children0, children1, scores, threshold, bidirectional, compat, survivors)
+    children0, children1 = _children(matches.cells0, stride_ratio), _children(matches.cells1, stride_ratio)
+    from0, from1 = _Source(map0, children0), _Source(map1, children1)
+    parts = [
+        _refine_chunk(
+            children0[part],
+            children1[part],
+            from0[part] @ from1[part].transpose(1, 2),
+            threshold,
+            bidirectional,
+            compat,
+            survivors,
         )
+        for part in (slice(start, start + _CHUNK) for start in range(0, len(matches), _CHUNK))
+    ]
     refined = CellMatches(
         torch.cat([p.cells0 for p in parts]),
         torch.cat([p.cells1 for p in parts]),
@@ -83,7 +83,27 @@ def refine(
     return refined
 
 
-def _choose(
+class _Source:
+    """Unit descriptors of N x K cells, a slice of them at a time."""
+
+    def __init__(self, feature_map: FeatureMap, cells: Tensor) -> None:
+        _, height, width = feature_map.shape
+        # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
+        self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1]))
+        self._map = feature_map.permute(1, 2, 0) if isinstance(feature_map, Tensor) else None
+        # All at once, because it is the neighbouring ones that share what they are computed from.
+        self._sampled = None if isinstance(feature_map, Tensor) else feature_map.at(self._cells)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """N x K x C; only what is gathered is normalised, of a full-resolution map a small part."""
+        if self._map is None:
+            assert self._sampled is not None
+            return F.normalize(self._sampled[part], dim=-1)
+        x, y = self._cells[part].unbind(-1)
+        return F.normalize(self._map[y, x].float(), dim=-1)
+
+
+def _refine_chunk(
     children0: Tensor,
     children1: Tensor,
     scores: Tensor,
@@ -92,7 +112,7 @@ def _choose(
     compat: bool,
     survivors: int,
 ) -> CellMatches:
-    """The surviving children: n x k x 2 and n x l x 2 cells and their n x k x l similarities."""
+    """One chunk: N x r^2 x 2 cells of each map and their N x r^2 x r^2 similarities."""
     n, slots = children0.shape[:2]
     by0, by1 = _best_two(scores), _best_two(scores.transpose(1, 2))
     to1 = by0.index
@@ -117,9 +137,9 @@ def _choose(
     return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
 
 
-def _children(cells: Tensor, r: int, margin: int) -> Tensor:
-    """N x 2 coarse cells -> N x (r + 2 margin)^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
-    steps = torch.arange(-margin, r + margin, device=cells.device)
+def _children(cells: Tensor, r: int) -> Tensor:
+    """N x 2 coarse cells -> N x r^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
+    steps = torch.arange(r, device=cells.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
     return cells[:, None, :] * r + offsets
 

@@ -48,7 +48,9 @@ def similarity_peaks(
         forward = forward[row, y[:, :, None], x[:, None, :]]
         offset, peaked = peak_offset(forward + backward.flip(1, 2))
         peaked &= inner
-        positions.append(torch.where(peaked[:, None], there + offset, cells1[start : start + _CHUNK].double()))
+        positions.append(
+            torch.where(peaked[:, None], there + offset, cells1[start : start + _CHUNK].double())
+        )
         found.append(peaked)
     return torch.cat(positions), torch.cat(found)
 

@@ -52,7 +52,9 @@ def test_window_loss_and_its_gradient() -> None:
 
     def loss(other: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
-        return window_loss(map0, other, h, stride=4, samples=50, side=5, temperature=0.05, generator=generator)
+        return window_loss(
+            map0, other, h, stride=4, samples=50, side=5, temperature=0.05, generator=generator
+        )
 
     assert loss(map1) < 0.1 < 3 < loss(map0)
     (gradient,) = torch.autograd.grad(loss(map1), map1)

@@ -23,7 +23,9 @@ def test_a_quadratic_gives_its_peak(peak: tuple[float, float]) -> None:
 def test_no_peak_no_offset(kind: str) -> None:
     grid = torch.arange(-2.0, 3.0)
     x, y = grid[None, :].expand(5, 5), grid[:, None].expand(5, 5)
-    scores = {"edge": x, "flat": torch.zeros(5, 5), "ridge": -((x + y) ** 2), "infinite": -(x**2) - y**2}[kind]
+    scores = {"edge": x, "flat": torch.zeros(5, 5), "ridge": -((x + y) ** 2), "infinite": -(x**2) - y**2}[
+        kind
+    ]
     scores = scores.clone()
     if kind == "infinite":
         scores[1, 1] = -torch.inf
@@ -38,13 +40,17 @@ def smooth(shift: float) -> torch.Tensor:
     waves = rng.uniform(-1, 1, (24, 2))
     phase = rng.uniform(0, 6.28, 24)
     y, x = np.mgrid[0:20, 0:24]
-    values = np.sin(waves[:, 0, None, None] * (x + shift) + waves[:, 1, None, None] * y + phase[:, None, None])
+    values = np.sin(
+        waves[:, 0, None, None] * (x + shift) + waves[:, 1, None, None] * y + phase[:, None, None]
+    )
     return torch.from_numpy(values).float()
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.25, -0.4])
 def test_a_shifted_map(shift: float) -> None:
-    cells = torch.stack(torch.meshgrid(torch.arange(5, 18), torch.arange(5, 15), indexing="xy"), -1).reshape(-1, 2)
+    cells = torch.stack(torch.meshgrid(torch.arange(5, 18), torch.arange(5, 15), indexing="xy"), -1).reshape(
+        -1, 2
+    )
     where, found = similarity_peaks(smooth(0.0), smooth(shift), cells, cells)
     assert found.float().mean() > 0.95
     error = where[found] - cells[found] + torch.tensor([shift, 0.0])
