@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone
+from gcm.backbones.patch_stream import SampledDescriptors
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images import RGBImage, network_input
-from gcm.maps import FeatureMap
+from gcm.maps import FeatureMap, whole_map
 
 __all__ = ["PRECISIONS", "FeatureExtractor", "Pyramid"]
 
@@ -23,9 +24,6 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 CACHE_BYTES = 2 * 2**30
 """Most the features of earlier images may take; the oldest go first."""
-
-COMPARED_BYTES = 2**26
-"""Of an image only needed for stage 0, all maps are kept up to this size, beyond it the coarsest alone."""
 
 
 @dataclass
@@ -84,9 +82,7 @@ class FeatureExtractor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
         if key not in self._cache:
-            maps = self._run_backbone(image, None)
-            pyramid = Pyramid(maps)
-            self._remember(key, _Remembered(maps[-1], pyramid if pyramid.nbytes <= COMPARED_BYTES else None))
+            self._remember(key, _Remembered(self._run_coarsest(image, None), None))
         return self._cache[key].coarsest
 
     def coarsest_of_warped(self, image: RGBImage, original: RGBImage, *, keep: bool = False) -> Tensor:
@@ -96,10 +92,10 @@ class FeatureExtractor:
         """
         key = _key(image) + b"warped"
         if key not in self._cache:
-            coarsest = self._run_backbone(image, original)[-1]
+            coarsest = self._run_coarsest(image, original)
             if not keep:
                 return coarsest
-            self._remember(key, _Remembered(coarsest.clone(), None))
+            self._remember(key, _Remembered(coarsest, None))
         self._cache.move_to_end(key)
         return self._cache[key].coarsest
 
@@ -109,7 +105,7 @@ class FeatureExtractor:
         entry = self._cache.get(key)
         if entry is None or entry.pyramid is None:
             maps = self._run_backbone(image, None)
-            entry = _Remembered(maps[-1], Pyramid(maps))
+            entry = _Remembered(whole_map(maps[-1]), Pyramid(maps))
         self._complete(entry.pyramid, image, None, keep=True)  # type: ignore[arg-type]
         self._remember(key, entry)
         return entry.pyramid  # type: ignore[return-value]
@@ -174,8 +170,9 @@ class FeatureExtractor:
                 size = tuple(side + -side % multiple for side in image.shape[:2])
                 sampled = self.fine.sampled(source, (size[0], size[1]), keep=keep, dtype=self.dtype)
                 pyramid.maps.append(sampled)
-            # Of a remembered image, the array seen first may have been written to since.
-            pyramid.maps[-1].image = source
+            last = pyramid.maps[-1]
+            assert isinstance(last, SampledDescriptors)
+            last.image = source  # of a remembered image, the array seen first may have been written to since
         elif missing:
             with self._reduced():
                 pyramid.maps.append(self.fine(source())[0].float())

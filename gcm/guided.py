@@ -30,15 +30,16 @@ from gcm.geometry import (
     warp_image,
 )
 from gcm.images import RGBImage, fit_within, flat_ground, image_size
+from gcm.levels import Clock, Level
+from gcm.maps import whole_map
 from gcm.refinement.consistency import fit_motion, local_support
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
-from gcm.levels import Clock, Level
 from gcm.stage0 import CoarseMatching, search_hypotheses
 
-__all__ = ["Guidance", "Found", "guided_match"]
+__all__ = ["Found", "Guidance", "guided_match"]
 
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
@@ -259,7 +260,7 @@ class _Pair:
         self, pyramid0: Pyramid, pyramid1: Pyramid, radius: int | None, near: tuple[Points, Points] | None
     ) -> CellMatches:
         level = self.levels[1]
-        map0, map1 = pyramid0.maps[level.index], pyramid1.maps[level.index]
+        map0, map1 = whole_map(pyramid0.maps[level.index]), whole_map(pyramid1.maps[level.index])
         if near is not None:
             centres = self._expected(near, map0.shape[2], map0.shape[1])
             return local_match(map0, map1, radius=2, centres=torch.from_numpy(centres).to(map0.device))
@@ -268,7 +269,7 @@ class _Pair:
         return dense_match(map0, map1, threshold=level.threshold)
 
     def _expected(self, near: tuple[Points, Points], width: int, height: int) -> NDArray[np.int64]:
-        """For each cell of image 0's coarse map, the cell of the view's it is expected at; x = -1 for none."""
+        """For each cell of image 0's coarse map, the view's cell it is expected at; x = -1 for none."""
         points, motion = near
         field = fit_motion(points, motion, radius=_BINS * self.stride * 2)
         cells = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
@@ -309,7 +310,7 @@ class _Pair:
         return cells, cell_to_pixel(warped.cpu().numpy(), stride)
 
     def _verified(self, cells: CellMatches, warped1: Points, h_1_to_0: Matrix | None) -> _View:
-        """The view of these matches, without what lies outside, on flat ground or off its neighbours' motion."""
+        """The view of these matches, less what lies outside, on flat ground or off its neighbours' motion."""
         points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.levels[-1].stride)
         points1 = warped1 if h_1_to_0 is None else apply_homography(np.linalg.inv(h_1_to_0), warped1)
         keep = inside(points0, *self.size0) & inside(points1, *self.size1)
@@ -394,7 +395,7 @@ def _distortion(h: Matrix, point: NDArray[np.float64]) -> float:
 
 
 def _merge(views: list[_View], cell: int) -> _View:
-    """One set of matches of several views: each `cell` x `cell` square of image 0 takes those of its best view."""
+    """One set of matches of several views: each `cell` x `cell` square of image 0 takes its best view's."""
     if len(views) == 1:
         return views[0]
     of = np.repeat(np.arange(len(views)), [len(v) for v in views])

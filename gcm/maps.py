@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FeatureMap", "SampledMap", "SubcellMap", "gather", "map_size"]
+__all__ = ["FeatureMap", "SampledMap", "SubcellMap", "gather", "map_size", "whole_map"]
 
 
 class SampledMap(Protocol):
@@ -26,7 +26,7 @@ class SampledMap(Protocol):
         ...
 
     def at(self, cells: Tensor) -> Tensor:
-        """Descriptors, ... x C float32 and not of unit length, of ... x 2 int64 cells (x, y) inside the map."""
+        """Descriptors, ... x C float32, not of unit length, of ... x 2 int64 cells (x, y) of the map."""
         ...
 
 
@@ -42,12 +42,12 @@ class SubcellMap:
     hidden: tuple[Tensor, Tensor]
     """First layer: D' x C weights and D' biases, ReLU after it."""
     out: tuple[Tensor, Tensor]
-    """Second layer: (D 4) x D' weights and biases; of the four, sub-cell (dx, dy) is number 2 dy + dx."""
+    """Second layer: (D 4) x D' weights and biases; sub-cell (dx, dy) is number 2 dy + dx of four."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """D x 2h x 2w."""
-        channels, height, width = self.base.shape
+        _, height, width = self.base.shape
         return len(self.out[1]) // 4, 2 * height, 2 * width
 
     @property
@@ -59,9 +59,11 @@ class SubcellMap:
         """Descriptors, ... x D, of ... x 2 pixels (x, y)."""
         x, y = cells.unbind(-1)
         parent = self.base.permute(1, 2, 0)[y // 2, x // 2].float()
-        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out).unflatten(-1, (-1, 4))
+        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out)
+        four = four.view(*four.shape[:-1], -1, 4)
         slot = (y % 2 * 2 + x % 2)[..., None, None].expand(*four.shape[:-1], 1)
-        return four.gather(-1, slot)[..., 0]
+        found: Tensor = four.gather(-1, slot)[..., 0]
+        return found
 
 
 FeatureMap = Tensor | SampledMap
@@ -71,6 +73,13 @@ FeatureMap = Tensor | SampledMap
 def map_size(feature_map: FeatureMap) -> tuple[int, int]:
     """Width and height."""
     return int(feature_map.shape[2]), int(feature_map.shape[1])
+
+
+def whole_map(feature_map: FeatureMap) -> Tensor:
+    """A map that must be a tensor, as all but the full-resolution ones are."""
+    if not isinstance(feature_map, Tensor):
+        raise TypeError(f"a map of {map_size(feature_map)} cells is computed only where asked")
+    return feature_map
 
 
 def gather(feature_map: FeatureMap, cells: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from gcm.geometry import (
 from gcm.guided import Found, Guidance, guided_match
 from gcm.images import ImageLike, RGBImage, flat_ground, image_size, load_image, resize_to
 from gcm.levels import Clock, matching_levels
+from gcm.maps import whole_map
 from gcm.matches import Matches
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
@@ -173,8 +174,8 @@ class Matcher:
         config = self.config
         first, *finer = self.levels[1:]
         cells = dense_match(
-            pyramid0.maps[first.index],
-            pyramid1.maps[first.index],
+            whole_map(pyramid0.maps[first.index]),
+            whole_map(pyramid1.maps[first.index]),
             threshold=first.threshold,
             bidirectional=config.bidirectional,
             compat=config.compat,
@@ -267,9 +268,10 @@ class Matcher:
     ) -> Matches:
         notes = list(self._notes)
         for number, work, given in ((0, work0, given0), (1, work1, given1)):
-            if image_size(work) != image_size(given):
+            worked_at, full = image_size(work), image_size(given)
+            if worked_at != full:
                 notes.append(
-                    f"image {number}: worked at {_text(image_size(work))} instead of {_text(image_size(given))}; "
+                    f"image {number}: worked at {_text(worked_at)} instead of {_text(full)}; "
                     "points are in original pixels"
                 )
         info = {

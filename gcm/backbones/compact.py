@@ -93,13 +93,11 @@ class CompactNetwork(nn.Module):
     def fused(self) -> CompactNetwork:
         """The same network with batch norm folded into the convolutions; for inference."""
         for module in self.modules():
-            if (
-                isinstance(module, nn.Sequential)
-                and len(module) > 1
-                and isinstance(module[1], nn.BatchNorm2d)
-            ):
-                module[0] = fuse_conv_bn_eval(module[0], module[1])
-                module[1] = nn.Identity()
+            if isinstance(module, nn.Sequential) and len(module) > 1:
+                convolution, norm = module[0], module[1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[0] = fuse_conv_bn_eval(convolution, norm)
+                    module[1] = nn.Identity()
         return self
 
 
@@ -151,7 +149,9 @@ class Compact(Backbone):
     def levels(self, x: Tensor) -> list[FeatureMap]:
         maps: list[Tensor] = [m[0] for m in self.network(x)]
         hidden, out = self.network.pixel_hidden, self.network.pixel_out
-        layers = [(layer.weight.flatten(1), layer.bias) for layer in (hidden, out)]
+        assert hidden.bias is not None
+        assert out.bias is not None
+        layers = (hidden.weight.flatten(1), hidden.bias), (out.weight.flatten(1), out.bias)
         return [SubcellMap(maps[0], *layers), *maps]
 
     def coarsest(self, x: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ __all__ = ["Objective", "create_objective"]
 class Objective(Protocol):
     """A student and how it learns."""
 
-    student: nn.Module
+    @property
+    def student(self) -> nn.Module:
+        """What is trained."""
 
     def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> Dataset[Any]:
         """The batches of steps `first` to `steps`, each a function of (seed, step) alone."""
@@ -47,8 +49,9 @@ def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        chosen = CompactObjective if recipe.student == "compact" else PatchObjective
-        return chosen(recipe, device)
+        if recipe.student == "compact":
+            return CompactObjective(recipe, device)
+        return PatchObjective(recipe, device)
 
 
 class PatchObjective:
@@ -98,7 +101,7 @@ class PatchObjective:
 
 
 class CompactObjective:
-    """The compact network on view pairs: its coarse map imitates the teacher's, and every level must match."""
+    """The compact network on view pairs: its coarse map imitates the teacher's, every level must match."""
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
         if recipe.augmentation.crop % 32:

@@ -22,7 +22,7 @@ B x 64 x H/8 x W/8 of XFeat."""
 
 
 def create_teacher(name: str, *, weights: Path | None = None, device: torch.device | None = None) -> Teacher:
-    """Build a teacher by name: ``disk``, ``xfeat`` (both Apache-2.0) or ``r2d2`` (non-commercial, from a file).
+    """Build a teacher by name: ``disk``, ``xfeat`` (both Apache-2.0) or ``r2d2`` (non-commercial).
 
     Raises:
         DependencyError: the teacher's package is not installed.

@@ -125,7 +125,8 @@ def view_matrices(
                 turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
                 corners = corners @ turn * np.exp(rng.uniform(-1, 1) * np.log(recipe.view_scale))
                 origin = centre + rng.uniform(-1, 1, size=2) * side / 8
-        matrices.append(cv2.getPerspectiveTransform((corners + origin).astype(np.float32), target))
+        matrix = cv2.getPerspectiveTransform((corners + origin).astype(np.float32), target)
+        matrices.append(np.asarray(matrix, dtype=np.float64))
     return matrices[0], matrices[1]
 
 

@@ -76,7 +76,7 @@ class LocalMotion:
     spans: NDArray[np.int64]
     """Bins in x and in y."""
     fits: NDArray[np.float64]
-    """Bins x 3 x 2: displacement is (1, x, y) @ fit, x and y from the bin's centre in bins; nan where unknown."""
+    """Bins x 3 x 2: displacement is (1, x, y) @ fit, x and y from the bin's centre in bins; nan: unknown."""
 
     def predict(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Displacements, N x 2 pixels, at N x 2 points; nan where no matches lie around."""
@@ -134,11 +134,11 @@ def _affine_fits(
     displacements: NDArray[np.float64],
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Weighted affine fit of each bin to the matches of its 3 x 3 neighbourhood: bins x 3 x 2, nan without data."""
+    """Weighted affine fit of each bin to the matches of the 3 x 3 around it: bins x 3 x 2; nan: unknown."""
     size = int(spans[0] * spans[1])
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(bins, weights=values, minlength=size)
+        return np.bincount(bins, weights=values, minlength=size).astype(np.float64)
 
     # Sums about each bin's own centre: 1, x, y, x x, x y, y y, and d, x d, y d for both components.
     x, y = local[:, 1], local[:, 2]

@@ -38,8 +38,8 @@ def refine(
 
     Args:
         matches: cells of the coarser level.
-        map0, map1: C x H x W descriptors of the finer level; normalised here. Of a :class:`gcm.maps.SampledMap` all
-            that is needed is asked for at once.
+        map0, map1: C x H x W descriptors of the finer level; normalised here. Of a
+            :class:`gcm.maps.SampledMap` all that is needed is asked for at once.
         stride_ratio: r, the coarser level's stride over the finer one's.
         threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
             map 0 keeps its best and the two best remain.

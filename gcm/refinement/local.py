@@ -27,7 +27,7 @@ def local_match(map0: Tensor, map1: Tensor, *, radius: int, centres: Tensor | No
         In the order of map 0's cells, without those that touch either map's border. Left out are, too, cells
         whose best two do not differ. `ratio` is that of map 0's cells within their windows.
     """
-    channels, height, width = map0.shape
+    _, height, width = map0.shape
     height1, width1 = map1.shape[1:]
     if min(height, width, height1, width1) < 3:
         return CellMatches.empty(map0.device)

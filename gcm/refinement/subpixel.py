@@ -56,14 +56,14 @@ def similarity_peaks(
 
 
 def _window_scores(descriptors: Tensor, other: FeatureMap, cells: Tensor, radius: int) -> Tensor:
-    """Similarity of N x C x 1 descriptors to the windows around N x 2 cells of a map, N x S x S, rows are y."""
+    """Similarity of N x C x 1 descriptors to the windows around N x 2 cells, N x S x S, rows are y."""
     steps = torch.arange(-radius, radius + 1, device=cells.device)
     dy, dx = torch.meshgrid(steps, steps, indexing="ij")
     window = cells[:, None] + torch.stack([dx, dy], dim=-1).reshape(-1, 2)
     width, height = map_size(other)
     outside = (window < 0) | (window >= cells.new_tensor([width, height]))
     scores = (gather(other, window) @ descriptors)[..., 0]
-    return scores.masked_fill(outside.any(dim=-1), -torch.inf).unflatten(1, (len(steps), len(steps)))
+    return scores.masked_fill(outside.any(dim=-1), -torch.inf).view(-1, len(steps), len(steps))
 
 
 def peak_offset(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def peak_offset(scores: Tensor) -> tuple[Tensor, Tensor]:
         scores: N x S x S, rows are y; S odd.
 
     Returns:
-        N x 2 float64 offset (x, y) of the peak from the window's centre, zero where there is none, and N bool,
+        N x 2 float64 offset (x, y) of the peak from the window's centre, zero without one, and N bool,
         whether there is one: the highest score lies inside the window and the surface bends down around it.
 
     Source: least-squares fit of a bivariate quadratic to a 3 x 3 neighbourhood (facet model; Haralick, 1984).
