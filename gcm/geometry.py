@@ -25,7 +25,11 @@ __all__ = [
     "resize_matrix",
     "resize_points",
     "warp_image",
+    "warp_smoothly",
 ]
+
+_ALIASES_BELOW = 0.7
+"""Scale below which an image is shrunk before it is warped."""
 
 Points = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -130,3 +134,32 @@ def warp_image(image: NDArray[np.uint8], h: ArrayLike, width: int, height: int) 
     """Warp an image by a homography (image -> result), bilinear, black outside; height x width (x C)."""
     warped = cv2.warpPerspective(image, np.asarray(h, dtype=np.float64), (width, height))
     return np.asarray(warped, dtype=np.uint8)
+
+
+def warp_smoothly(image: NDArray[np.uint8], h: ArrayLike, width: int, height: int) -> NDArray[np.uint8]:
+    """As :func:`warp_image`, but where the warp shrinks the image it is shrunk by area first.
+
+    Bilinear sampling alone skips pixels there, and what aliases does not match.
+    """
+    matrix = np.asarray(h, dtype=np.float64)
+    old = image.shape[1], image.shape[0]
+    zoom = _zoom(matrix, old, (width, height))
+    if zoom < _ALIASES_BELOW:
+        # To twice the final density at most: the warp itself averages over four pixels.
+        new = max(1, round(old[0] * min(1.0, 1.4 * zoom))), max(1, round(old[1] * min(1.0, 1.4 * zoom)))
+        image = np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        matrix = matrix @ resize_matrix(new, old)
+    return warp_image(image, matrix, width, height)
+
+
+def _zoom(h: Matrix, size: tuple[int, int], target: tuple[int, int]) -> float:
+    """Median linear scale of a homography over the part of an image that lands inside the target."""
+    x, y = np.meshgrid(np.linspace(0, size[0] - 1, 9), np.linspace(0, size[1] - 1, 9))
+    points = np.column_stack([x.ravel(), y.ravel()])
+    w = points @ h[2, :2] + h[2, 2]
+    points = points[inside(apply_homography(h, points), *target) & (w * np.sign(h[2, 2]) > 1e-9)]
+    if not len(points):
+        return 1.0
+    w = points @ h[2, :2] + h[2, 2]
+    # The determinant of a homography's derivative is det(h) / w^3.
+    return float(np.median(np.abs(np.linalg.det(h) / w**3)) ** 0.5)

@@ -27,7 +27,7 @@ from gcm.geometry import (
     inside,
     pixel_to_cell,
     resize_matrix,
-    warp_image,
+    warp_smoothly,
 )
 from gcm.images import RGBImage, fit_within, flat_ground, image_size
 from gcm.levels import Clock, Level
@@ -44,7 +44,7 @@ __all__ = ["Found", "Guidance", "guided_match"]
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
-_DIRECT_SIDE = 1280
+_SMALL_SIDE = 480
 """Pixels: larger images are matched at this size first, then at full size near what was found."""
 
 _BINS = 6
@@ -130,6 +130,11 @@ class _View:
         """What the warp has left of the motion."""
         return self.warped1 - self.points0
 
+    def warped_by(self, plane: Matrix) -> _View:
+        """The same matches as another warp would show them, which moves the present one's points by `plane`."""
+        h = plane if self.h_1_to_0 is None else plane @ self.h_1_to_0
+        return replace(self, h_1_to_0=h / h[2, 2], warped1=apply_homography(plane, self.warped1))
+
     def take(self, index: NDArray[np.bool_]) -> _View:
         return replace(
             self,
@@ -185,7 +190,7 @@ class _Pair:
 
     def views(self) -> list[_View]:
         """The views that together explain the pair, the most matched first."""
-        small0, small1 = (fit_within(image, _DIRECT_SIDE) for image in (self.image0, self.image1))
+        small0, small1 = (fit_within(image, _SMALL_SIDE) for image in (self.image0, self.image1))
         if small0 is not self.image0 or small1 is not self.image1:
             return self._enlarged(small0, small1)
         if self.guidance.geometry != "none":
@@ -220,13 +225,17 @@ class _Pair:
             self.initial = enlarge0 @ pair.initial @ reduce1
         views = []
         for small in found:
+            if len(small) < _FEWEST_IN_PLANE // 2:
+                continue
+            plane = _fit_plane(small)
+            if plane is not None and _explained(small, plane, 2.0).mean() > _PLANAR:
+                small = small.warped_by(plane)
             h = None if small.h_1_to_0 is None else enlarge0 @ small.h_1_to_0 @ reduce1
             points0 = apply_homography(enlarge0, small.points0)
             points1 = apply_homography(np.linalg.inv(reduce1), small.points1)
             warped1 = points1 if h is None else apply_homography(h, points1)
-            if len(points0):
-                views.append(self._look(h, near=(points0, warped1 - points0)))
-        return views or [self._empty_view(None)]
+            views.append(self._look(h, near=(points0, warped1 - points0)))
+        return views or [self._look(self.initial)]
 
     # -- one view ------------------------------------------------------------------------------
 
@@ -246,7 +255,7 @@ class _Pair:
             if h_1_to_0 is None:
                 pyramid1 = self.features.pyramid(self.image1)
             else:
-                warped = warp_image(self.image1, h_1_to_0, *self.size0)
+                warped = warp_smoothly(self.image1, h_1_to_0, *self.size0)
                 pyramid1 = self.features.pyramid_of_warped(warped, self.image1)
         with self.clock("match"):
             cells = self._dense(pyramid0, pyramid1, radius, near)
@@ -329,9 +338,6 @@ class _Pair:
         view = replace(view, scores=view.scores * np.exp(-0.5 * (off / limit) ** 2))
         return view.take(off <= limit)
 
-    def _empty_view(self, h_1_to_0: Matrix | None) -> _View:
-        return _View(h_1_to_0, np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
-
     # -- more than one -------------------------------------------------------------------------
 
     def _second_round(self, first: _View) -> _View:
@@ -343,11 +349,9 @@ class _Pair:
         plane = _fit_plane(first)
         if plane is None:
             return first
-        off = np.linalg.norm(apply_homography(plane, first.warped1) - first.points0, axis=1)
-        if np.mean(off < self.stride) < _PLANAR:
+        if _explained(first, plane, self.stride).mean() < _PLANAR:
             return first
-        h = plane if first.h_1_to_0 is None else plane @ first.h_1_to_0
-        second = self._look(h / h[2, 2], radius=3)
+        second = self._look(first.warped_by(plane).h_1_to_0, radius=3)
         better = len(second) >= len(first)
         self.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
         return second if better else first
@@ -366,16 +370,14 @@ class _Pair:
             plane = _fit_plane(rest)
             if plane is None:
                 break
-            off = np.linalg.norm(apply_homography(plane, rest.warped1) - rest.points0, axis=1)
-            explained = off < 0.75 * self.stride
+            explained = _explained(rest, plane, 0.75 * self.stride)
             part, rest = rest.take(explained), rest.take(~explained)
             if len(part) < max(_FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
                 break
             if _distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
                 continue
-            h = plane if view.h_1_to_0 is None else plane @ view.h_1_to_0
-            moved = apply_homography(plane, part.warped1)
-            views.append(self._look(h / h[2, 2], near=(part.points0, moved - part.points0)))
+            part = part.warped_by(plane)
+            views.append(self._look(part.h_1_to_0, near=(part.points0, part.motion)))
         if views:
             self.trace.append(f"further views: {', '.join(str(len(v)) for v in views)}")
         return views
@@ -386,6 +388,13 @@ def _fit_plane(view: _View) -> Matrix | None:
     best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
     found = estimate_homography(view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC)
     return found.matrix
+
+
+def _explained(view: _View, plane: Matrix, tolerance: float) -> NDArray[np.bool_]:
+    """Which matches a plane of :func:`_fit_plane` explains to `tolerance` pixels."""
+    off = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
+    result: NDArray[np.bool_] = off < tolerance
+    return result
 
 
 def _distortion(h: Matrix, point: NDArray[np.float64]) -> float:
