@@ -19,6 +19,7 @@ __all__ = [
     "apply_homography",
     "cell_to_pixel",
     "estimate_homography",
+    "homography_scale",
     "image_corners",
     "inside",
     "pixel_to_cell",
@@ -143,7 +144,7 @@ def warp_smoothly(image: NDArray[np.uint8], h: ArrayLike, width: int, height: in
     """
     matrix = np.asarray(h, dtype=np.float64)
     old = image.shape[1], image.shape[0]
-    zoom = _zoom(matrix, old, (width, height))
+    zoom = homography_scale(matrix, old, (width, height))
     if zoom < _ALIASES_BELOW:
         # To twice the final density at most: the warp itself averages over four pixels.
         new = max(1, round(old[0] * min(1.0, 1.4 * zoom))), max(1, round(old[1] * min(1.0, 1.4 * zoom)))
@@ -152,7 +153,7 @@ def warp_smoothly(image: NDArray[np.uint8], h: ArrayLike, width: int, height: in
     return warp_image(image, matrix, width, height)
 
 
-def _zoom(h: Matrix, size: tuple[int, int], target: tuple[int, int]) -> float:
+def homography_scale(h: Matrix, size: tuple[int, int], target: tuple[int, int]) -> float:
     """Median linear scale of a homography over the part of an image that lands inside the target."""
     x, y = np.meshgrid(np.linspace(0, size[0] - 1, 9), np.linspace(0, size[1] - 1, 9))
     points = np.column_stack([x.ravel(), y.ravel()])

@@ -24,6 +24,7 @@ from gcm.geometry import (
     apply_homography,
     cell_to_pixel,
     estimate_homography,
+    homography_scale,
     inside,
     pixel_to_cell,
     resize_matrix,
@@ -46,6 +47,9 @@ _FLAT_RADIUS = 16
 
 _SMALL_SIDE = 480
 """Pixels: larger images are matched at this size first, then at full size near what was found."""
+
+_FINER = 0.8
+"""Scale of the warp of image 1 below which image 1 shows more detail, and image 0 is warped instead."""
 
 _BINS = 6
 """Cells of the dense match by which neighbourhoods are measured: nine bins of 6 x 6 cells."""
@@ -70,6 +74,9 @@ _ALIGNED = 1.5
 
 _PLANAR = 0.5
 """Share of matches that one plane must explain for a second round by it."""
+
+_ONE_PLANE = 0.85
+"""Share of matches that one plane must explain for the scene to be taken as that plane."""
 
 _MOST_PLANES = 4
 _FEWEST_IN_PLANE = 60
@@ -163,8 +170,9 @@ def guided_match(
         clock: of the stages.
     """
     pair = _Pair(features, image0, image1, levels, guidance, clock)
-    views = pair.views()
-    merged = _merge(views, levels[1].stride)
+    merged = _merge(pair.views(), levels[1].stride)
+    if guidance.geometry in {"homography", "auto"}:
+        merged = _on_one_plane(merged, 0.0 if guidance.geometry == "homography" else _ONE_PLANE)
     return Found(merged.points0, merged.points1, merged.scores, pair.initial, tuple(pair.trace))
 
 
@@ -234,8 +242,20 @@ class _Pair:
             points0 = apply_homography(enlarge0, small.points0)
             points1 = apply_homography(np.linalg.inv(reduce1), small.points1)
             warped1 = points1 if h is None else apply_homography(h, points1)
-            views.append(self._look(h, near=(points0, warped1 - points0)))
+            if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
+                views.append(self._seen_from_1(np.linalg.inv(h), points0, points1))
+            else:
+                views.append(self._look(h, near=(points0, warped1 - points0)))
         return views or [self._look(self.initial)]
+
+    def _seen_from_1(self, h_0_to_1: Matrix, points0: Points, points1: Points) -> _View:
+        """The view with image 0 warped into image 1's frame, which shows the scene in more detail."""
+        swapped = _Pair(self.features, self.image1, self.image0, self.levels, self.guidance, self.clock)
+        motion = apply_homography(h_0_to_1, points0) - points1
+        view = swapped._look(h_0_to_1, near=(points1, motion))
+        self.trace.append("seen from image 1")
+        h = np.linalg.inv(h_0_to_1)
+        return _View(h, view.points1, apply_homography(h, view.points0), view.points0, view.scores)
 
     # -- one view ------------------------------------------------------------------------------
 
@@ -395,6 +415,15 @@ def _explained(view: _View, plane: Matrix, tolerance: float) -> NDArray[np.bool_
     off = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
     result: NDArray[np.bool_] = off < tolerance
     return result
+
+
+def _on_one_plane(view: _View, share: float) -> _View:
+    """Without what lies off the plane that explains at least that share of the matches; else unchanged."""
+    plane = _fit_plane(view) if len(view) >= _FEWEST_IN_PLANE else None
+    if plane is None:
+        return view
+    explained = _explained(view, plane, _RESIDUAL[1])
+    return view.take(explained) if explained.mean() >= share else view
 
 
 def _distortion(h: Matrix, point: NDArray[np.float64]) -> float:
