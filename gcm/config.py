@@ -66,6 +66,10 @@ class MatcherConfig(BaseModel):
     )
     subpixel: bool = Field(True, description="with geometry: positions to a fraction of a pixel")
     verify: bool = Field(True, description="with geometry: keep what its neighbours bear out")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="what the networks compute in; auto: bfloat16 or float16 where the hardware is faster with it",
+    )
     compat: bool = Field(True, description="reproduce the published code's three quirks")
 
     @field_validator("ratio_th", mode="before")

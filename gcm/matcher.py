@@ -87,7 +87,8 @@ class Matcher:
         fine = None
         if self.config.fine_model:
             fine = create_fine_model(self.config.fine_model, weights=self.config.fine_weights_path)
-        self.features = FeatureExtractor(backbone, fine, device)
+        self.precision = _choose_precision(self.config.precision, device)
+        self.features = FeatureExtractor(backbone, fine, device, precision=self.precision)
 
     @property
     def device(self) -> torch.device:
@@ -279,6 +280,7 @@ class Matcher:
             "preset": self.name,
             "model": self.info.name,
             "device": str(self.device),
+            "precision": self.precision,
             "working_size0": list(image_size(work0)),
             "working_size1": list(image_size(work1)),
             "seconds": clock.seconds,
@@ -330,6 +332,17 @@ def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
     if kind == "cuda" and index >= (count := torch.cuda.device_count()):
         raise ConfigError(f"device {name} does not exist; there are {count}, counted from cuda:0")
     return torch.device(name), []
+
+
+def _choose_precision(name: str, device: torch.device) -> str:
+    """The precision a configuration asks for; for ``auto`` what this hardware computes fastest in."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.
+    tells = (getattr(torch.cpu, f"_is_{what}_supported", None) for what in ("avx512_bf16", "amx_tile"))
+    return "bfloat16" if device.type == "cpu" and any(tell is not None and tell() for tell in tells) else "float32"
 
 
 def _text(size: tuple[int, int]) -> str:
