@@ -70,7 +70,8 @@ class _FirstImage:
                 turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
                 return (image.height, image.width) if turned else (image.width, image.height)
         except (OSError, UnidentifiedImageError) as error:
-            raise DatasetError(f"{self.path}: cannot be read ({error})") from error
+            reason = getattr(error, "strerror", None) or error
+            raise DatasetError(f"{self.path}: cannot be read ({reason})") from error
 
 
 @dataclass(frozen=True)

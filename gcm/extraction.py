@@ -93,10 +93,10 @@ def extract(
             report.total_seconds, report.mean_seconds = folder.times()
             return report
     with only_writer(output_dir):
-        if overwrite:
+        outcomes = match_pairs(spec, pending, workers=workers)
+        if overwrite:  # not before the algorithm could be made
             folder.clear()
         report.skipped = len(pairs) - len(pending)
-        outcomes = match_pairs(spec, pending, workers=workers)
         folder.begin(pairs)
         if on_begin is not None:
             on_begin(len(pending))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+_MOST_NAMED = 10
+"""Missing predictions told to people; the JSON document has all."""
+
+
 class ProtocolName(str, Enum):
     """Names of the protocols."""
 
@@ -36,7 +40,7 @@ class TableFormat(str, Enum):
 def evaluate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help="Algorithms, as with --algorithms.", show_default=False),
+        typer.Argument(metavar="NAME", help="Algorithms, as with --algorithms.", show_default=False),
     ] = None,
     *,
     algorithms: Annotated[
@@ -67,16 +71,18 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
+    from rich.markup import escape
+
     from gcm.errors import UsageError
     from gcm.evaluation import evaluate as run
     from gcm.metrics.protocols import Protocol
 
     console = Console(json_output=json_output, quiet=quiet)
-    wanted = _split([*(algorithms or []), *(names or [])])
+    wanted = _split([*(algorithms or []), *(names or [])], result_directory / dataset_name)
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"{plot}: the plot is a PNG file; give a name that ends in .png")
     with console.progress() as bar:
-        tasks = {name: bar.add_task(name, total=None) for name in dict.fromkeys(wanted)}
+        tasks = {name: bar.add_task(escape(name), total=None) for name in dict.fromkeys(wanted)}
         result = run(
             wanted,
             result_directory=result_directory,
@@ -96,11 +102,12 @@ def evaluate(
         raise typer.Exit(PARTIAL if result.scores else 1)
 
 
-def _split(texts: list[str]) -> list[str]:
-    """Names with spaces, commas or both between them."""
+def _split(texts: list[str], folder: Path) -> list[str]:
+    """Names with spaces, commas or both between them; a comma may belong to a name that is in `folder`."""
     from gcm.errors import UsageError
 
-    names = [name.strip().rstrip("/") for text in texts for name in text.split(",")]
+    parts = [[text] if (folder / text / "outputs").is_dir() else text.split(",") for text in texts]
+    names = [name.strip().rstrip("/") for part in parts for name in part]
     names = [name for name in names if name]
     if not names:
         raise UsageError("name the algorithms to score, as in: gcm evaluate --algorithms SIFT ORB")
@@ -111,8 +118,9 @@ def _show(console: Console, result: Evaluation, table_format: TableFormat, *, pe
     from gcm_cli.evaluation_tables import all_tables, document, rich_table, written_table
 
     for name, problems in result.problems.items():
-        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-        console.warn(f"{name}: no results, {len(problems)} predictions are missing or damaged: {shown}")
+        shown = "; ".join(problems[:_MOST_NAMED]) + ("; ..." if len(problems) > _MOST_NAMED else "")
+        count = "1 prediction is" if len(problems) == 1 else f"{len(problems)} predictions are"
+        console.warn(f"{name}: no results, {count} missing or damaged: {shown}")
     if result.scores:
         for table in all_tables(result, per_sequence=per_sequence):
             if table_format is TableFormat.TABLE:

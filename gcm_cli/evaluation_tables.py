@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 from tabulate import tabulate
 
 from gcm.evaluation import Evaluation
@@ -49,12 +51,14 @@ def all_tables(result: Evaluation, *, per_sequence: bool = False) -> Iterator[Te
 
 def rich_table(table: TextTable) -> Table:
     """For the terminal."""
-    drawn = Table(title=table.title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Names of folders may hold brackets, which Rich would take for markup.
+    title = Text(table.title, style="table.title")
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, header in enumerate(table.headers):
         text = number < table.text_columns
         drawn.add_column(header, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     drawn.caption = " "
     return drawn
 
@@ -76,7 +80,7 @@ def _matching_table(result: Evaluation, summaries: dict[str, list[Summary]]) -> 
             _group(part.group),
             str(part.pairs),
             *_cells(part.matching, (1, 3, 5, 10)),
-            f"{part.matching[11]:.0f}",
+            _count(part.matching[11]),
         ]
         for name, parts in summaries.items()
         for part in parts
@@ -96,7 +100,7 @@ def _homography_table(result: Evaluation, summaries: dict[str, list[Summary]]) -
     for name, parts in summaries.items():
         for part in parts:
             last = (
-                [*_cells(part.homography, (10,)), f"{part.homography[11]:.0f}"] if ime else _numbers(part.auc)
+                [*_cells(part.homography, (10,)), _count(part.homography[11])] if ime else _numbers(part.auc)
             )
             rows.append([name, _group(part.group), *_cells(part.homography, (1, 3, 5)), *last])
     return TextTable(title, headers, rows)
@@ -141,7 +145,11 @@ def _cells(row: Any, pixels: tuple[int, ...]) -> list[str]:
 
 
 def _numbers(values: Any) -> list[str]:
-    return [f"{value:.3f}" for value in values]
+    return ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
+
+
+def _count(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"
 
 
 # -- JSON --------------------------------------------------------------------------------------

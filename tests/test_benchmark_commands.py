@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,9 @@ def test_what_evaluate_prints(tmp_path: Path, tiny_release: Path, monkeypatch: p
         folder = f"Results/hpatches/my {ratio}"
         inside("extract", "--algorithm", "sift", "--ratio", ratio, "--output-dir", folder)
         inside("convert", "--output-dir", folder)
+    odd = Path("Results/hpatches/one, two [bold]")
+    shutil.copytree("Results/hpatches/my 1/outputs", odd / "outputs")
+    assert "one, two [bold]" in inside("evaluate", odd.name).stdout
     document = json.loads(inside("evaluate", "my 0.9", "my 1", "--json", "--protocol", "ime").stdout)
     assert document["protocol"] == "ime"
     assert document["algorithms"]["my 1"]["summaries"]["all"]["pairs"] == 14
@@ -118,7 +122,7 @@ def test_what_evaluate_prints(tmp_path: Path, tiny_release: Path, monkeypatch: p
     next(Path("Results/hpatches/my 1/outputs/viewpoint").rglob("*.npz")).unlink()
     partial_result = inside("evaluate", "my 0.9", "my 1")
     assert partial_result.exit_code == 3
-    assert "my 1: no results, 1 predictions are missing" in partial_result.stderr
+    assert "my 1: no results, 1 prediction is missing" in partial_result.stderr
     assert inside("evaluate", "my 1").exit_code == 1
 
 
@@ -212,6 +216,7 @@ def test_a_bad_pair_gives_exit_code_3(tmp_path: Path, shared: Path) -> None:
         (["extract", "--config", "none.yml"], 2, "no such configuration file"),
         (["extract", "--algorithm", "sift", "--config", "default"], 2, "--config is for gcm"),
         (["extract", "--ratio", "0.5"], 2, "ratio_th"),
+        (["extract", "--algorithm", "orb", "--set", "max_keypoints=x"], 2, "must be a whole number"),
         (["convert", "--output-dir", "none"], 1, "run 'gcm extract'"),
         (["evaluate"], 2, "name the algorithms"),
         (["evaluate", "--algorithms", "X", "--plot", "a.gif"], 2, r"\.png"),

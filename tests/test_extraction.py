@@ -172,6 +172,11 @@ def test_an_algorithm_that_cannot_be_made_writes_nothing(tmp_path: Path, pairs: 
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name != ".lock"] == []
     with pytest.raises(UsageError, match="ratio must lie"):
         list(match_pairs(algorithm_spec("orb", {"ratio": 7}), pairs, workers=2))
+    extract(pairs[:2], SPEC, tmp_path / "kept")
+    before = contents(tmp_path / "kept")
+    with pytest.raises(UsageError):
+        extract(pairs, algorithm_spec("orb", {"ratio": 7}), tmp_path / "kept", overwrite=True)
+    assert contents(tmp_path / "kept") == before
 
 
 def test_a_worker_that_dies_costs_one_pair(

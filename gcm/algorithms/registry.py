@@ -103,8 +103,18 @@ def algorithm_spec(name: str, options: Mapping[str, Any] | None = None) -> Algor
             raise UsageError(
                 f"{name}: no option '{key}'{did_you_mean(key, parameters)}; its options: {known}"
             )
+    for key, value in given.items():
+        _check_type(name, key, value, parameters[key].default if key in parameters else None)
     defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
     return AlgorithmSpec(name.lower(), {**defaults, **given})
+
+
+def _check_type(name: str, key: str, value: Any, default: Any) -> None:
+    """Refuse what is no number where the default is one."""
+    wanted = {int: "a whole number", float: "a number"}.get(type(default))
+    fits = isinstance(value, int if isinstance(default, int) else int | float) and not isinstance(value, bool)
+    if wanted is not None and not fits:
+        raise UsageError(f"{name}: {key} must be {wanted} (given: {value!r})")
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -62,7 +62,8 @@ def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: no such list of pairs") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read as a list of pairs ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{file}: cannot be read as a list of pairs ({reason})") from error
     pairs = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()
