@@ -45,8 +45,9 @@ __all__ = ["Found", "Guidance", "guided_match"]
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
-_SMALL_SIDE = 480
-"""Pixels: larger images are matched at this size first, then at full size near what was found."""
+_SMALL_SIDES = (320, 480)
+"""Pixels: larger images are matched at half their size first, within these bounds on the longer side, and then
+at full size near what was found."""
 
 _FINER = 0.8
 """Scale of the warp of image 1 below which image 1 shows more detail, and image 0 is warped instead."""
@@ -198,7 +199,8 @@ class _Pair:
 
     def views(self) -> list[_View]:
         """The views that together explain the pair, the most matched first."""
-        small0, small1 = (fit_within(image, _SMALL_SIDE) for image in (self.image0, self.image1))
+        side = int(np.clip(max(*self.size0, *self.size1) / 2, *_SMALL_SIDES))
+        small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
         if small0 is not self.image0 or small1 is not self.image1:
             return self._enlarged(small0, small1)
         if self.guidance.geometry != "none":

@@ -247,6 +247,13 @@ def standardise(images: Tensor, like: Tensor | None = None) -> Tensor:
     return (images.float() - mean) / variance.sqrt().clamp(min=4.0)
 
 
+def _standardised_by(images: Tensor, measured: RGBImage) -> Tensor:
+    """:func:`standardise` with the measures of an H x W x 3 array, which OpenCV takes in a tenth of the time."""
+    mean, deviation = (torch.from_numpy(v).float().view(3, 1, 1) for v in cv2.meanStdDev(measured))
+    scale = deviation.square().mean().sqrt().clamp(min=4.0)
+    return (images.float() - mean.to(images.device)) / scale.to(images.device)
+
+
 NORMALISATIONS = {"imagenet": lambda images, _: normalise(images), "standardised": standardise}
 """What a backbone may ask for in ``BackboneInfo.normalisation``: images and the ones to measure -> input."""
 
@@ -270,9 +277,11 @@ def network_input(
         normalisation: a key of :data:`NORMALISATIONS`.
         like: measure this image instead, see :func:`standardise`.
     """
-    tensor = NORMALISATIONS[normalisation](
-        _tensor(image, device), None if like is None else _tensor(like, device)
-    )
+    tensor = _tensor(image, device)
+    if normalisation == "standardised":
+        tensor = _standardised_by(tensor, image if like is None else like)
+    else:
+        tensor = NORMALISATIONS[normalisation](tensor, None if like is None else _tensor(like, device))
     height, width = image.shape[:2]
     return torch.nn.functional.pad(tensor, (0, -width % multiple, 0, -height % multiple))
 

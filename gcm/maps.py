@@ -57,13 +57,19 @@ class SubcellMap:
 
     def at(self, cells: Tensor) -> Tensor:
         """Descriptors, ... x D, of ... x 2 pixels (x, y)."""
+        _, height, width = self.base.shape
         x, y = cells.unbind(-1)
-        parent = self.base.permute(1, 2, 0)[y // 2, x // 2].float()
-        four = F.linear(F.relu(F.linear(parent, *self.hidden)), *self.out)
-        four = four.view(*four.shape[:-1], -1, 4)
-        slot = (y % 2 * 2 + x % 2)[..., None, None].expand(*four.shape[:-1], 1)
-        found: Tensor = four.gather(-1, slot)[..., 0]
-        return found
+        parents = (y // 2 * width + x // 2).flatten()
+        # Each stride-2 cell once, however many of its pixels are asked for, and how often.
+        asked = torch.zeros(height * width, dtype=torch.bool, device=cells.device)
+        asked[parents] = True
+        distinct = asked.nonzero()[:, 0]
+        place = torch.empty(height * width, dtype=torch.int64, device=cells.device)
+        place[distinct] = torch.arange(len(distinct), device=cells.device)
+        hidden = F.linear(self.base.permute(1, 2, 0).reshape(height * width, -1)[distinct].float(), *self.hidden)
+        four = F.linear(F.relu_(hidden), *self.out).view(len(distinct), -1, 4).transpose(1, 2).flatten(0, 1)
+        slot = (y % 2 * 2 + x % 2).flatten()
+        return four[place[parents] * 4 + slot].view(*cells.shape[:-1], -1)
 
 
 FeatureMap = Tensor | SampledMap

@@ -140,32 +140,34 @@ def _affine_fits(
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(bins, weights=values, minlength=size).astype(np.float64)
 
-    # Sums about each bin's own centre: 1, x, y, x x, x y, y y, and d, x d, y d for both components.
+    # Sums about each bin's own centre: 1, x, y, x x, x y, y y, then d, x d, y d of both components, then a count.
     x, y = local[:, 1], local[:, 2]
-    moments = np.stack([total(weights * v) for v in (np.ones_like(x), x, y, x * x, x * y, y * y)])
-    right = np.stack([[total(weights * v * d) for v in (np.ones_like(x), x, y)] for d in displacements.T])
-    moments = moments.reshape(6, spans[1], spans[0])
-    right = right.reshape(2, 3, spans[1], spans[0])
-    count = _box(total((weights > 0).astype(float)).reshape(spans[1], spans[0]))
-    m = np.zeros_like(moments)
-    r = np.zeros_like(right)
+    factors = [np.ones_like(x), x, y, x * x, x * y, y * y]
+    factors += [v * d for d in displacements.T for v in (1.0, x, y)]
+    sums = np.zeros((13, spans[1] + 2, spans[0] + 2))  # a border of empty bins
+    for k, factor in enumerate(factors):
+        sums[k, 1:-1, 1:-1] = total(weights * factor).reshape(spans[1], spans[0])
+    sums[12, 1:-1, 1:-1] = total((weights > 0).astype(float)).reshape(spans[1], spans[0])
+    m = np.zeros((6, spans[1], spans[0]))
+    r = np.zeros((2, 3, spans[1], spans[0]))
+    count = np.zeros((spans[1], spans[0]))
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            s, sx, sy, sxx, sxy, syy = (_shift(v, dy, dx) for v in moments)
+            near = sums[:, 1 + dy : 1 + dy + spans[1], 1 + dx : 1 + dx + spans[0]]
+            s, sx, sy, sxx, sxy, syy = near[:6]
             # A neighbour's sums about our centre: its x is dx further.
-            m += np.stack(
-                [
-                    s,
-                    sx + dx * s,
-                    sy + dy * s,
-                    sxx + 2 * dx * sx + dx * dx * s,
-                    sxy + dx * sy + dy * sx + dx * dy * s,
-                    syy + 2 * dy * sy + dy * dy * s,
-                ]
-            )
+            m[0] += s
+            m[1] += sx + dx * s
+            m[2] += sy + dy * s
+            m[3] += sxx + 2 * dx * sx + dx * dx * s
+            m[4] += sxy + dx * sy + dy * sx + dx * dy * s
+            m[5] += syy + 2 * dy * sy + dy * dy * s
             for d in range(2):
-                t, tx, ty = (_shift(v, dy, dx) for v in right[d])
-                r[d] += np.stack([t, tx + dx * t, ty + dy * t])
+                t, tx, ty = near[6 + 3 * d : 9 + 3 * d]
+                r[d, 0] += t
+                r[d, 1] += tx + dx * t
+                r[d, 2] += ty + dy * t
+            count += near[12]
     a = m[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3, -1).transpose(2, 0, 1)
     b = r.transpose(2, 3, 1, 0).reshape(-1, 3, 2)
     a = a + np.diag([1e-9, 2e-3, 2e-3]) * (1e-6 + m[0].reshape(-1)[:, None, None])  # few points: flat
@@ -173,14 +175,3 @@ def _affine_fits(
     enough = (count.reshape(-1) >= 4) & (m[0].reshape(-1) > 1e-3)
     fits[enough] = np.linalg.solve(a[enough], b[enough])
     return fits
-
-
-def _shift(values: NDArray[np.float64], dy: int, dx: int) -> NDArray[np.float64]:
-    """Grid whose cell (y, x) holds the value of (y + dy, x + dx), zero outside."""
-    padded = np.pad(values, 1)
-    height, width = values.shape
-    return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-
-
-def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return sum((_shift(values, dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)), np.zeros_like(values))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 __all__ = ["CellMatches", "TopTwo", "dense_match", "ratio", "top_two"]
 
-SIMILARITY_BUDGET = 128 * 2**20
-"""Bytes the similarity of one block may take; the whole N x M matrix exists only if it fits."""
+SIMILARITY_BUDGET = 4 * 2**20
+"""Bytes the similarity of one block may take: as much as stays in a core's cache from pass to pass."""
 
 _EPS = 1e-8
 

@@ -9,7 +9,7 @@ from gcm.maps import FeatureMap, gather, map_size
 
 __all__ = ["peak_offset", "similarity_peaks"]
 
-_CHUNK = 4096
+_CHUNK = 8192
 """Matches done at once: bounds the memory of the gathered descriptors."""
 
 
