@@ -45,9 +45,9 @@ __all__ = ["Found", "Guidance", "guided_match"]
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
-_SMALL_SIDES = (320, 480)
-"""Pixels: larger images are matched at half their size first, within these bounds on the longer side, and then
-at full size near what was found."""
+_SMALL_SIDES = (384, 480)
+"""Pixels: larger images are matched small first, at 0.6 of their size within these bounds on the longer side, and
+then at full size near what was found."""
 
 _FINER = 0.8
 """Scale of the warp of image 1 below which image 1 shows more detail, and image 0 is warped instead."""
@@ -199,10 +199,14 @@ class _Pair:
 
     def views(self) -> list[_View]:
         """The views that together explain the pair, the most matched first."""
-        side = int(np.clip(max(*self.size0, *self.size1) / 2, *_SMALL_SIDES))
+        side = int(np.clip(0.6 * max(*self.size0, *self.size1), *_SMALL_SIDES))
         small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
         if small0 is not self.image0 or small1 is not self.image1:
             return self._enlarged(small0, small1)
+        return self.views_at_this_size()
+
+    def views_at_this_size(self) -> list[_View]:
+        """The same, searching everywhere."""
         if self.guidance.geometry != "none":
             with self.clock("stage 0"):
                 self.initial = self._initial()
@@ -227,7 +231,7 @@ class _Pair:
     def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[_View]:
         """Match small copies, then at full size look near what was found there."""
         pair = _Pair(self.features, small0, small1, self.levels, self.guidance, self.clock)
-        found = pair.views()
+        found = pair.views_at_this_size()
         self.trace = [*pair.trace, "enlarged"]
         enlarge0 = resize_matrix(image_size(small0), self.size0)
         reduce1 = resize_matrix(self.size1, image_size(small1))
