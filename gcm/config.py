@@ -68,7 +68,7 @@ class MatcherConfig(BaseModel):
     verify: bool = Field(True, description="with geometry: keep what its neighbours bear out")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="what the networks compute in; auto: bfloat16 or float16 where the hardware is faster with it",
+        description="what the networks compute in; auto: bfloat16 or float16 where that is faster",
     )
     compat: bool = Field(True, description="reproduce the published code's three quirks")
 

@@ -22,6 +22,7 @@ __all__ = [
     "homography_scale",
     "image_corners",
     "inside",
+    "inverse",
     "pixel_to_cell",
     "resize_matrix",
     "resize_points",
@@ -72,6 +73,12 @@ def apply_homography(h: ArrayLike, points: NDArray[Any]) -> Points:
     result: Points = np.empty_like(pts, order="C")
     with np.errstate(divide="ignore", invalid="ignore"):
         np.divide(mapped[:2], mapped[2], out=result.T)
+    return result
+
+
+def inverse(h: Matrix) -> Matrix:
+    """The homography back."""
+    result: Matrix = np.linalg.inv(h).astype(np.float64)
     return result
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +22,9 @@ from gcm.geometry import (
     Points,
     apply_homography,
     cell_to_pixel,
-    estimate_homography,
     homography_scale,
     inside,
+    inverse,
     pixel_to_cell,
     resize_matrix,
     warp_smoothly,
@@ -39,6 +38,7 @@ from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
 from gcm.stage0 import CoarseMatching, search_hypotheses
+from gcm.views import FEWEST_IN_PLANE, View, distortion, explained_by, fit_plane, merge_views, on_one_plane
 
 __all__ = ["Found", "Guidance", "guided_match"]
 
@@ -46,8 +46,8 @@ _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
 _SMALL_SIDES = (384, 480)
-"""Pixels: larger images are matched small first, at 0.6 of their size within these bounds on the longer side, and
-then at full size near what was found."""
+"""Pixels: larger images are matched small first, at 0.6 of their size within these bounds on the longer
+side, and then at full size near what was found."""
 
 _FINER = 0.8
 """Scale of the warp of image 1 below which image 1 shows more detail, and image 0 is warped instead."""
@@ -80,15 +80,11 @@ _ONE_PLANE = 0.85
 """Share of matches that one plane must explain for the scene to be taken as that plane."""
 
 _MOST_PLANES = 4
-_FEWEST_IN_PLANE = 60
 _SHARE_IN_PLANE = 0.04
-"""A plane must explain so many of the matches, and so large a share, to get a view of its own."""
+"""Planes that may get a view of their own, and the share of the matches each must explain."""
 
 _DISTORTION = 0.15
 """Stretch or turn (radians) that a further view must undo to be worth its price."""
-
-_SAMPLED = 2000
-"""Matches a plane is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -116,43 +112,6 @@ class Found:
     """What was done, in words."""
 
 
-@dataclass(frozen=True)
-class _View:
-    """Matches found with image 1 warped by one homography; N of each."""
-
-    h_1_to_0: Matrix | None
-    """None when image 1 was not warped."""
-    points0: Points
-    """In image 0."""
-    warped1: Points
-    """The same point of the scene in warped image 1: near `points0` when the warp is right."""
-    points1: Points
-    """In image 1."""
-    scores: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.points0)
-
-    @property
-    def motion(self) -> Points:
-        """What the warp has left of the motion."""
-        return self.warped1 - self.points0
-
-    def warped_by(self, plane: Matrix) -> _View:
-        """The same matches as another warp would show them, which moves the present one's points by `plane`."""
-        h = plane if self.h_1_to_0 is None else plane @ self.h_1_to_0
-        return replace(self, h_1_to_0=h / h[2, 2], warped1=apply_homography(plane, self.warped1))
-
-    def take(self, index: NDArray[np.bool_]) -> _View:
-        return replace(
-            self,
-            points0=self.points0[index],
-            warped1=self.warped1[index],
-            points1=self.points1[index],
-            scores=self.scores[index],
-        )
-
-
 def guided_match(
     features: FeatureExtractor,
     image0: RGBImage,
@@ -169,11 +128,16 @@ def guided_match(
         levels: stage 0, the dense match, then each refinement.
         guidance: what to do.
         clock: of the stages.
+
+    Returns:
+        Points to a fraction of a pixel. A score is (1 + s) / 2, s the cosine of the two full-resolution
+        descriptors, times exp(-r^2 / 2), r how far the match lies off the motion of its neighbours, as a
+        share of the most it may: 1 is the same descriptor moving exactly as its neighbours do.
     """
     pair = _Pair(features, image0, image1, levels, guidance, clock)
-    merged = _merge(pair.views(), levels[1].stride)
+    merged = merge_views(pair.views(), levels[1].stride)
     if guidance.geometry in {"homography", "auto"}:
-        merged = _on_one_plane(merged, 0.0 if guidance.geometry == "homography" else _ONE_PLANE)
+        merged = on_one_plane(merged, 0.0 if guidance.geometry == "homography" else _ONE_PLANE)
     return Found(merged.points0, merged.points1, merged.scores, pair.initial, tuple(pair.trace))
 
 
@@ -197,7 +161,7 @@ class _Pair:
         self.initial: Matrix | None = None
         self.trace: list[str] = []
 
-    def views(self) -> list[_View]:
+    def views(self) -> list[View]:
         """The views that together explain the pair, the most matched first."""
         side = int(np.clip(0.6 * max(*self.size0, *self.size1), *_SMALL_SIDES))
         small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
@@ -205,7 +169,7 @@ class _Pair:
             return self._enlarged(small0, small1)
         return self.views_at_this_size()
 
-    def views_at_this_size(self) -> list[_View]:
+    def views_at_this_size(self) -> list[View]:
         """The same, searching everywhere."""
         if self.guidance.geometry != "none":
             with self.clock("stage 0"):
@@ -228,7 +192,7 @@ class _Pair:
         )
         return None if found is None else found.matrix
 
-    def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[_View]:
+    def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[View]:
         """Match small copies, then at full size look near what was found there."""
         pair = _Pair(self.features, small0, small1, self.levels, self.guidance, self.clock)
         found = pair.views_at_this_size()
@@ -239,35 +203,37 @@ class _Pair:
             self.initial = enlarge0 @ pair.initial @ reduce1
         views = []
         for small in found:
-            if len(small) < _FEWEST_IN_PLANE // 2:
+            if len(small) < FEWEST_IN_PLANE // 2:
                 continue
-            plane = _fit_plane(small)
-            if plane is not None and _explained(small, plane, 2.0).mean() > _PLANAR:
-                small = small.warped_by(plane)
-            h = None if small.h_1_to_0 is None else enlarge0 @ small.h_1_to_0 @ reduce1
+            plane = fit_plane(small)
+            if plane is not None and explained_by(small, plane, 2.0).mean() > _PLANAR:
+                h = small.warped_by(plane).h_1_to_0
+            else:
+                h = small.h_1_to_0
+            h = None if h is None else enlarge0 @ h @ reduce1
             points0 = apply_homography(enlarge0, small.points0)
-            points1 = apply_homography(np.linalg.inv(reduce1), small.points1)
+            points1 = apply_homography(inverse(reduce1), small.points1)
             warped1 = points1 if h is None else apply_homography(h, points1)
             if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
-                views.append(self._seen_from_1(np.linalg.inv(h), points0, points1))
+                views.append(self._seen_from_1(inverse(h), points0, points1))
             else:
                 views.append(self._look(h, near=(points0, warped1 - points0)))
         return views or [self._look(self.initial)]
 
-    def _seen_from_1(self, h_0_to_1: Matrix, points0: Points, points1: Points) -> _View:
+    def _seen_from_1(self, h_0_to_1: Matrix, points0: Points, points1: Points) -> View:
         """The view with image 0 warped into image 1's frame, which shows the scene in more detail."""
         swapped = _Pair(self.features, self.image1, self.image0, self.levels, self.guidance, self.clock)
         motion = apply_homography(h_0_to_1, points0) - points1
         view = swapped._look(h_0_to_1, near=(points1, motion))
         self.trace.append("seen from image 1")
-        h = np.linalg.inv(h_0_to_1)
-        return _View(h, view.points1, apply_homography(h, view.points0), view.points0, view.scores)
+        h = inverse(h_0_to_1)
+        return View(h, view.points1, apply_homography(h, view.points0), view.points0, view.scores)
 
     # -- one view ------------------------------------------------------------------------------
 
     def _look(
         self, h_1_to_0: Matrix | None, *, radius: int | None = None, near: tuple[Points, Points] | None = None
-    ) -> _View:
+    ) -> View:
         """Match in the view of one homography.
 
         Args:
@@ -344,16 +310,16 @@ class _Pair:
             cells, warped = cells.take(peaked), warped[peaked]
         return cells, cell_to_pixel(warped.cpu().numpy(), stride)
 
-    def _verified(self, cells: CellMatches, warped1: Points, h_1_to_0: Matrix | None) -> _View:
+    def _verified(self, cells: CellMatches, warped1: Points, h_1_to_0: Matrix | None) -> View:
         """The view of these matches, less what lies outside, on flat ground or off its neighbours' motion."""
         points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.levels[-1].stride)
-        points1 = warped1 if h_1_to_0 is None else apply_homography(np.linalg.inv(h_1_to_0), warped1)
+        points1 = warped1 if h_1_to_0 is None else apply_homography(inverse(h_1_to_0), warped1)
         keep = inside(points0, *self.size0) & inside(points1, *self.size1)
         for points, image in ((points0, self.image0), (points1, self.image1)):
             x, y = np.rint(points[keep]).astype(int).T
             keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
-        scores = 1 - 0.5 * cells.distance.double().cpu().numpy().clip(0, 2)
-        view = _View(h_1_to_0, points0, warped1, points1, scores).take(keep)
+        scores = 1 - cells.distance.double().cpu().numpy().clip(0, 4) / 4
+        view = View(h_1_to_0, points0, warped1, points1, scores).take(keep)
         if not self.guidance.verify or len(view) == 0:
             return view
         radius = _BINS * self.stride / 2
@@ -366,95 +332,44 @@ class _Pair:
 
     # -- more than one -------------------------------------------------------------------------
 
-    def _second_round(self, first: _View) -> _View:
+    def _second_round(self, first: View) -> View:
         """The better of a view and the one its own matches call for."""
-        if len(first) < _FEWEST_IN_PLANE // 2:
+        if len(first) < FEWEST_IN_PLANE // 2:
             return first
         if first.h_1_to_0 is not None and np.percentile(np.abs(first.motion), 80) < _ALIGNED:
             return first
-        plane = _fit_plane(first)
+        plane = fit_plane(first)
         if plane is None:
             return first
-        if _explained(first, plane, self.stride).mean() < _PLANAR:
+        if explained_by(first, plane, self.stride).mean() < _PLANAR:
             return first
         second = self._look(first.warped_by(plane).h_1_to_0, radius=3)
         better = len(second) >= len(first)
         self.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
         return second if better else first
 
-    def _further_views(self, view: _View) -> list[_View]:
+    def _further_views(self, view: View) -> list[View]:
         """Views for those parts of the scene that the first one leaves distorted.
 
         Plane after plane is fitted to the matches not yet explained. What a plane would only shift is left
         alone: matching bears a shift.
         """
-        views: list[_View] = []
+        views: list[View] = []
         rest = view
         for _ in range(_MOST_PLANES):
-            if len(rest) < max(_FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
+            if len(rest) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
                 break
-            plane = _fit_plane(rest)
+            plane = fit_plane(rest)
             if plane is None:
                 break
-            explained = _explained(rest, plane, 0.75 * self.stride)
+            explained = explained_by(rest, plane, 0.75 * self.stride)
             part, rest = rest.take(explained), rest.take(~explained)
-            if len(part) < max(_FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
+            if len(part) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
                 break
-            if _distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
+            if distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
                 continue
             part = part.warped_by(plane)
             views.append(self._look(part.h_1_to_0, near=(part.points0, part.motion)))
         if views:
             self.trace.append(f"further views: {', '.join(str(len(v)) for v in views)}")
         return views
-
-
-def _fit_plane(view: _View) -> Matrix | None:
-    """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none."""
-    best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
-    found = estimate_homography(view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC)
-    return found.matrix
-
-
-def _explained(view: _View, plane: Matrix, tolerance: float) -> NDArray[np.bool_]:
-    """Which matches a plane of :func:`_fit_plane` explains to `tolerance` pixels."""
-    off = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
-    result: NDArray[np.bool_] = off < tolerance
-    return result
-
-
-def _on_one_plane(view: _View, share: float) -> _View:
-    """Without what lies off the plane that explains at least that share of the matches; else unchanged."""
-    plane = _fit_plane(view) if len(view) >= _FEWEST_IN_PLANE else None
-    if plane is None:
-        return view
-    explained = _explained(view, plane, _RESIDUAL[1])
-    return view.take(explained) if explained.mean() >= share else view
-
-
-def _distortion(h: Matrix, point: NDArray[np.float64]) -> float:
-    """How far the homography's derivative at a point is from the identity (Frobenius norm)."""
-    around = apply_homography(h, point + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    return float(np.linalg.norm((around[1:] - around[0]) - np.eye(2)))
-
-
-def _merge(views: list[_View], cell: int) -> _View:
-    """One set of matches of several views: each `cell` x `cell` square of image 0 takes its best view's."""
-    if len(views) == 1:
-        return views[0]
-    of = np.repeat(np.arange(len(views)), [len(v) for v in views])
-    points0 = np.concatenate([v.points0 for v in views])
-    scores = np.concatenate([v.scores for v in views])
-    _, square = np.unique(np.floor(points0 / cell).astype(np.int64), axis=0, return_inverse=True)
-    square = square.reshape(-1)
-    total = np.zeros((square.max(initial=0) + 1, len(views)))
-    np.add.at(total, (square, of), scores)
-    keep = total.argmax(axis=1)[square] == of
-    merged = _View(
-        views[0].h_1_to_0,
-        points0,
-        np.concatenate([v.warped1 for v in views]),
-        np.concatenate([v.points1 for v in views]),
-        scores,
-    )
-    return merged.take(keep)

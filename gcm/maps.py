@@ -66,7 +66,9 @@ class SubcellMap:
         distinct = asked.nonzero()[:, 0]
         place = torch.empty(height * width, dtype=torch.int64, device=cells.device)
         place[distinct] = torch.arange(len(distinct), device=cells.device)
-        hidden = F.linear(self.base.permute(1, 2, 0).reshape(height * width, -1)[distinct].float(), *self.hidden)
+        hidden = F.linear(
+            self.base.permute(1, 2, 0).reshape(height * width, -1)[distinct].float(), *self.hidden
+        )
         four = F.linear(F.relu_(hidden), *self.out).view(len(distinct), -1, 4).transpose(1, 2).flatten(0, 1)
         slot = (y % 2 * 2 + x % 2).flatten()
         return four[place[parents] * 4 + slot].view(*cells.shape[:-1], -1)

@@ -342,7 +342,11 @@ def _choose_precision(name: str, device: torch.device) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.
     tells = (getattr(torch.cpu, f"_is_{what}_supported", None) for what in ("avx512_bf16", "amx_tile"))
-    return "bfloat16" if device.type == "cpu" and any(tell is not None and tell() for tell in tells) else "float32"
+    return (
+        "bfloat16"
+        if device.type == "cpu" and any(tell is not None and tell() for tell in tells)
+        else "float32"
+    )
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -32,6 +32,10 @@ _MaxSide = Annotated[
 _Hypotheses = Annotated[
     str | None, typer.Option(metavar="auto|upright|full", help="Which turned and scaled views to try.")
 ]
+_Precision = Annotated[
+    str | None,
+    typer.Option(metavar="auto|float32|bfloat16|float16", help="What the networks compute in."),
+]
 _TopK = Annotated[int | None, typer.Option(min=1, help="Only the K best matches.")]
 _MinScore = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Only matches of at least this score.")
@@ -50,7 +54,12 @@ def match(
     device: _Device = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
-    top_k: _TopK = None,
+    precision: _Precision = None,
+    top_k: _Precision = Annotated[
+    str | None,
+    typer.Option(metavar="auto|float32|bfloat16|float16", help="What the networks compute in."),
+]
+_TopK = None,
     min_score: _MinScore = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -68,7 +77,12 @@ def match(
         MatchesType.check_suffix(output)
     for picture in (draw, warp):
         _check_picture(picture)
-    asked = {"max_side": max_side, "device": device, "hypotheses": hypotheses}
+    asked = {
+        "max_side": max_side,
+        "device": device,
+        "hypotheses": hypotheses,
+        "precision": precision,
+    }
     changes = {
         **parse_settings(settings),
         **{key: value for key, value in asked.items() if value is not None},

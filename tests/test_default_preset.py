@@ -106,3 +106,14 @@ def test_enough_matches(photo: np.ndarray) -> None:
     assert len(rows(one) & rows(strict)) > 0.8 * max(len(one), len(strict))
     for result in found.values():
         assert ((result.scores >= 0) & (result.scores <= 1)).all()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "auto"])
+def test_precision_hardly_changes_the_answer(photo: np.ndarray, matcher: Matcher, precision: str) -> None:
+    other, h_0_to_1 = turned(photo, 12)
+    whole = matcher.match(photo, other)
+    reduced = Matcher(device="cpu", precision=precision).match(photo, other)
+    assert reduced.info["precision"] in {"float32", "bfloat16"}
+    assert whole.info["precision"] == "float32"
+    assert len(reduced) > 0.9 * len(whole)
+    assert np.mean(errors(reduced, h_0_to_1) < 1) > np.mean(errors(whole, h_0_to_1) < 1) - 0.05

@@ -140,7 +140,7 @@ def _affine_fits(
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(bins, weights=values, minlength=size).astype(np.float64)
 
-    # Sums about each bin's own centre: 1, x, y, x x, x y, y y, then d, x d, y d of both components, then a count.
+    # Sums about each bin's own centre: 1, x, y, x x, x y, y y; d, x d, y d of both components; the count.
     x, y = local[:, 1], local[:, 2]
     factors = [np.ones_like(x), x, y, x * x, x * y, y * y]
     factors += [v * d for d in displacements.T for v in (1.0, x, y)]
