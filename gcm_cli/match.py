@@ -55,11 +55,7 @@ def match(
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
     precision: _Precision = None,
-    top_k: _Precision = Annotated[
-    str | None,
-    typer.Option(metavar="auto|float32|bfloat16|float16", help="What the networks compute in."),
-]
-_TopK = None,
+    top_k: _TopK = None,
     min_score: _MinScore = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
