@@ -253,7 +253,8 @@ class _Pair:
             cells = self._dense(pyramid0, pyramid1, radius, near)
             if self.guidance.verify:
                 cells = self._borne_out(cells)
-            cells, warped1 = self._refine(cells, pyramid0, pyramid1)
+            aligned = near is None or np.percentile(np.abs(near[1]), 80) < self.stride / 2
+            cells, warped1 = self._refine(cells, pyramid0, pyramid1, margin=0 if aligned else 1)
         with self.clock("geometry"):
             return self._verified(cells, warped1, h_1_to_0)
 
@@ -289,7 +290,9 @@ class _Pair:
         keep = (alike >= _FEWEST) & (alike >= _SHARE * around)
         return cells.take(torch.from_numpy(keep).to(cells.cells0.device))
 
-    def _refine(self, cells: CellMatches, pyramid0: Pyramid, pyramid1: Pyramid) -> tuple[CellMatches, Points]:
+    def _refine(
+        self, cells: CellMatches, pyramid0: Pyramid, pyramid1: Pyramid, *, margin: int
+    ) -> tuple[CellMatches, Points]:
         """From coarse cells to the finest, and there to a fraction of a cell of the view, in pixels."""
         stride = self.stride
         for level in self.levels[2:]:
@@ -299,6 +302,7 @@ class _Pair:
                 pyramid1.maps[level.index],
                 stride_ratio=stride // level.stride,
                 threshold=level.threshold,
+                margin=margin if level.stride > 1 else 0,
                 survivors=2 if stride == self.stride else 1,
             )
             stride = level.stride

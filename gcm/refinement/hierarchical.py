@@ -27,6 +27,7 @@ def refine(
     threshold: float,
     bidirectional: bool = True,
     compat: bool = False,
+    margin: int = 0,
     survivors: int = _SURVIVORS,
 ) -> CellMatches:
     """Replace each match of coarse cells by at most two matches of the cells they cover in finer maps.
@@ -48,6 +49,8 @@ def refine(
             instead of at the matched child, and when fewer than 4 matches survive of 4 or more, go on
             with all of them at their first child (coordinates times r). Without it, a child whose best
             two do not differ by more than rounding is dropped, too.
+        margin: cells by which the children of map 1's cell are extended all round: where the maps are not
+            aligned, a point's partner may lie in the cell beside.
         survivors: how many matches one coarse match yields at most.
 
     Returns:
@@ -56,7 +59,8 @@ def refine(
     """
     if len(matches) == 0:
         return matches
-    children0, children1 = _children(matches.cells0, stride_ratio), _children(matches.cells1, stride_ratio)
+    children0 = _children(matches.cells0, stride_ratio)
+    children1 = _children(matches.cells1, stride_ratio, margin)
     from0, from1 = _Source(map0, children0), _Source(map1, children1)
     parts = [
         _refine_chunk(
@@ -89,7 +93,7 @@ class _Source:
     def __init__(self, feature_map: FeatureMap, cells: Tensor) -> None:
         _, height, width = feature_map.shape
         # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
-        self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1]))
+        self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp(min=0)
         self._map = feature_map.permute(1, 2, 0) if isinstance(feature_map, Tensor) else None
         # All at once, because it is the neighbouring ones that share what they are computed from.
         self._sampled = None if isinstance(feature_map, Tensor) else feature_map.at(self._cells)
@@ -137,9 +141,9 @@ def _refine_chunk(
     return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
 
 
-def _children(cells: Tensor, r: int) -> Tensor:
-    """N x 2 coarse cells -> N x r^2 x 2 finer cells, x-major: (0,0), (0,1), ... as (dx, dy)."""
-    steps = torch.arange(r, device=cells.device)
+def _children(cells: Tensor, r: int, margin: int = 0) -> Tensor:
+    """N x 2 coarse cells -> N x (r + 2 margin)^2 x 2 finer ones, x-major: (0,0), (0,1), ... as (dx, dy)."""
+    steps = torch.arange(-margin, r + margin, device=cells.device)
     offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
     return cells[:, None, :] * r + offsets
 
