@@ -428,7 +428,11 @@ def test_a_fine_model_replaces_the_stride_one_map(
         fine_weights_path=student_weights,
     )
     warped = cv2.warpPerspective(scene, np.array(HOMOGRAPHIES["perspective"]), (256, 192))
-    assert_equal(both.match(scene, warped), alone.match(scene, warped))
+    found, expected = both.match(scene, warped), alone.match(scene, warped)
+    np.testing.assert_array_equal(found.points0, expected.points0)
+    np.testing.assert_array_equal(found.points1, expected.points1)
+    # As a fine model its last layers are summed in another order.
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
 def test_information(scene: np.ndarray, make_matcher: Make) -> None:

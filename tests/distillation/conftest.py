@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from gcm.distillation import trainer
+from gcm.distillation import objectives
 from gcm.distillation.recipe import AugmentationRecipe, DistillRecipe
 
 
@@ -59,4 +59,4 @@ def colours(images: torch.Tensor) -> torch.Tensor:
 @pytest.fixture
 def fake_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test needs DISK."""
-    monkeypatch.setattr(trainer, "create_teacher", lambda *_, **__: colours)
+    monkeypatch.setattr(objectives, "create_teacher", lambda *_, **__: colours)
