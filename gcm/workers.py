@@ -41,7 +41,8 @@ class Outcome:
 def match_pairs(spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int = 1) -> Iterator[Outcome]:
     """Match pairs, one process or several; a pair that fails is reported and the rest go on.
 
-    Outcomes come as they are ready. Results do not depend on the number of workers.
+    The algorithm is made, in every process, before this returns. Outcomes come as they are ready. Results
+    do not depend on the number of workers.
 
     Raises:
         GCMError: the algorithm cannot be made.
@@ -51,7 +52,9 @@ def match_pairs(spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int = 1)
     if workers <= 1 or len(pairs) == 1:
         algorithm = spec.create()
         return (_match(algorithm, pair) for pair in pairs)
-    return _Team(spec, pairs, min(workers, len(pairs))).run()
+    outcomes = _Team(spec, pairs, min(workers, len(pairs))).run()
+    next(outcomes)  # returns when all are ready
+    return (outcome for outcome in outcomes if outcome is not None)
 
 
 def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
@@ -104,10 +107,15 @@ class _Team:
         self.groups = deque(deque(group) for _, group in groupby(pairs, key=lambda pair: pair.image0))
         self.workers: list[_Worker] = []
 
-    def run(self) -> Iterator[Outcome]:
-        """Outcomes as they come; stops every process at the end, whatever ends it."""
+    def run(self) -> Iterator[Outcome | None]:
+        """None when all processes are ready, then outcomes as they come; stops every process at the end."""
         try:
             self.workers = [self._start(deque()) for _ in range(self.size)]
+            for worker in self.workers:
+                self._greet(worker)
+            yield None
+            for worker in list(self.workers):
+                self._give(worker)
             while self.workers:
                 by_connection = {worker.connection: worker for worker in self.workers}
                 for connection in wait(list(by_connection)):
@@ -124,6 +132,21 @@ class _Team:
         process.start()
         theirs.close()
         return _Worker(process, ours, queue)
+
+    def _greet(self, worker: _Worker) -> None:
+        """Wait until a worker has made its algorithm."""
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            raise self._stillborn(worker) from None
+        if isinstance(message, GCMError):
+            raise message
+        worker.ready = True
+
+    def _stillborn(self, worker: _Worker) -> GCMError:
+        code = worker.process.exitcode
+        return GCMError(f"{self.spec.name}: a worker process died while starting (exit code {code})")
 
     def _hear(self, worker: _Worker) -> Iterator[Outcome]:
         try:
@@ -159,7 +182,7 @@ class _Team:
         self._dismiss(worker)
         code = worker.process.exitcode
         if not worker.ready:
-            raise GCMError(f"{self.spec.name}: a worker process died while starting (exit code {code})")
+            raise self._stillborn(worker)
         if worker.current is not None:
             reason = f"the worker process died (exit code {code}); if memory is short, use fewer workers"
             yield Outcome(worker.current, None, 0.0, reason)
