@@ -146,7 +146,7 @@ def test_options() -> None:
 
 def test_lines(tmp_path: Path) -> None:
     assert spec_of("sift:ratio=0.6", tmp_path).options["ratio"] == 0.6
-    assert spec_of("default:enough_matches=7", tmp_path).options["config"].enough_matches == 7
+    assert spec_of("default:max_side=700", tmp_path).options["config"].enough_matches == 7
     with pytest.raises(MissingKeyError, match="surely_not_there"):
         spec_of("default:surely_not_there=1", tmp_path)
     lines, notes = chosen_lines(["sift", "ablations", "sift", "default:nope=1", "no-such"], tmp_path)
@@ -157,7 +157,7 @@ def test_lines(tmp_path: Path) -> None:
 
 
 def test_fingerprint_follows_settings_and_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = ["default", "default:enough_matches=7", "sift", "sift:ratio=0.6"]
+    labels = ["default", "default:max_side=700", "sift", "sift:ratio=0.6"]
     prints = [make_line(label, tmp_path).fingerprint for label in labels]
     assert len(set(prints)) == len(prints)
     assert prints == [make_line(label, tmp_path).fingerprint for label in labels]
