@@ -191,7 +191,7 @@ def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> 
                 f"{where(key)}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
             )
     # An empty value, or YAML's common spellings of nothing, means "not set".
-    given = {key: value for key, value in values.items() if not _empty(value)}
+    given = {key: value for key, value in values.items() if not _empty(key, value)}
     try:
         return MatcherConfig.model_validate(given)
     except ValidationError as error:
@@ -203,5 +203,7 @@ def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> 
         raise ConfigError(f"{where(key)}{key}: {message} (given: {values.get(key)!r})") from error
 
 
-def _empty(value: Any) -> bool:
+def _empty(key: str, value: Any) -> bool:
+    if key == "geometry" and value == "none":  # a value of its own there
+        return False
     return value is None or (isinstance(value, str) and value.strip().lower() in {"", "none", "null"})

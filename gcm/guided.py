@@ -205,7 +205,7 @@ class _Pair:
         for small in found:
             if len(small) < FEWEST_IN_PLANE // 2:
                 continue
-            plane = fit_plane(small)
+            plane = None if self.guidance.geometry == "none" else fit_plane(small)
             if plane is not None and explained_by(small, plane, 2.0).mean() > _PLANAR:
                 h = small.warped_by(plane).h_1_to_0
             else:
