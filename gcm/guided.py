@@ -174,15 +174,14 @@ class _Pair:
         if self.guidance.geometry != "none":
             with self.clock("stage 0"):
                 self.initial = self._initial()
-        view = self._look(self.initial)
-        self.trace.append(f"round 1: {len(view)}")
+        first = self._look(self.initial)
+        self.trace.append(f"round 1: {len(first)}")
         if self.guidance.geometry == "none":
-            return [view]
-        if self.guidance.second_round:
-            view = self._second_round(view)
+            return [first]
+        view = self._second_round(first) if self.guidance.second_round else first
         if self.guidance.geometry == "homography":
             return [view]
-        return [view, *self._further_views(view)]
+        return [view, *self._further_views(view, first)]
 
     def _initial(self) -> Matrix | None:
         level = self.levels[0]
@@ -352,14 +351,14 @@ class _Pair:
         self.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
         return second if better else first
 
-    def _further_views(self, view: View) -> list[View]:
-        """Views for those parts of the scene that the first one leaves distorted.
+    def _further_views(self, view: View, first: View) -> list[View]:
+        """Views for those parts of the scene that a view leaves distorted.
 
-        Plane after plane is fitted to the matches not yet explained. What a plane would only shift is left
-        alone: matching bears a shift.
+        Plane after plane is fitted to the first round's matches not yet explained: a second round, by one
+        plane, loses the others. What a plane would only shift is left alone: matching bears a shift.
         """
         views: list[View] = []
-        rest = view
+        rest = first if view.h_1_to_0 is None else first.in_frame_of(view.h_1_to_0)
         for _ in range(_MOST_PLANES):
             if len(rest) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
                 break

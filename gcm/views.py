@@ -57,6 +57,10 @@ class View:
         h = plane if self.h_1_to_0 is None else plane @ self.h_1_to_0
         return replace(self, h_1_to_0=h / h[2, 2], warped1=apply_homography(plane, self.warped1))
 
+    def in_frame_of(self, h_1_to_0: Matrix) -> View:
+        """The same matches as they would show with image 1 warped by that homography."""
+        return replace(self, h_1_to_0=h_1_to_0, warped1=apply_homography(h_1_to_0, self.points1))
+
     def take(self, index: NDArray[np.bool_]) -> View:
         return replace(
             self,
