@@ -146,7 +146,7 @@ def test_options() -> None:
 
 def test_lines(tmp_path: Path) -> None:
     assert spec_of("sift:ratio=0.6", tmp_path).options["ratio"] == 0.6
-    assert spec_of("default:max_side=700", tmp_path).options["config"].max_side == 7
+    assert spec_of("default:max_side=700", tmp_path).options["config"].max_side == 700
     with pytest.raises(MissingKeyError, match="surely_not_there"):
         spec_of("default:surely_not_there=1", tmp_path)
     lines, notes = chosen_lines(["sift", "ablations", "sift", "default:nope=1", "no-such"], tmp_path)

@@ -109,12 +109,6 @@ def test_scores_rank(photo: np.ndarray) -> None:
     assert np.median(result.scores[right]) > np.median(result.scores[~right])
 
 
-def test_whole_pixels(photo: np.ndarray) -> None:
-    """Without sub-pixel peaks, an upright pair has whole pixels in the frame of image 0."""
-    whole = Matcher(device="cpu", subpixel=False, geometry="none").match(photo, photo)
-    np.testing.assert_allclose(whole.points1, np.rint(whole.points1), atol=1e-9)
-
-
 @pytest.mark.parametrize("geometry", ["homography", "multi", "none", "auto"])
 def test_every_geometry_matches_an_upright_pair(photo: np.ndarray, geometry: str) -> None:
     other, h_0_to_1 = turned(photo, 6)
