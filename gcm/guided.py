@@ -162,7 +162,7 @@ class _Pair:
         self.trace: list[str] = []
 
     def views(self) -> list[View]:
-        """The views that together explain the pair, the most matched first."""
+        """The views that together explain the pair; the first is that of the whole."""
         side = int(np.clip(0.6 * max(*self.size0, *self.size1), *_SMALL_SIDES))
         small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
         if small0 is not self.image0 or small1 is not self.image1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
 
-__all__ = ["Batch", "CropDataset", "find_photos", "split_photos"]
+__all__ = ["Batch", "CropDataset", "StepDataset", "find_photos", "split_photos"]
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".webp", ".tif", ".tiff", ".bmp"}
 
 Image = NDArray[np.uint8]
+Item = TypeVar("Item")
 
 
 def find_photos(root: Path) -> list[Path]:
@@ -61,12 +62,8 @@ class Batch:
     """V x N x 3 x 1 x 1, what is then added to it."""
 
 
-class CropDataset(Dataset[Batch]):
-    """Batches of crops; item `i` is the batch of training step ``first + i``.
-
-    The teacher gets the clean crop, the student `variants` differently spoilt copies of it: the student
-    learns to describe what the teacher would have seen in a good photo.
-    """
+class StepDataset(Dataset[Item]):
+    """Batches by step; item `i` is that of step ``first + i``, a function of (seed, step) alone."""
 
     def __init__(
         self,
@@ -88,8 +85,20 @@ class CropDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return max(0, self.steps - self.first)
 
+    def generator(self, index: int) -> np.random.Generator:
+        """The random numbers of an item."""
+        return np.random.default_rng([self.seed, self.first + index])
+
+
+class CropDataset(StepDataset[Batch]):
+    """Batches of crops.
+
+    The teacher gets the clean crop, the student `variants` differently spoilt copies of it: the student
+    learns to describe what the teacher would have seen in a good photo.
+    """
+
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self.seed, self.first + index])
+        rng = self.generator(index)
         clean: list[Image] = []
         seen: list[list[Image]] = [[] for _ in range(self.recipe.variants)]
         for _ in range(self.batch_size):

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from gcm.distillation.data import Image, read_rgb, spoil, stack_images
+from gcm.distillation.data import Image, StepDataset, read_rgb, spoil, stack_images
 from gcm.distillation.recipe import AugmentationRecipe
 
 __all__ = ["ViewBatch", "ViewDataset"]
@@ -41,31 +40,11 @@ class ViewBatch:
     """N x 3 x 3 float32, pixels of view 0 to pixels of view 1."""
 
 
-class ViewDataset(Dataset[ViewBatch]):
-    """Batches of view pairs; item `i` is the batch of training step ``first + i``."""
-
-    def __init__(
-        self,
-        photos: list[Path],
-        recipe: AugmentationRecipe,
-        *,
-        batch_size: int,
-        seed: int,
-        steps: int,
-        first: int = 0,
-    ) -> None:
-        self.photos = photos
-        self.recipe = recipe
-        self.batch_size = batch_size
-        self.seed = seed
-        self.steps = steps
-        self.first = first
-
-    def __len__(self) -> int:
-        return max(0, self.steps - self.first)
+class ViewDataset(StepDataset[ViewBatch]):
+    """Batches of view pairs."""
 
     def __getitem__(self, index: int) -> ViewBatch:
-        rng = np.random.default_rng([self.seed, self.first + index])
+        rng = self.generator(index)
         clean: list[list[Image]] = [[], []]
         seen: list[list[Image]] = [[], []]
         relative = []
