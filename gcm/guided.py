@@ -171,6 +171,8 @@ class _Pair:
 
     def views_at_this_size(self) -> list[View]:
         """The same, searching everywhere."""
+        with self.clock("features 0"):
+            self.features.pyramid(self.image0)  # before stage 0, which needs a part of it
         if self.guidance.geometry != "none":
             with self.clock("stage 0"):
                 self.initial = self._initial()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,6 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["FeatureMap", "SampledMap", "SubcellMap", "gather", "map_size", "whole_map"]
+
+KEPT_CELLS = 2**18
+"""Stride-2 cells (a megapixel of the image) up to which all full-resolution descriptors are kept: 100 MB."""
 
 
 class SampledMap(Protocol):
@@ -30,19 +32,26 @@ class SampledMap(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class SubcellMap:
     """A full-resolution map that is a function of the stride-2 cell covering each pixel.
 
-    Its descriptors are computed when gathered, so that a large image needs no full-resolution map.
+    Of a large image descriptors are computed when they are asked for, so that it needs no full-resolution
+    map; of a small one all are computed at once and kept, because most are asked for, and more than once.
+
+    Args:
+        base: C x h x w, the stride-2 map.
+        hidden: first layer, D' x C weights and D' biases, ReLU after it.
+        out: second layer, (D 4) x D' weights and biases; sub-cell (dx, dy) is number 2 dy + dx of four.
     """
 
-    base: Tensor
-    """C x h x w, the stride-2 map."""
-    hidden: tuple[Tensor, Tensor]
-    """First layer: D' x C weights and D' biases, ReLU after it."""
-    out: tuple[Tensor, Tensor]
-    """Second layer: (D 4) x D' weights and biases; sub-cell (dx, dy) is number 2 dy + dx of four."""
+    def __init__(self, base: Tensor, hidden: tuple[Tensor, Tensor], out: tuple[Tensor, Tensor]) -> None:
+        self.base = base
+        # In the map's own precision; and ordered by sub-cell, so that a descriptor's values lie together.
+        depth = len(out[1]) // 4
+        ordered = [p.detach().view(depth, 4, -1).transpose(0, 1).reshape(4 * depth, -1) for p in out]
+        self.hidden = [p.detach().to(base.dtype) for p in hidden]
+        self.out = ordered[0].to(base.dtype), ordered[1][:, 0].to(base.dtype)
+        self._all: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,26 +61,33 @@ class SubcellMap:
 
     @property
     def nbytes(self) -> int:
-        """None of its own: the base is a map of the pyramid."""
-        return 0
+        """What it keeps at the latest once it has been asked; the base is a map of the pyramid."""
+        cells = self.base.shape[1] * self.base.shape[2]
+        return self.base.element_size() * len(self.out[1]) * cells if cells <= KEPT_CELLS else 0
 
     def at(self, cells: Tensor) -> Tensor:
         """Descriptors, ... x D, of ... x 2 pixels (x, y)."""
         _, height, width = self.base.shape
         x, y = cells.unbind(-1)
         parents = (y // 2 * width + x // 2).flatten()
+        slot = (y % 2 * 2 + x % 2).flatten()
+        flat = self.base.permute(1, 2, 0).reshape(height * width, -1)
+        if height * width <= KEPT_CELLS:
+            if self._all is None:
+                self._all = self._subcells(flat)
+            return self._all[parents * 4 + slot].float().view(*cells.shape[:-1], -1)
         # Each stride-2 cell once, however many of its pixels are asked for, and how often.
         asked = torch.zeros(height * width, dtype=torch.bool, device=cells.device)
         asked[parents] = True
         distinct = asked.nonzero()[:, 0]
         place = torch.empty(height * width, dtype=torch.int64, device=cells.device)
         place[distinct] = torch.arange(len(distinct), device=cells.device)
-        hidden = F.linear(
-            self.base.permute(1, 2, 0).reshape(height * width, -1)[distinct].float(), *self.hidden
-        )
-        four = F.linear(F.relu_(hidden), *self.out).view(len(distinct), -1, 4).transpose(1, 2).flatten(0, 1)
-        slot = (y % 2 * 2 + x % 2).flatten()
-        return four[place[parents] * 4 + slot].view(*cells.shape[:-1], -1)
+        found = self._subcells(flat[distinct])[place[parents] * 4 + slot]
+        return found.float().view(*cells.shape[:-1], -1)
+
+    def _subcells(self, cells: Tensor) -> Tensor:
+        """N x C stride-2 descriptors to 4 N x D of their pixels."""
+        return F.linear(F.relu_(F.linear(cells, *self.hidden)), *self.out).view(4 * len(cells), -1)
 
 
 FeatureMap = Tensor | SampledMap
