@@ -66,6 +66,12 @@ class MatcherConfig(BaseModel):
     )
     subpixel: bool = Field(True, description="with geometry: positions to a fraction of a pixel")
     verify: bool = Field(True, description="with geometry: keep what its neighbours bear out")
+    smooth: bool = Field(
+        True, description="with geometry and verify: positions drawn towards what their neighbours say"
+    )
+    matches_per_cell: int = Field(
+        2, ge=1, le=4, description="with geometry: most matches that a cell of the coarsest map gives"
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
         description="what the networks compute in; auto: bfloat16 or float16 where that is faster",

@@ -32,7 +32,7 @@ from gcm.geometry import (
 from gcm.images import RGBImage, fit_within, flat_ground, image_size
 from gcm.levels import Clock, Level
 from gcm.maps import whole_map
-from gcm.refinement.consistency import fit_motion, local_support
+from gcm.refinement.consistency import fit_motion, local_support, smooth_motion
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
@@ -42,6 +42,10 @@ from gcm.views import FEWEST_IN_PLANE, View, distortion, explained_by, fit_plane
 
 __all__ = ["Found", "Guidance", "guided_match"]
 
+import os
+LOOK_SMALL = not os.environ.get("STRAIGHT")
+REACH = int(os.environ.get("REACH", 2))
+MARGIN = int(os.environ.get("MARGIN", 1))
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
@@ -96,6 +100,8 @@ class Guidance:
     second_round: bool
     subpixel: bool
     verify: bool
+    smooth: bool
+    matches_per_cell: int
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,8 @@ class _Pair:
     def views(self) -> list[View]:
         """The views that together explain the pair; the first is that of the whole."""
         side = int(np.clip(0.6 * max(*self.size0, *self.size1), *_SMALL_SIDES))
+        if LOOK_SMALL is False and self.guidance.geometry != "none":
+            return self._straight(side)
         small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
         if small0 is not self.image0 or small1 is not self.image1:
             return self._enlarged(small0, small1)
@@ -193,9 +201,57 @@ class _Pair:
         )
         return None if found is None else found.matrix
 
+    def _straight(self, side: int) -> list[View]:
+        level = self.levels[0]
+        matching = CoarseMatching(level.stride, level.threshold, bidirectional=True)
+        with self.clock("stage 0"):
+            found = search_hypotheses(
+                self.features, self.image0, self.image1, matching, mode=self.guidance.hypotheses, side=side
+            )
+        if found is None:
+            return [self._look(None)]
+        self.initial = found.matrix
+        with self.clock("geometry"):
+            first = View(found.matrix, found.points0, apply_homography(found.matrix, found.points1), found.points1, np.ones(len(found.points0)))
+            scale = max(1.0, max(self.size0) / side)
+            cell = level.stride * scale
+            alike, around = local_support(first.points0 / cell, first.motion / cell, radius=_BINS, tolerance=_ALIKE)
+            first = first.take((alike >= _FEWEST) & (alike >= _SHARE * around))
+        self.trace.append(f"stage 0: {len(first)}")
+        if len(first) < FEWEST_IN_PLANE // 2:
+            return [self._look(self.initial)]
+        with self.clock("geometry"):
+            plane = fit_plane(first, 3 * scale)
+            if plane is not None and explained_by(first, plane, cell).mean() > _PLANAR:
+                first = first.warped_by(plane)
+        views = [self._look_near(first)]
+        rest = first
+        for _ in range(_MOST_PLANES if self.guidance.geometry != "homography" else 0):
+            if len(rest) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(first)):
+                break
+            plane = fit_plane(rest, 3 * scale)
+            if plane is None:
+                break
+            explained = explained_by(rest, plane, 0.75 * cell)
+            part, rest = rest.take(explained), rest.take(~explained)
+            if len(part) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(first)):
+                break
+            if distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
+                continue
+            views.append(self._look_near(part.warped_by(plane)))
+        return views
+
+    def _look_near(self, first: View) -> View:
+        h = first.h_1_to_0
+        if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
+            return self._seen_from_1(inverse(h), first.points0, first.points1)
+        return self._look(h, near=(first.points0, first.motion))
+
     def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[View]:
         """Match small copies, then at full size look near what was found there."""
-        pair = _Pair(self.features, small0, small1, self.levels, self.guidance, self.clock)
+        # To stride 2 alone: what is found is where to look, and full size tells the rest.
+        levels = self.levels[:-1] if self.levels[-1].stride == 1 and len(self.levels) > 3 else self.levels
+        pair = _Pair(self.features, small0, small1, levels, self.guidance, self.clock)
         found = pair.views_at_this_size()
         self.trace = [*pair.trace, "enlarged"]
         enlarge0 = resize_matrix(image_size(small0), self.size0)
@@ -251,22 +307,29 @@ class _Pair:
                 warped = warp_smoothly(self.image1, h_1_to_0, *self.size0)
                 pyramid1 = self.features.pyramid_of_warped(warped, self.image1)
         with self.clock("match"):
-            cells = self._dense(pyramid0, pyramid1, radius, near)
+            aligned = near is None or np.percentile(np.abs(near[1]), 80) < self.stride / 2
+            if not LOOK_SMALL:
+                aligned = False
+            cells = self._dense(pyramid0, pyramid1, radius, near, 1 if aligned else REACH)
             if self.guidance.verify:
                 cells = self._borne_out(cells)
-            aligned = near is None or np.percentile(np.abs(near[1]), 80) < self.stride / 2
-            cells, warped1 = self._refine(cells, pyramid0, pyramid1, margin=0 if aligned else 1)
+            cells, warped1 = self._refine(cells, pyramid0, pyramid1, margin=0 if aligned else MARGIN)
         with self.clock("geometry"):
             return self._verified(cells, warped1, h_1_to_0)
 
     def _dense(
-        self, pyramid0: Pyramid, pyramid1: Pyramid, radius: int | None, near: tuple[Points, Points] | None
+        self,
+        pyramid0: Pyramid,
+        pyramid1: Pyramid,
+        radius: int | None,
+        near: tuple[Points, Points] | None,
+        reach: int,
     ) -> CellMatches:
         level = self.levels[1]
         map0, map1 = whole_map(pyramid0.maps[level.index]), whole_map(pyramid1.maps[level.index])
         if near is not None:
             centres = self._expected(near, map0.shape[2], map0.shape[1])
-            return local_match(map0, map1, radius=2, centres=torch.from_numpy(centres).to(map0.device))
+            return local_match(map0, map1, radius=reach, centres=torch.from_numpy(centres).to(map0.device))
         if radius is not None:
             return local_match(map0, map1, radius=radius)
         return dense_match(map0, map1, threshold=level.threshold)
@@ -304,7 +367,7 @@ class _Pair:
                 stride_ratio=stride // level.stride,
                 threshold=level.threshold,
                 margin=margin if level.stride > 1 else 0,
-                survivors=2 if stride == self.stride else 1,
+                survivors=self.guidance.matches_per_cell if stride == self.stride else 1,
             )
             stride = level.stride
         warped = cells.cells1.double()
@@ -333,7 +396,18 @@ class _Pair:
         usual = 1.25 * np.nanmedian(off) if np.isfinite(off).any() else 0.0
         limit = float(np.clip(_SPREAD * usual, *_RESIDUAL))
         view = replace(view, scores=view.scores * np.exp(-0.5 * (off / limit) ** 2))
-        return view.take(off <= limit)
+        keep = off <= limit
+        return self._smooth(view.take(keep), expected[keep], radius) if self.guidance.smooth else view.take(keep)
+
+    @staticmethod
+    def _smooth(view: View, expected: Points, radius: float) -> View:
+        """The view with positions in image 1 that agree better with their neighbours'."""
+        if len(view) == 0:
+            return view
+        warped1 = view.points0 + smooth_motion(view.points0, view.motion, expected, radius=radius)
+        h = view.h_1_to_0
+        points1 = warped1 if h is None else apply_homography(inverse(h), warped1)
+        return replace(view, warped1=warped1, points1=points1)
 
     # -- more than one -------------------------------------------------------------------------
 

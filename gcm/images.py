@@ -197,7 +197,8 @@ def flat_ground(image: RGBImage, radius: int) -> NDArray[np.bool_]:
     There is nothing to match in such a place; what a network says of it is its padding's doing.
     """
     window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    result: NDArray[np.bool_] = np.all(cv2.dilate(image, window) == cv2.erode(image, window), axis=2)
+    spread = cv2.absdiff(cv2.dilate(image, window), cv2.erode(image, window))
+    result: NDArray[np.bool_] = cv2.inRange(spread, (0, 0, 0), (0, 0, 0)) > 0
     return result
 
 
@@ -254,7 +255,21 @@ def _standardised_by(images: Tensor, measured: RGBImage) -> Tensor:
     return (images.float() - mean.to(images.device)) / scale.to(images.device)
 
 
-NORMALISATIONS = {"imagenet": lambda images, _: normalise(images), "standardised": standardise}
+def _standardised_grey_by(image: RGBImage, measured: RGBImage, device: torch.device | str) -> Tensor:
+    """The mean of :func:`standardise`'s three channels, by the measures of an array; 1 x 1 x H x W."""
+    mean, deviation = cv2.meanStdDev(measured)
+    scale = max(float(np.sqrt(np.mean(deviation**2))), 4.0)
+    red, green, blue = cv2.split(image)
+    total = cv2.add(cv2.add(red, green, dtype=cv2.CV_16S), blue, dtype=cv2.CV_16S)
+    grey = torch.from_numpy(total).to(device).float()[None, None]
+    return grey.mul_(1 / (3 * scale)).sub_(float(mean.mean()) / scale)
+
+
+NORMALISATIONS = {
+    "imagenet": lambda images, _: normalise(images),
+    "standardised": standardise,
+    "standardised grey": lambda images, like: standardise(images, like).mean(dim=-3, keepdim=True),
+}
 """What a backbone may ask for in ``BackboneInfo.normalisation``: images and the ones to measure -> input."""
 
 
@@ -266,7 +281,7 @@ def network_input(
     normalisation: str = "imagenet",
     like: RGBImage | None = None,
 ) -> Tensor:
-    """1 x 3 x H' x W' float32, zero-padded right and bottom up to multiples of `multiple`.
+    """1 x 3 x H' x W' float32 (1 x 1 of grey), zero-padded right and bottom up to multiples of `multiple`.
 
     Zero means zero after normalisation, that is, the mean colour.
 
@@ -277,10 +292,12 @@ def network_input(
         normalisation: a key of :data:`NORMALISATIONS`.
         like: measure this image instead, see :func:`standardise`.
     """
-    tensor = _tensor(image, device)
-    if normalisation == "standardised":
-        tensor = _standardised_by(tensor, image if like is None else like)
+    if normalisation == "standardised grey":
+        tensor = _standardised_grey_by(image, image if like is None else like, device)
+    elif normalisation == "standardised":
+        tensor = _standardised_by(_tensor(image, device), image if like is None else like)
     else:
+        tensor = _tensor(image, device)
         tensor = NORMALISATIONS[normalisation](tensor, None if like is None else _tensor(like, device))
     height, width = image.shape[:2]
     return torch.nn.functional.pad(tensor, (0, -width % multiple, 0, -height % multiple))

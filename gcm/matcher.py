@@ -134,6 +134,8 @@ class Matcher:
             config.second_round,
             config.subpixel,
             config.verify,
+            config.smooth,
+            config.matches_per_cell,
         )
 
     # -- as published --------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor
 from gcm.features import FeatureExtractor
 from gcm.geometry import (
     Matrix,
+    Points,
     apply_homography,
     cell_to_pixel,
     estimate_homography,
@@ -59,11 +60,23 @@ class Support:
     inliers: int
     cells: int
     """Cells of an 8 x 8 grid over image 0 that hold an inlier: many inliers in one corner prove little."""
+    points0: Points
+    points1: Points
+    """All mutual matches, N x 2 each, in pixels of the images that `matrix` maps between."""
 
     @property
     def value(self) -> float:
         """Geometric mean of count and spread."""
         return float(np.sqrt(self.inliers * self.cells))
+
+    def between(self, to0: Matrix, to1: Matrix) -> Support:
+        """The same for other images: `to0` and `to1` map pixels of the old ones to those."""
+        return replace(
+            self,
+            matrix=to0 @ self.matrix @ np.linalg.inv(to1),
+            points0=apply_homography(to0, self.points0),
+            points1=apply_homography(to1, self.points1),
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class CoarseMatching:
             return None
         size = np.array([map0.shape[2], map0.shape[1]]) * self.stride
         occupied = {tuple(cell) for cell in (points0[found.inliers] / size * _GRID).astype(int).tolist()}
-        return Support(found.matrix, int(found.inliers.sum()), len(occupied))
+        return Support(found.matrix, int(found.inliers.sum()), len(occupied), points0, points1)
 
 
 def search_hypotheses(
@@ -105,6 +118,7 @@ def search_hypotheses(
     matching: CoarseMatching,
     *,
     mode: str = "auto",
+    side: int = SEARCH_SIDE,
 ) -> Support | None:
     """Find the gross homography from image 1 to image 0 among turned and scaled hypotheses.
 
@@ -117,15 +131,16 @@ def search_hypotheses(
         matching: how to match the coarsest maps.
         mode: ``upright`` tries image 1 as it is; ``auto`` tries the rest when that is not well supported,
             up to the first that is; ``full`` tries everything.
+        side: longer side, in pixels, of the images it is done with.
 
     Returns:
         Matrix in pixels of the given images, with its support; None when nothing is more than chance.
     """
-    low0, low1 = fit_within(image0, SEARCH_SIDE), fit_within(image1, SEARCH_SIDE)
+    low0, low1 = fit_within(image0, side), fit_within(image1, side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return None
     best: Support | None = None
-    for candidate in _candidates(features, low0, low1, matching, mode):
+    for candidate in _candidates(features, low0, low1, matching, mode, side):
         if best is None or candidate.value > best.value:
             best = candidate
         if mode != "full" and best.value >= WELL_SUPPORTED:
@@ -136,13 +151,19 @@ def search_hypotheses(
         best = _match_warped(features, low0, low1, matching, best)
     if best.value < SUPPORTED:
         return None
-    to_low1 = resize_matrix(image_size(image1), image_size(low1))
-    from_low0 = resize_matrix(image_size(low0), image_size(image0))
-    return replace(best, matrix=from_low0 @ best.matrix @ to_low1)
+    return best.between(
+        resize_matrix(image_size(low0), image_size(image0)),
+        resize_matrix(image_size(low1), image_size(image1)),
+    )
 
 
 def _candidates(
-    features: FeatureExtractor, low0: RGBImage, low1: RGBImage, matching: CoarseMatching, mode: str
+    features: FeatureExtractor,
+    low0: RGBImage,
+    low1: RGBImage,
+    matching: CoarseMatching,
+    mode: str,
+    side: int,
 ) -> Iterator[Support]:
     """Supported homographies from `low1` to `low0`, likeliest first; each costs at most one network pass."""
     whole0 = features.coarsest(low0)
@@ -153,7 +174,7 @@ def _candidates(
         return
     # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
     # that is turned, because pairs that share it then share its turned maps.
-    half0, half1 = fit_within(low0, SEARCH_SIDE // 2), fit_within(low1, SEARCH_SIDE // 2)
+    half0, half1 = fit_within(low0, side // 2), fit_within(low1, side // 2)
     for angle in ROTATIONS:
         for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
             turned, turn = _turn(small0, angle)
@@ -165,8 +186,7 @@ def _candidates(
             for small1 in others:
                 found = matching.support(map0, features.coarsest(small1))
                 if found is not None:
-                    down1 = resize_matrix(image_size(low1), image_size(small1))
-                    yield replace(found, matrix=turn_back @ found.matrix @ down1)
+                    yield found.between(turn_back, resize_matrix(image_size(small1), image_size(low1)))
 
 
 def _match_warped(
@@ -177,7 +197,7 @@ def _match_warped(
     again = matching.support(features.coarsest(low0), features.coarsest_of_warped(warped, low1))
     if again is None or again.value <= first.value:
         return first
-    return replace(again, matrix=again.matrix @ first.matrix)
+    return again.between(np.eye(3), np.linalg.inv(first.matrix))
 
 
 def _turn(image: RGBImage, angle: float) -> tuple[RGBImage, Matrix]:

@@ -71,10 +71,10 @@ class View:
         )
 
 
-def fit_plane(view: View) -> Matrix | None:
+def fit_plane(view: View, threshold: float = 3.0) -> Matrix | None:
     """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none."""
     best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
-    found = estimate_homography(view.warped1[best], view.points0[best], threshold=3.0, method=cv2.USAC_MAGSAC)
+    found = estimate_homography(view.warped1[best], view.points0[best], threshold=threshold, method=cv2.USAC_MAGSAC)
     return found.matrix
 
 

@@ -31,6 +31,8 @@ _PIXEL_HIDDEN = 64
 class CompactNetwork(nn.Module):
     """B x 3 x H x W standardised RGB (sides multiples of 8) -> maps of strides 2, 4, 8, not unit length.
 
+    Only the mean of the channels is looked at, so B x 1 x H x W of that does as well.
+
     Every stride-2 layer keeps the convention that cell c covers pixels s c .. s c + s - 1: kernels
     are even and pools aligned, so a descriptor's position has no bias that a rotation would turn.
     """
@@ -171,6 +173,6 @@ INFOS: tuple[BackboneInfo, ...] = (
         weights="gcm_compact",
         description="our own embedded network, descriptors of all levels",
         citation="this package",
-        normalisation="standardised",
+        normalisation="standardised grey",  # all that the network sees of colour
     ),
 )

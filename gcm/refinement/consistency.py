@@ -14,7 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LocalMotion", "fit_motion", "local_support"]
+__all__ = ["LocalMotion", "fit_motion", "local_support", "smooth_motion"]
+
+_LARGEST_SQUARE = 9.0
+"""Square pixels: what a single match may add to the estimated noise."""
+
+_FITTED_NOISE = 1.15
+"""Noise over what is left of it by a fit to few matches, which follows them a little."""
+
+_DOUBT = 4.0
+"""How much rather a near neighbourhood is believed than a wide one it disagrees with, and a match that lies
+off both than they."""
 
 
 def local_support(
@@ -118,6 +128,60 @@ def fit_motion(
             residuals = displacements - np.einsum("nk,nkd->nd", local, fits[bins])
             weights = 1 / (1 + np.nan_to_num((residuals**2).sum(axis=1), nan=0.0) / scale**2)
     return LocalMotion(radius, corner, spans, fits)
+
+
+def smooth_motion(
+    points: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    *,
+    radius: float,
+) -> NDArray[np.float64]:
+    """Displacements with less noise: each drawn towards what its neighbours say of it.
+
+    What a fit to small neighbourhoods leaves is taken for noise, what a fit to wide ones leaves beyond
+    that for the scene's shape. Where a wide fit describes the scene it is followed, for it averages over
+    more matches; elsewhere the narrow one. A match far off both is followed itself: it may be right.
+
+    Args:
+        points, displacements: N x 2, pixels; N at least 1.
+        expected: N x 2, what :func:`fit_motion` with `radius` predicts at the points; nan where it cannot.
+        radius: side of the wide bins, pixels; the narrow ones have half of it.
+
+    Returns:
+        N x 2 displacements; those of matches without neighbours as they were.
+    """
+    narrow = fit_motion(points, displacements, radius=radius / 2).predict(points)
+    wide = np.where(np.isnan(expected), narrow, expected)
+    narrow = np.where(np.isnan(narrow), wide, narrow)
+    noise = _FITTED_NOISE * _mean_around(points, ((displacements - narrow) ** 2).sum(axis=1), radius)
+    left = _mean_around(points, ((displacements - wide) ** 2).sum(axis=1), radius)
+    share = (noise / (noise + _DOUBT * np.maximum(left - noise, 0) + 1e-9))[:, None]
+    centre = share * wide + (1 - share) * narrow
+    off = displacements - centre
+    square = (off**2).sum(axis=1)
+    smooth = centre + (square / (square + _DOUBT * noise + 1e-9))[:, None] * off
+    return np.where(np.isnan(smooth), displacements, smooth)
+
+
+def _mean_around(
+    points: NDArray[np.float64], values: NDArray[np.float64], radius: float
+) -> NDArray[np.float64]:
+    """Mean of bounded values over the 3 x 3 bins around each point; nan counts as the bound."""
+    place = np.floor(points / radius).astype(np.int64)
+    place -= place.min(axis=0) - 1  # a border of empty bins
+    width, height = place.max(axis=0) + 2
+    bins = place[:, 1] * width + place[:, 0]
+    bounded = np.minimum(np.nan_to_num(values, nan=_LARGEST_SQUARE), _LARGEST_SQUARE)
+    around = (np.arange(-1, 2)[:, None] * width + np.arange(-1, 2)).ravel()
+    total = np.bincount(bins, bounded, width * height)
+    count = np.bincount(bins, minlength=width * height)
+    occupied = np.unique(bins)
+    mean = np.zeros(width * height)
+    near = occupied[:, None] + around
+    mean[occupied] = total[near].sum(axis=1) / count[near].sum(axis=1)
+    result: NDArray[np.float64] = mean[bins]
+    return result
 
 
 def _place(points: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
