@@ -69,6 +69,9 @@ class MatcherConfig(BaseModel):
     smooth: bool = Field(
         True, description="with geometry and verify: positions drawn towards what their neighbours say"
     )
+    finest_stride: Literal[1, 2, 4] = Field(
+        1, description="stride of the last map to refine to; with geometry, positions are finer than that"
+    )
     matches_per_cell: int = Field(
         2, ge=1, le=4, description="with geometry: most matches that a cell of the coarsest map gives"
     )

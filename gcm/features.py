@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from gcm.backbones.base import Backbone
 from gcm.backbones.patch_stream import SampledDescriptors
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images import RGBImage, network_input
-from gcm.maps import FeatureMap, whole_map
+from gcm.maps import KEPT_CELLS, FeatureMap, UnitMap, whole_map
 
 __all__ = ["PRECISIONS", "FeatureExtractor", "Pyramid"]
 
@@ -36,11 +36,22 @@ class Pyramid:
     """
 
     maps: list[FeatureMap]
+    _unit: dict[int, UnitMap] = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
         """Memory the maps take."""
-        return sum(m.nbytes for m in self.maps)
+        return sum(m.nbytes for m in [*self.maps, *self._unit.values()])
+
+    def unit_map(self, index: int) -> FeatureMap:
+        """A map whose descriptors are to be gathered: normalised once, and kept so, unless it is large."""
+        feature_map = self.maps[index]
+        index %= len(self.maps)
+        if not isinstance(feature_map, Tensor) or feature_map.shape[1] * feature_map.shape[2] > KEPT_CELLS:
+            return feature_map
+        if index not in self._unit:
+            self._unit[index] = UnitMap(feature_map)
+        return self._unit[index]
 
 
 @dataclass
@@ -180,4 +191,4 @@ class FeatureExtractor:
 
 
 def _key(image: RGBImage) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(image)).digest() + repr(image.shape).encode()
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest() + repr(image.shape).encode()

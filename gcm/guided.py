@@ -1,10 +1,10 @@
 """What our own presets do beyond the published method, from the stage-0 homography to final points.
 
 A *view* is image 1 warped into image 0's frame by one homography (or not warped at all). In a view matches
-are found as published, from the coarsest map to pixels, but instead of by a ratio they are selected
-by their neighbours: right matches of a view move alike, wrong ones stand alone. From the verified
-matches follow a better homography and so a second, guided round, and, where the scene is not one
-plane, further views, each for the part of the scene it aligns.
+are found as published, from the coarsest map to the finest, but near where stage 0, at low resolution,
+has found coarse ones, and instead of by a ratio they are selected by their neighbours: right matches of a
+view move alike, wrong ones stand alone. From the verified matches follow a better homography and so a
+second round, and, where the scene is not one plane, further views, each for the part it aligns.
 """
 
 from __future__ import annotations
@@ -29,29 +29,35 @@ from gcm.geometry import (
     resize_matrix,
     warp_smoothly,
 )
-from gcm.images import RGBImage, fit_within, flat_ground, image_size
+from gcm.images import RGBImage, fit_within, image_size, on_flat_ground
 from gcm.levels import Clock, Level
-from gcm.maps import whole_map
-from gcm.refinement.consistency import fit_motion, local_support, smooth_motion
+from gcm.maps import map_size, whole_map
+from gcm.refinement.consistency import LocalMotion, fit_motion, local_support, smooth_motion
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
-from gcm.stage0 import CoarseMatching, search_hypotheses
-from gcm.views import FEWEST_IN_PLANE, View, distortion, explained_by, fit_plane, merge_views, on_one_plane
+from gcm.stage0 import SEARCH_SIDE, CoarseMatching, match_upright, search_hypotheses
+from gcm.views import (
+    FEWEST_IN_PLANE,
+    View,
+    explained_by,
+    fit_plane,
+    further_planes,
+    merge_views,
+    on_one_plane,
+)
 
 __all__ = ["Found", "Guidance", "guided_match"]
 
-import os
-LOOK_SMALL = not os.environ.get("STRAIGHT")
-REACH = int(os.environ.get("REACH", 2))
-MARGIN = int(os.environ.get("MARGIN", 1))
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
 
-_SMALL_SIDES = (384, 480)
-"""Pixels: larger images are matched small first, at 0.6 of their size within these bounds on the longer
-side, and then at full size near what was found."""
+_LOW_SIDES = (320, SEARCH_SIDE)
+"""Pixels: stage 0 works at half the size, within these bounds on the longer side."""
+
+_EVERYWHERE_SIDE = 1280
+"""Pixels: larger images are not searched everywhere at full size, which would take the square of the area."""
 
 _FINER = 0.8
 """Scale of the warp of image 1 below which image 1 shows more detail, and image 0 is warped instead."""
@@ -82,13 +88,6 @@ _PLANAR = 0.5
 
 _ONE_PLANE = 0.85
 """Share of matches that one plane must explain for the scene to be taken as that plane."""
-
-_MOST_PLANES = 4
-_SHARE_IN_PLANE = 0.04
-"""Planes that may get a view of their own, and the share of the matches each must explain."""
-
-_DISTORTION = 0.15
-"""Stretch or turn (radians) that a further view must undo to be worth its price."""
 
 
 @dataclass(frozen=True)
@@ -165,141 +164,122 @@ class _Pair:
         self.guidance = guidance
         self.clock = clock
         self.initial: Matrix | None = None
+        self._of_image0: Pyramid | None = None
+        self._swapped: _Pair | None = None
         self.trace: list[str] = []
 
     def views(self) -> list[View]:
         """The views that together explain the pair; the first is that of the whole."""
-        side = int(np.clip(0.6 * max(*self.size0, *self.size1), *_SMALL_SIDES))
-        if LOOK_SMALL is False and self.guidance.geometry != "none":
-            return self._straight(side)
-        small0, small1 = fit_within(self.image0, side), fit_within(self.image1, side)
-        if small0 is not self.image0 or small1 is not self.image1:
-            return self._enlarged(small0, small1)
-        return self.views_at_this_size()
-
-    def views_at_this_size(self) -> list[View]:
-        """The same, searching everywhere."""
-        with self.clock("features 0"):
-            self.features.pyramid(self.image0)  # before stage 0, which needs a part of it
-        if self.guidance.geometry != "none":
-            with self.clock("stage 0"):
-                self.initial = self._initial()
-        first = self._look(self.initial)
-        self.trace.append(f"round 1: {len(first)}")
+        side = int(np.clip(max(*self.size0, *self.size1) // 2, *_LOW_SIDES))
+        if max(self.size0) <= side:
+            self._pyramid0()  # before stage 0, which needs a part of it
+        with self.clock("stage 0"):
+            coarse = self._coarse(side)
+        if coarse is None or len(coarse) < FEWEST_IN_PLANE // 2:
+            return [self._everywhere()]
         if self.guidance.geometry == "none":
-            return [first]
-        view = self._second_round(first) if self.guidance.second_round else first
+            return [self._look_near(coarse)]
+        cell = self._coarse_cell(side)
+        with self.clock("geometry"):
+            found, rest = coarse, coarse
+            plane = fit_plane(coarse, cell / 2)
+            if plane is not None:
+                explained = explained_by(coarse, plane, cell)
+                if explained.mean() > _PLANAR:
+                    found, rest = coarse.warped_by(plane), coarse.take(~explained)
+        view = self._look_near(found)
+        if self.guidance.second_round:
+            view = self._second_round(view)
         if self.guidance.geometry == "homography":
             return [view]
-        return [view, *self._further_views(view, first)]
+        parts = further_planes(rest.in_frame_of(found.h_1_to_0), len(found), tolerance=0.75 * cell)
+        further = [self._look_near(part) for part in parts]
+        if further:
+            self.trace.append(f"further views: {', '.join(str(len(v)) for v in further)}")
+        return [view, *further]
 
-    def _initial(self) -> Matrix | None:
+    def _coarse(self, side: int) -> View | None:
+        """Coarse matches at low resolution that their neighbours bear out, and stage 0's homography."""
         level = self.levels[0]
         matching = CoarseMatching(level.stride, level.threshold, bidirectional=True)
-        found = search_hypotheses(
-            self.features, self.image0, self.image1, matching, mode=self.guidance.hypotheses
-        )
-        return None if found is None else found.matrix
-
-    def _straight(self, side: int) -> list[View]:
-        level = self.levels[0]
-        matching = CoarseMatching(level.stride, level.threshold, bidirectional=True)
-        with self.clock("stage 0"):
+        if self.guidance.geometry == "none":
+            points = match_upright(self.features, self.image0, self.image1, matching, side=side)
+            h, warped1 = None, points[1]
+        else:
             found = search_hypotheses(
-                self.features, self.image0, self.image1, matching, mode=self.guidance.hypotheses, side=side
+                self.features,
+                self.image0,
+                self.image1,
+                matching,
+                mode=self.guidance.hypotheses,
+                side=side,
             )
-        if found is None:
-            return [self._look(None)]
-        self.initial = found.matrix
-        with self.clock("geometry"):
-            first = View(found.matrix, found.points0, apply_homography(found.matrix, found.points1), found.points1, np.ones(len(found.points0)))
-            scale = max(1.0, max(self.size0) / side)
-            cell = level.stride * scale
-            alike, around = local_support(first.points0 / cell, first.motion / cell, radius=_BINS, tolerance=_ALIKE)
-            first = first.take((alike >= _FEWEST) & (alike >= _SHARE * around))
-        self.trace.append(f"stage 0: {len(first)}")
-        if len(first) < FEWEST_IN_PLANE // 2:
-            return [self._look(self.initial)]
-        with self.clock("geometry"):
-            plane = fit_plane(first, 3 * scale)
-            if plane is not None and explained_by(first, plane, cell).mean() > _PLANAR:
-                first = first.warped_by(plane)
-        views = [self._look_near(first)]
-        rest = first
-        for _ in range(_MOST_PLANES if self.guidance.geometry != "homography" else 0):
-            if len(rest) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(first)):
-                break
-            plane = fit_plane(rest, 3 * scale)
-            if plane is None:
-                break
-            explained = explained_by(rest, plane, 0.75 * cell)
-            part, rest = rest.take(explained), rest.take(~explained)
-            if len(part) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(first)):
-                break
-            if distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
-                continue
-            views.append(self._look_near(part.warped_by(plane)))
-        return views
+            if found is None:
+                return None
+            points = found.points0, found.points1
+            h, warped1 = found.matrix, apply_homography(found.matrix, found.points1)
+            self.initial = h
+        view = View(h, points[0], warped1, points[1], np.ones(len(warped1)))
+        cell = self._coarse_cell(side)
+        view = view.take(_borne_out(view.points0 / cell, view.motion / cell))
+        self.trace.append(f"stage 0: {len(view)}")
+        return view
 
-    def _look_near(self, first: View) -> View:
-        h = first.h_1_to_0
-        if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
-            return self._seen_from_1(inverse(h), first.points0, first.points1)
-        return self._look(h, near=(first.points0, first.motion))
+    def _coarse_cell(self, side: int) -> float:
+        """Pixels of image 0 that a cell of stage 0's maps covers."""
+        return self.levels[0].stride * max(1.0, max(self.size0) / side)
 
-    def _enlarged(self, small0: RGBImage, small1: RGBImage) -> list[View]:
-        """Match small copies, then at full size look near what was found there."""
-        # To stride 2 alone: what is found is where to look, and full size tells the rest.
-        levels = self.levels[:-1] if self.levels[-1].stride == 1 and len(self.levels) > 3 else self.levels
-        pair = _Pair(self.features, small0, small1, levels, self.guidance, self.clock)
-        found = pair.views_at_this_size()
-        self.trace = [*pair.trace, "enlarged"]
+    def _everywhere(self) -> View:
+        """The view of stage 0's homography, or of none, searched from end to end."""
+        small0, small1 = (fit_within(image, _EVERYWHERE_SIDE) for image in (self.image0, self.image1))
+        if small0 is self.image0 and small1 is self.image1:
+            view = self._look(self.initial)
+            self.trace.append(f"everywhere: {len(view)}")
+            return view
+        pair = _Pair(self.features, small0, small1, self.levels, self.guidance, self.clock)
         enlarge0 = resize_matrix(image_size(small0), self.size0)
-        reduce1 = resize_matrix(self.size1, image_size(small1))
-        if pair.initial is not None:
-            self.initial = enlarge0 @ pair.initial @ reduce1
-        views = []
-        for small in found:
-            if len(small) < FEWEST_IN_PLANE // 2:
-                continue
-            plane = None if self.guidance.geometry == "none" else fit_plane(small)
-            if plane is not None and explained_by(small, plane, 2.0).mean() > _PLANAR:
-                h = small.warped_by(plane).h_1_to_0
-            else:
-                h = small.h_1_to_0
-            h = None if h is None else enlarge0 @ h @ reduce1
-            points0 = apply_homography(enlarge0, small.points0)
-            points1 = apply_homography(inverse(reduce1), small.points1)
-            warped1 = points1 if h is None else apply_homography(h, points1)
-            if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
-                views.append(self._seen_from_1(inverse(h), points0, points1))
-            else:
-                views.append(self._look(h, near=(points0, warped1 - points0)))
-        return views or [self._look(self.initial)]
+        enlarge1 = resize_matrix(image_size(small1), self.size1)
+        if self.initial is not None:
+            pair.initial = inverse(enlarge0) @ self.initial @ enlarge1
+        view = pair._everywhere().enlarged(enlarge0, enlarge1)
+        self.trace += pair.trace
+        return view if len(view) < FEWEST_IN_PLANE // 2 else self._look_near(view)
+
+    def _look_near(self, found: View) -> View:
+        """Look in the view of what was found, near that; in its inverse where image 1 shows more detail."""
+        h = found.h_1_to_0
+        if h is not None and homography_scale(h, self.size1, self.size0) < _FINER:
+            return self._seen_from_1(inverse(h), found.points0, found.points1)
+        return self._look(h, near=(found.points0, found.motion))
 
     def _seen_from_1(self, h_0_to_1: Matrix, points0: Points, points1: Points) -> View:
         """The view with image 0 warped into image 1's frame, which shows the scene in more detail."""
-        swapped = _Pair(self.features, self.image1, self.image0, self.levels, self.guidance, self.clock)
+        if self._swapped is None:
+            self._swapped = _Pair(
+                self.features, self.image1, self.image0, self.levels, self.guidance, self.clock
+            )
         motion = apply_homography(h_0_to_1, points0) - points1
-        view = swapped._look(h_0_to_1, near=(points1, motion))
+        view = self._swapped._look(h_0_to_1, near=(points1, motion))
         self.trace.append("seen from image 1")
         h = inverse(h_0_to_1)
         return View(h, view.points1, apply_homography(h, view.points0), view.points0, view.scores)
 
+    def _pyramid0(self) -> Pyramid:
+        if self._of_image0 is None:
+            with self.clock("features 0"):
+                self._of_image0 = self.features.pyramid(self.image0)
+        return self._of_image0
+
     # -- one view ------------------------------------------------------------------------------
 
-    def _look(
-        self, h_1_to_0: Matrix | None, *, radius: int | None = None, near: tuple[Points, Points] | None = None
-    ) -> View:
+    def _look(self, h_1_to_0: Matrix | None, *, near: tuple[Points, Points] | None = None) -> View:
         """Match in the view of one homography.
 
         Args:
             h_1_to_0: None to take image 1 as it is.
-            radius: cells around the same place to search; everywhere when None.
-            near: points of image 0 and their motion, known roughly, to search around instead.
+            near: points of image 0 and their motion, known roughly, to search around; everywhere when None.
         """
-        with self.clock("features 0"):
-            pyramid0 = self.features.pyramid(self.image0)
+        pyramid0 = self._pyramid0()
         with self.clock("features 1"):
             if h_1_to_0 is None:
                 pyramid1 = self.features.pyramid(self.image1)
@@ -307,52 +287,37 @@ class _Pair:
                 warped = warp_smoothly(self.image1, h_1_to_0, *self.size0)
                 pyramid1 = self.features.pyramid_of_warped(warped, self.image1)
         with self.clock("match"):
-            aligned = near is None or np.percentile(np.abs(near[1]), 80) < self.stride / 2
-            if not LOOK_SMALL:
-                aligned = False
-            cells = self._dense(pyramid0, pyramid1, radius, near, 1 if aligned else REACH)
+            coarse = self.levels[1].index
+            maps = pyramid0.unit_map(coarse), pyramid1.unit_map(coarse)
+            aligned = True
+            if near is not None:
+                field = fit_motion(*near, radius=_BINS * self.stride * 2)
+                left = np.abs(field.predict(near[0]))
+                aligned = bool(np.percentile(left[np.isfinite(left)], 80) < self.stride / 2)
+                centres = self._expected(field, *map_size(maps[0])).to(self.features.device)
+                cells = local_match(*maps, radius=1 if aligned else 2, centres=centres)
+            else:
+                cells = dense_match(
+                    *(whole_map(p.maps[coarse]) for p in (pyramid0, pyramid1)),
+                    threshold=self.levels[1].threshold,
+                )
             if self.guidance.verify:
-                cells = self._borne_out(cells)
-            cells, warped1 = self._refine(cells, pyramid0, pyramid1, margin=0 if aligned else MARGIN)
+                points = cells.cells0.cpu().numpy().astype(np.float64)
+                keep = _borne_out(points, cells.cells1.cpu().numpy() - points)
+                cells = cells.take(torch.from_numpy(keep).to(cells.cells0.device))
+            cells, warped1 = self._refine(cells, pyramid0, pyramid1, margin=0 if aligned else 1)
         with self.clock("geometry"):
             return self._verified(cells, warped1, h_1_to_0)
 
-    def _dense(
-        self,
-        pyramid0: Pyramid,
-        pyramid1: Pyramid,
-        radius: int | None,
-        near: tuple[Points, Points] | None,
-        reach: int,
-    ) -> CellMatches:
-        level = self.levels[1]
-        map0, map1 = whole_map(pyramid0.maps[level.index]), whole_map(pyramid1.maps[level.index])
-        if near is not None:
-            centres = self._expected(near, map0.shape[2], map0.shape[1])
-            return local_match(map0, map1, radius=reach, centres=torch.from_numpy(centres).to(map0.device))
-        if radius is not None:
-            return local_match(map0, map1, radius=radius)
-        return dense_match(map0, map1, threshold=level.threshold)
-
-    def _expected(self, near: tuple[Points, Points], width: int, height: int) -> NDArray[np.int64]:
+    def _expected(self, field: LocalMotion, width: int, height: int) -> torch.Tensor:
         """For each cell of image 0's coarse map, the view's cell it is expected at; x = -1 for none."""
-        points, motion = near
-        field = fit_motion(points, motion, radius=_BINS * self.stride * 2)
         cells = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
         places = cell_to_pixel(cells, self.stride)
         expected = pixel_to_cell(places + field.predict(places), self.stride)
         known = np.isfinite(expected).all(axis=1)
         centres = np.full((len(cells), 2), -1, dtype=np.int64)
         centres[known] = np.rint(expected[known]).astype(np.int64).clip(-1, 2**30)
-        return centres.reshape(height, width, 2)
-
-    def _borne_out(self, cells: CellMatches) -> CellMatches:
-        """Those coarse matches that enough of their neighbours move like."""
-        points = cells.cells0.cpu().numpy().astype(np.float64)
-        motion = cells.cells1.cpu().numpy() - points
-        alike, around = local_support(points, motion, radius=_BINS, tolerance=_ALIKE)
-        keep = (alike >= _FEWEST) & (alike >= _SHARE * around)
-        return cells.take(torch.from_numpy(keep).to(cells.cells0.device))
+        return torch.from_numpy(centres.reshape(height, width, 2))
 
     def _refine(
         self, cells: CellMatches, pyramid0: Pyramid, pyramid1: Pyramid, *, margin: int
@@ -362,8 +327,8 @@ class _Pair:
         for level in self.levels[2:]:
             cells = refine(
                 cells,
-                pyramid0.maps[level.index],
-                pyramid1.maps[level.index],
+                pyramid0.unit_map(level.index),
+                pyramid1.unit_map(level.index),
                 stride_ratio=stride // level.stride,
                 threshold=level.threshold,
                 margin=margin if level.stride > 1 else 0,
@@ -373,7 +338,7 @@ class _Pair:
         warped = cells.cells1.double()
         if self.guidance.subpixel:
             last = self.levels[-1].index
-            maps = pyramid0.maps[last], pyramid1.maps[last]
+            maps = pyramid0.unit_map(last), pyramid1.unit_map(last)
             warped, peaked = similarity_peaks(*maps, cells.cells0, cells.cells1)
             cells, warped = cells.take(peaked), warped[peaked]
         return cells, cell_to_pixel(warped.cpu().numpy(), stride)
@@ -384,8 +349,7 @@ class _Pair:
         points1 = warped1 if h_1_to_0 is None else apply_homography(inverse(h_1_to_0), warped1)
         keep = inside(points0, *self.size0) & inside(points1, *self.size1)
         for points, image in ((points0, self.image0), (points1, self.image1)):
-            x, y = np.rint(points[keep]).astype(int).T
-            keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
+            keep[keep] = ~on_flat_ground(image, points[keep], _FLAT_RADIUS)
         scores = 1 - cells.distance.double().cpu().numpy().clip(0, 4) / 4
         view = View(h_1_to_0, points0, warped1, points1, scores).take(keep)
         if not self.guidance.verify or len(view) == 0:
@@ -397,7 +361,9 @@ class _Pair:
         limit = float(np.clip(_SPREAD * usual, *_RESIDUAL))
         view = replace(view, scores=view.scores * np.exp(-0.5 * (off / limit) ** 2))
         keep = off <= limit
-        return self._smooth(view.take(keep), expected[keep], radius) if self.guidance.smooth else view.take(keep)
+        return (
+            self._smooth(view.take(keep), expected[keep], radius) if self.guidance.smooth else view.take(keep)
+        )
 
     @staticmethod
     def _smooth(view: View, expected: Points, radius: float) -> View:
@@ -415,40 +381,21 @@ class _Pair:
         """The better of a view and the one its own matches call for."""
         if len(first) < FEWEST_IN_PLANE // 2:
             return first
-        if first.h_1_to_0 is not None and np.percentile(np.abs(first.motion), 80) < _ALIGNED:
-            return first
-        plane = fit_plane(first)
-        if plane is None:
-            return first
-        if explained_by(first, plane, self.stride).mean() < _PLANAR:
-            return first
-        second = self._look(first.warped_by(plane).h_1_to_0, radius=3)
+        with self.clock("geometry"):
+            plane = fit_plane(first)
+            if plane is None or explained_by(first, plane, self.stride).mean() < _PLANAR:
+                return first
+            moved = apply_homography(plane, first.warped1) - first.warped1
+            if np.percentile(np.abs(moved), 80) < _ALIGNED:
+                return first
+        second = self._look_near(first.warped_by(plane))
         better = len(second) >= len(first)
         self.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
         return second if better else first
 
-    def _further_views(self, view: View, first: View) -> list[View]:
-        """Views for those parts of the scene that a view leaves distorted.
 
-        Plane after plane is fitted to the first round's matches not yet explained: a second round, by one
-        plane, loses the others. What a plane would only shift is left alone: matching bears a shift.
-        """
-        views: list[View] = []
-        rest = first if view.h_1_to_0 is None else first.in_frame_of(view.h_1_to_0)
-        for _ in range(_MOST_PLANES):
-            if len(rest) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
-                break
-            plane = fit_plane(rest)
-            if plane is None:
-                break
-            explained = explained_by(rest, plane, 0.75 * self.stride)
-            part, rest = rest.take(explained), rest.take(~explained)
-            if len(part) < max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * len(view)):
-                break
-            if distortion(plane, np.median(part.warped1, axis=0)) < _DISTORTION:
-                continue
-            part = part.warped_by(plane)
-            views.append(self._look(part.h_1_to_0, near=(part.points0, part.motion)))
-        if views:
-            self.trace.append(f"further views: {', '.join(str(len(v)) for v in views)}")
-        return views
+def _borne_out(points: Points, motion: Points) -> NDArray[np.bool_]:
+    """Those matches, in coarse cells, that enough of their neighbours move like."""
+    alike, around = local_support(points, motion, radius=_BINS, tolerance=_ALIKE)
+    result: NDArray[np.bool_] = (alike >= _FEWEST) & (alike >= _SHARE * around)
+    return result

@@ -50,7 +50,16 @@ def matching_levels(config: MatcherConfig) -> tuple[Level, ...]:
             f"{' with ' + config.fine_model if config.fine_model else ''} has "
             f"[{strides[-1]}, {levels[0].stride}]; correct it or leave it empty"
         )
-    return tuple(reversed(levels))
+    if config.fine_model and config.finest_stride > 1:
+        raise ConfigError(
+            f"finest_stride {config.finest_stride} leaves out the patch descriptor; leave one of them empty"
+        )
+    kept = [level for level in levels if level.stride >= config.finest_stride]
+    if len(kept) < 2:
+        raise ConfigError(
+            f"finest_stride {config.finest_stride} leaves nothing of {info.name} to refine with"
+        )
+    return tuple(reversed(kept))
 
 
 class Clock:

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FeatureMap", "SampledMap", "SubcellMap", "gather", "map_size", "whole_map"]
+__all__ = [
+    "FeatureMap",
+    "SampledMap",
+    "SubcellMap",
+    "UnitMap",
+    "flat_unit",
+    "gather",
+    "map_size",
+    "whole_map",
+]
 
 KEPT_CELLS = 2**18
 """Stride-2 cells (a megapixel of the image) up to which all full-resolution descriptors are kept: 100 MB."""
@@ -16,6 +25,9 @@ KEPT_CELLS = 2**18
 
 class SampledMap(Protocol):
     """A map whose descriptors are computed when they are asked for."""
+
+    unit: bool
+    """Whether they come with unit length."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -28,8 +40,32 @@ class SampledMap(Protocol):
         ...
 
     def at(self, cells: Tensor) -> Tensor:
-        """Descriptors, ... x C float32, not of unit length, of ... x 2 int64 cells (x, y) of the map."""
+        """Descriptors, ... x C float32, of ... x 2 int64 cells (x, y) of the map."""
         ...
+
+
+class UnitMap:
+    """A map as unit descriptors, cell by cell in float32: where most cells are asked for, and more than once,
+    it costs less to normalise each of them once than whenever it is gathered."""
+
+    unit = True
+
+    def __init__(self, feature_map: Tensor) -> None:
+        channels, height, width = feature_map.shape
+        self.shape = channels, height, width
+        self.flat = flat_unit(feature_map)
+        """(H W) x C, row by row."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it keeps."""
+        return self.flat.nbytes
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Descriptors, ... x C, of ... x 2 cells (x, y)."""
+        x, y = cells.unbind(-1)
+        chosen = self.flat.index_select(0, (y * self.shape[2] + x).flatten())
+        return chosen.view(*cells.shape[:-1], self.shape[0])
 
 
 class SubcellMap:
@@ -43,6 +79,8 @@ class SubcellMap:
         hidden: first layer, D' x C weights and D' biases, ReLU after it.
         out: second layer, (D 4) x D' weights and biases; sub-cell (dx, dy) is number 2 dy + dx of four.
     """
+
+    unit = False
 
     def __init__(self, base: Tensor, hidden: tuple[Tensor, Tensor], out: tuple[Tensor, Tensor]) -> None:
         self.base = base
@@ -112,8 +150,18 @@ def gather(feature_map: FeatureMap, cells: Tensor) -> Tensor:
     Only what is gathered is normalised; of a full-resolution map that is a small part.
     """
     width, height = map_size(feature_map)
-    x = cells[..., 0].clamp(0, width - 1)
-    y = cells[..., 1].clamp(0, height - 1)
+    inside = torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp_(min=0)
     if isinstance(feature_map, Tensor):
+        x, y = inside.unbind(-1)
         return F.normalize(feature_map.permute(1, 2, 0)[y, x].float(), dim=-1)
-    return F.normalize(feature_map.at(torch.stack([x, y], dim=-1)), dim=-1)
+    found = feature_map.at(inside)
+    return found if feature_map.unit else F.normalize(found, dim=-1)
+
+
+def flat_unit(feature_map: FeatureMap) -> Tensor:
+    """C x H x W map to (H W) x C unit descriptors, row by row."""
+    if isinstance(feature_map, UnitMap):
+        return feature_map.flat
+    feature_map = whole_map(feature_map)
+    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0]).float()
+    return F.normalize(flat, dim=1)

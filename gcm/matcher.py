@@ -32,7 +32,7 @@ from gcm.geometry import (
     warp_image,
 )
 from gcm.guided import Found, Guidance, guided_match
-from gcm.images import ImageLike, RGBImage, flat_ground, image_size, load_image, resize_to
+from gcm.images import ImageLike, RGBImage, image_size, load_image, on_flat_ground, resize_to
 from gcm.levels import Clock, matching_levels
 from gcm.maps import whole_map
 from gcm.matches import Matches
@@ -224,8 +224,7 @@ class Matcher:
         else:
             keep &= inside(points1, *image_size(image1))
             for points, image in ((points0, image0), (points1, image1)):
-                x, y = np.rint(points[keep]).astype(int).T
-                keep[keep] = ~flat_ground(image, _FLAT_RADIUS)[y, x]
+                keep[keep] = ~on_flat_ground(image, points[keep], _FLAT_RADIUS)
         return points0[keep], points1[keep], keep
 
     def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:

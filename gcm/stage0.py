@@ -23,13 +23,14 @@ from gcm.geometry import (
     cell_to_pixel,
     estimate_homography,
     image_corners,
+    inverse,
     resize_matrix,
     warp_image,
 )
 from gcm.images import RGBImage, fit_within, image_size
 from gcm.refinement.dense import dense_match
 
-__all__ = ["CoarseMatching", "Support", "search_hypotheses"]
+__all__ = ["CoarseMatching", "Support", "match_upright", "search_hypotheses"]
 
 PUBLISHED_THRESHOLD = 16 * 2**0.5 + 1
 """Pixels: the published code lets a stage-0 match be off by one cell of stride 16 diagonally."""
@@ -88,6 +89,14 @@ class CoarseMatching:
     bidirectional: bool
     compat: bool = False
 
+    def points(self, map0: Tensor, map1: Tensor) -> tuple[Points, Points]:
+        """Matched points of two maps, C x H x W, in pixels of the networks' input."""
+        cells = dense_match(
+            map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
+        )
+        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.stride)
+        return points0, cell_to_pixel(cells.cells1.cpu().numpy(), self.stride)
+
     def support(self, map0: Tensor, map1: Tensor, *, tolerance: float | None = None) -> Support | None:
         """Match two maps and fit a homography; None when none is found.
 
@@ -98,11 +107,7 @@ class CoarseMatching:
         Returns:
             A homography in pixels of the networks' input.
         """
-        cells = dense_match(
-            map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
-        )
-        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.stride)
-        points1 = cell_to_pixel(cells.cells1.cpu().numpy(), self.stride)
+        points0, points1 = self.points(map0, map1)
         found = estimate_homography(points1, points0, threshold=tolerance or self.stride * 2**0.5 + 1)
         if found.matrix is None or abs(np.linalg.det(found.matrix)) < 1e-12:
             return None
@@ -157,6 +162,18 @@ def search_hypotheses(
     )
 
 
+def match_upright(
+    features: FeatureExtractor, image0: RGBImage, image1: RGBImage, matching: CoarseMatching, *, side: int
+) -> tuple[Points, Points]:
+    """Matches at low resolution of two images as they are, N x 2 each in their pixels; arguments as above."""
+    low0, low1 = fit_within(image0, side), fit_within(image1, side)
+    points0, points1 = matching.points(features.coarsest(low0), features.coarsest(low1))
+    enlarge0, enlarge1 = (
+        resize_matrix(image_size(low), image_size(image)) for low, image in ((low0, image0), (low1, image1))
+    )
+    return apply_homography(enlarge0, points0), apply_homography(enlarge1, points1)
+
+
 def _candidates(
     features: FeatureExtractor,
     low0: RGBImage,
@@ -197,7 +214,7 @@ def _match_warped(
     again = matching.support(features.coarsest(low0), features.coarsest_of_warped(warped, low1))
     if again is None or again.value <= first.value:
         return first
-    return again.between(np.eye(3), np.linalg.inv(first.matrix))
+    return again.between(np.eye(3), inverse(first.matrix))
 
 
 def _turn(image: RGBImage, angle: float) -> tuple[RGBImage, Matrix]:

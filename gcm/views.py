@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,6 +17,7 @@ __all__ = [
     "distortion",
     "explained_by",
     "fit_plane",
+    "further_planes",
     "merge_views",
     "on_one_plane",
 ]
@@ -25,6 +27,13 @@ FEWEST_IN_PLANE = 60
 
 _OFF_PLANE = 3.0
 """Pixels off a plane that is all of a scene beyond which a match does not belong to it."""
+
+_MOST_PLANES = 4
+_SHARE_IN_PLANE = 0.04
+"""Planes that may get a view of their own, and the share of the matches each must explain."""
+
+_DISTORTION = 0.15
+"""Stretch or turn (radians) that a further view must undo to be worth its price."""
 
 _SAMPLED = 2000
 """Matches a plane is fitted to."""
@@ -57,9 +66,17 @@ class View:
         h = plane if self.h_1_to_0 is None else plane @ self.h_1_to_0
         return replace(self, h_1_to_0=h / h[2, 2], warped1=apply_homography(plane, self.warped1))
 
-    def in_frame_of(self, h_1_to_0: Matrix) -> View:
+    def in_frame_of(self, h_1_to_0: Matrix | None) -> View:
         """The same matches as they would show with image 1 warped by that homography."""
-        return replace(self, h_1_to_0=h_1_to_0, warped1=apply_homography(h_1_to_0, self.points1))
+        warped1 = self.points1 if h_1_to_0 is None else apply_homography(h_1_to_0, self.points1)
+        return replace(self, h_1_to_0=h_1_to_0, warped1=warped1)
+
+    def enlarged(self, to0: Matrix, to1: Matrix) -> View:
+        """The same matches in other sizes of the images: `to0` and `to1` map pixels of these to those."""
+        points1 = apply_homography(to1, self.points1)
+        h = None if self.h_1_to_0 is None else to0 @ self.h_1_to_0 @ np.linalg.inv(to1)
+        warped1 = points1 if h is None else apply_homography(h, points1)
+        return View(h, apply_homography(to0, self.points0), warped1, points1, self.scores)
 
     def take(self, index: NDArray[np.bool_]) -> View:
         return replace(
@@ -74,7 +91,9 @@ class View:
 def fit_plane(view: View, threshold: float = 3.0) -> Matrix | None:
     """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none."""
     best = np.argsort(-view.scores, kind="stable")[:_SAMPLED]
-    found = estimate_homography(view.warped1[best], view.points0[best], threshold=threshold, method=cv2.USAC_MAGSAC)
+    found = estimate_homography(
+        view.warped1[best], view.points0[best], threshold=threshold, method=cv2.USAC_MAGSAC
+    )
     return found.matrix
 
 
@@ -92,6 +111,30 @@ def on_one_plane(view: View, share: float) -> View:
         return view
     explained = explained_by(view, plane, _OFF_PLANE)
     return view.take(explained) if explained.mean() >= share else view
+
+
+def further_planes(rest: View, total: int, *, tolerance: float) -> Iterator[View]:
+    """Parts of the scene that a view leaves distorted, each warped by the plane that explains it.
+
+    Plane after plane is fitted to what is not yet explained. What a plane would only shift is left alone:
+    matching bears a shift.
+
+    Args:
+        rest: matches in the frame of that view.
+        total: how many it has.
+        tolerance: pixels to which a plane must explain a match.
+    """
+    fewest = max(FEWEST_IN_PLANE, _SHARE_IN_PLANE * total)
+    for _ in range(_MOST_PLANES):
+        plane = fit_plane(rest, tolerance / 2) if len(rest) >= fewest else None
+        if plane is None:
+            return
+        explained = explained_by(rest, plane, tolerance)
+        part, rest = rest.take(explained), rest.take(~explained)
+        if len(part) < fewest:
+            return
+        if distortion(plane, np.median(part.warped1, axis=0)) >= _DISTORTION:
+            yield part.warped_by(plane)
 
 
 def distortion(h: Matrix, point: NDArray[np.float64]) -> float:

@@ -13,7 +13,15 @@ import torch
 from PIL import Image
 
 from gcm.errors import ImageError, OutputError, UsageError
-from gcm.images import flat_ground, load_image, network_input, normalise, resize_to, standardise, write_image
+from gcm.images import (
+    load_image,
+    network_input,
+    normalise,
+    on_flat_ground,
+    resize_to,
+    standardise,
+    write_image,
+)
 
 ORIENTATION = 0x0112
 
@@ -426,13 +434,13 @@ def test_resizing(photo: np.ndarray) -> None:
 
 def test_flat_ground() -> None:
     image = np.full((40, 50, 3), 9, np.uint8)
-    assert flat_ground(image, 3).all()
+    places = np.stack(np.meshgrid(np.arange(50), np.arange(40)), axis=-1).reshape(-1, 2).astype(float)
+    assert on_flat_ground(image, places, 3).all()
     image[20, 30, 1] = 10
-    flat = flat_ground(image, 3)
     expected = np.ones((40, 50), bool)
     expected[17:24, 27:34] = False
-    np.testing.assert_array_equal(flat, expected)
-    assert flat_ground(image[:1, :1], 16).all()
+    np.testing.assert_array_equal(on_flat_ground(image, places, 3).reshape(40, 50), expected)
+    assert on_flat_ground(image[:1, :1], places[:1], 16).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "PNG", "ppm", "bmp"])

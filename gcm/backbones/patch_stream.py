@@ -147,6 +147,8 @@ class SampledDescriptors:
             larger than :data:`KEPT_BYTES`.
     """
 
+    unit = False
+
     def __init__(
         self,
         layers: Sequence[FoldedLayer],

@@ -199,43 +199,44 @@ def _affine_fits(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Weighted affine fit of each bin to the matches of the 3 x 3 around it: bins x 3 x 2; nan: unknown."""
-    size = int(spans[0] * spans[1])
-
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(bins, weights=values, minlength=size).astype(np.float64)
-
-    # Sums about each bin's own centre: 1, x, y, x x, x y, y y; d, x d, y d of both components; the count.
-    x, y = local[:, 1], local[:, 2]
-    factors = [np.ones_like(x), x, y, x * x, x * y, y * y]
-    factors += [v * d for d in displacements.T for v in (1.0, x, y)]
-    sums = np.zeros((13, spans[1] + 2, spans[0] + 2))  # a border of empty bins
+    width, height = int(spans[0]), int(spans[1])
+    # Sums about the corner of all bins, so that sums over 3 x 3 bins are sums of sums:
+    # 1, x, y, x x, x y, y y; d, x d, y d of both components; the count.
+    row, column = np.divmod(bins, width)
+    x, y = local[:, 1] + column, local[:, 2] + row
+    wx, wy = weights * x, weights * y
+    factors = [weights, wx, wy, wx * x, wx * y, wy * y]
+    factors += [v * d for d in displacements.T for v in (weights, wx, wy)]
+    factors.append((weights > 0).astype(np.float64))
+    sums = np.zeros((13, height + 2, width + 2))  # a border of empty bins
     for k, factor in enumerate(factors):
-        sums[k, 1:-1, 1:-1] = total(weights * factor).reshape(spans[1], spans[0])
-    sums[12, 1:-1, 1:-1] = total((weights > 0).astype(float)).reshape(spans[1], spans[0])
-    m = np.zeros((6, spans[1], spans[0]))
-    r = np.zeros((2, 3, spans[1], spans[0]))
-    count = np.zeros((spans[1], spans[0]))
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            near = sums[:, 1 + dy : 1 + dy + spans[1], 1 + dx : 1 + dx + spans[0]]
-            s, sx, sy, sxx, sxy, syy = near[:6]
-            # A neighbour's sums about our centre: its x is dx further.
-            m[0] += s
-            m[1] += sx + dx * s
-            m[2] += sy + dy * s
-            m[3] += sxx + 2 * dx * sx + dx * dx * s
-            m[4] += sxy + dx * sy + dy * sx + dx * dy * s
-            m[5] += syy + 2 * dy * sy + dy * dy * s
-            for d in range(2):
-                t, tx, ty = near[6 + 3 * d : 9 + 3 * d]
-                r[d, 0] += t
-                r[d, 1] += tx + dx * t
-                r[d, 2] += ty + dy * t
-            count += near[12]
-    a = m[[0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3, -1).transpose(2, 0, 1)
-    b = r.transpose(2, 3, 1, 0).reshape(-1, 3, 2)
-    a = a + np.diag([1e-9, 2e-3, 2e-3]) * (1e-6 + m[0].reshape(-1)[:, None, None])  # few points: flat
-    fits = np.full((size, 3, 2), np.nan)
-    enough = (count.reshape(-1) >= 4) & (m[0].reshape(-1) > 1e-3)
-    fits[enough] = np.linalg.solve(a[enough], b[enough])
-    return fits
+        sums[k, 1:-1, 1:-1] = np.bincount(bins, factor, width * height).reshape(height, width)
+    sums = sums[:, :-2] + sums[:, 1:-1] + sums[:, 2:]
+    sums = sums[:, :, :-2] + sums[:, :, 1:-1] + sums[:, :, 2:]
+    # Moved to each bin's own centre.
+    s, sx, sy, sxx, sxy, syy = sums[:6]
+    cx, cy = np.arange(width), np.arange(height)[:, None]
+    mx, my = sx - cx * s, sy - cy * s
+    mxx, myy = sxx - cx * (sx + mx), syy - cy * (sy + my)
+    mxy = sxy - cx * sy - cy * mx
+    t = sums[6:12].reshape(2, 3, height, width)
+    rx, ry = t[:, 1] - cx * t[:, 0], t[:, 2] - cy * t[:, 0]
+    enough = (sums[12] >= 4) & (s > 1e-3)
+    # Of the mean matrix, with a ridge that makes the motion of few points flat; symmetric, so six entries.
+    one = np.where(enough, s, 1.0)
+    ridge = 2e-3 * (1e-6 / one + 1)
+    ax, ay, axx, axy, ayy = mx / one, my / one, mxx / one + ridge, mxy / one, myy / one + ridge
+    cofactors = (
+        (axx * ayy - axy * axy, ay * axy - ax * ayy, ax * axy - ay * axx),
+        (ayy - ay * ay, ax * ay - axy),
+        (axx - ax * ax,),
+    )
+    det = cofactors[0][0] + ax * cofactors[0][1] + ay * cofactors[0][2]
+    (c00, c01, c02), (c11, c12), (c22,) = cofactors
+    r0, r1, r2 = t[:, 0] / one, rx / one, ry / one
+    fits = np.stack(
+        [c00 * r0 + c01 * r1 + c02 * r2, c01 * r0 + c11 * r1 + c12 * r2, c02 * r0 + c12 * r1 + c22 * r2]
+    )
+    fits = np.where(enough, fits / det, np.nan)  # 3 x 2 x H x W
+    result: NDArray[np.float64] = fits.reshape(3, 2, -1).transpose(2, 0, 1)
+    return result

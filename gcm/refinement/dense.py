@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gcm.maps import flat_unit
+
 __all__ = ["CellMatches", "TopTwo", "dense_match", "ratio", "top_two"]
 
 SIMILARITY_BUDGET = 4 * 2**20
@@ -157,9 +159,3 @@ def dense_match(
         (2 - 2 * forward.best)[keep],
         worst[keep],
     )
-
-
-def flat_unit(feature_map: Tensor) -> Tensor:
-    """C x H x W map to (H W) x C unit descriptors, row by row."""
-    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0]).float()
-    return torch.nn.functional.normalize(flat, dim=1)

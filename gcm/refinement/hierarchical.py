@@ -95,6 +95,7 @@ class _Source:
         # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
         self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp(min=0)
         self._map = feature_map.permute(1, 2, 0) if isinstance(feature_map, Tensor) else None
+        self._unit = not isinstance(feature_map, Tensor) and feature_map.unit
         # All at once, because it is the neighbouring ones that share what they are computed from.
         self._sampled = None if isinstance(feature_map, Tensor) else feature_map.at(self._cells)
 
@@ -102,7 +103,8 @@ class _Source:
         """N x K x C; only what is gathered is normalised, of a full-resolution map a small part."""
         if self._map is None:
             assert self._sampled is not None
-            return F.normalize(self._sampled[part], dim=-1)
+            sampled = self._sampled[part]
+            return sampled if self._unit else F.normalize(sampled, dim=-1)
         x, y = self._cells[part].unbind(-1)
         return F.normalize(self._map[y, x].float(), dim=-1)
 

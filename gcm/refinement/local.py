@@ -9,12 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gcm.refinement.dense import ROUNDING, CellMatches, flat_unit, ratio
+from gcm.maps import FeatureMap, flat_unit
+from gcm.refinement.dense import ROUNDING, CellMatches, ratio
 
 __all__ = ["local_match"]
 
 
-def local_match(map0: Tensor, map1: Tensor, *, radius: int, centres: Tensor | None = None) -> CellMatches:
+def local_match(
+    map0: FeatureMap, map1: FeatureMap, *, radius: int, centres: Tensor | None = None
+) -> CellMatches:
     """Mutual nearest neighbours among cells at most `radius` from where they are expected, in x and in y.
 
     Args:
@@ -29,9 +32,10 @@ def local_match(map0: Tensor, map1: Tensor, *, radius: int, centres: Tensor | No
     """
     _, height, width = map0.shape
     height1, width1 = map1.shape[1:]
+    a, b = flat_unit(map0), flat_unit(map1)
     if min(height, width, height1, width1) < 3:
-        return CellMatches.empty(map0.device)
-    cells0 = torch.arange(height * width, device=map0.device)
+        return CellMatches.empty(a.device)
+    cells0 = torch.arange(height * width, device=a.device)
     x0, y0 = cells0 % width, cells0 // width
     if centres is None:
         x, y = x0, y0
@@ -41,7 +45,7 @@ def local_match(map0: Tensor, map1: Tensor, *, radius: int, centres: Tensor | No
     if centres is not None:
         near &= x >= 0
     cells0, x, y = cells0[near], x[near], y[near]
-    a, b = flat_unit(map0)[cells0], flat_unit(map1)
+    a = a[cells0]
     best, second = a.new_full((len(a),), -torch.inf), a.new_full((len(a),), -torch.inf)
     index = torch.zeros(len(a), dtype=torch.int64, device=a.device)
     best1 = a.new_full((len(b),), -torch.inf)
