@@ -187,13 +187,11 @@ class _Pair:
                 explained = explained_by(coarse, plane, cell)
                 if explained.mean() > _PLANAR:
                     found, rest = coarse.warped_by(plane), coarse.take(~explained)
-        view = self._look_near(found)
-        if self.guidance.second_round:
-            view = self._second_round(view)
+        view = self._second_round(self._look_near(found))
         if self.guidance.geometry == "homography":
             return [view]
         parts = further_planes(rest.in_frame_of(found.h_1_to_0), len(found), tolerance=0.75 * cell)
-        further = [self._look_near(part) for part in parts]
+        further = [self._second_round(self._look_near(part)) for part in parts]
         if further:
             self.trace.append(f"further views: {', '.join(str(len(v)) for v in further)}")
         return [view, *further]
@@ -379,7 +377,7 @@ class _Pair:
 
     def _second_round(self, first: View) -> View:
         """The better of a view and the one its own matches call for."""
-        if len(first) < FEWEST_IN_PLANE // 2:
+        if not self.guidance.second_round or len(first) < FEWEST_IN_PLANE // 2:
             return first
         with self.clock("geometry"):
             plane = fit_plane(first)

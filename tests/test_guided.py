@@ -76,16 +76,14 @@ def trace(result: Matches) -> str:
 
 @pytest.mark.parametrize("geometry", ["auto", "homography", "multi", "none"])
 def test_identity_is_exact(left: np.ndarray, make: Make, geometry: str) -> None:
-    """Also through the small copies, which this photo is large enough for."""
     result = make(geometry=geometry).match(left, left)
-    assert "enlarged" in trace(result)
     assert len(result) > 5000
     assert errors(result, np.eye(3)).max() < 1e-6
 
 
 def test_without_subpixel_pixels_are_whole_in_the_warped_frame(photo: np.ndarray, make: Make) -> None:
     other = warp(photo, PERSPECTIVE)
-    found = {subpixel: make(subpixel=subpixel).match(photo, other) for subpixel in (True, False)}
+    found = {on: make(subpixel=on, smooth=False).match(photo, other) for on in (True, False)}
     for subpixel, result in found.items():
         assert len(result) > 1000
         assert off_whole(result.points0).max() == 0
@@ -93,7 +91,7 @@ def test_without_subpixel_pixels_are_whole_in_the_warped_frame(photo: np.ndarray
         off = off_whole(apply_homography(result.h_1_to_0_initial, result.points1))
         assert off.mean() > 0.1 if subpixel else off.max() < 1e-6
     fine, whole = (np.median(errors(found[k], PERSPECTIVE)) for k in (True, False))
-    assert fine < 0.2
+    assert fine < 0.25
     assert fine < 0.6 * whole
 
 
@@ -108,7 +106,6 @@ def test_fine_detail_is_matched_at_full_size(make: Make) -> None:
     h = np.array([[0.97, 0.06, 30], [-0.05, 1.02, 40], [1e-5, -2e-5, 1]])
     result = make(max_side=None).match(large, warp(large, h))
     assert result.info["working_size0"] == [1600, 1200]
-    assert "enlarged" in trace(result)
     assert len(result) > 20_000
     assert np.median(errors(result, h)) < 0.25
     assert np.mean(errors(result, h) < 1) > 0.99
@@ -134,10 +131,10 @@ def test_half_the_size_is_matched_where_there_is_more_detail(
 def test_geometry_none_undoes_nothing(left: np.ndarray, make: Make) -> None:
     """It matches what is nearly aligned, and nothing that is turned, which the others turn back."""
     small = np.array([[1.01, 0.03, 6], [-0.02, 0.99, 9], [0, 0, 1]])
-    result = make(geometry="none", subpixel=False).match(left, warp(left, small))
+    result = make(geometry="none", subpixel=False, smooth=False).match(left, warp(left, small))
     assert len(result) > 2000
     assert np.mean(errors(result, small) < 2) > 0.98
-    assert off_whole(result.points1).max() == 0  # not warped, not at full size either
+    assert off_whole(result.points1).max() == 0  # not warped
     turned = np.ascontiguousarray(np.rot90(left))
     quarter = np.array([[0.0, 1, 0], [-1, 0, 511], [0, 0, 1]])
     assert len(make(geometry="none").match(left, turned)) < 20
@@ -192,17 +189,52 @@ def test_two_planes(left: np.ndarray, make: Make, second: str) -> None:
 # -- rounds, verification, scores --------------------------------------------------------------
 
 
-def test_second_round(photo: np.ndarray, make: Make) -> None:
-    """It adds matches where the first warp was rough, as between two sizes, and can be turned off."""
-    half = cv2.resize(photo, (160, 120), interpolation=cv2.INTER_AREA)
-    h = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
-    one, two = (make(second_round=second).match(photo, half) for second in (False, True))
+def test_second_round(left: np.ndarray, make: Make) -> None:
+    """It adds matches and precision where the first warp was rough, as under a strong tilt."""
+    h = np.array([[1.0, 0.3, -40], [0.2, 1, -10], [1.2e-3, 0, 1]])
+    one, two = (make(second_round=second).match(left, warp(left, h)) for second in (False, True))
     assert "round 2" in trace(two)
     assert "round 2" not in trace(one)
-    assert len(two) > 1.05 * len(one) > 1000
+    assert len(two) > 1.1 * len(one) > 5000
     for result in (one, two):
-        assert np.mean(errors(result, h) < 0.5) > 0.95
-    assert np.median(errors(two, h)) <= np.median(errors(one, h))
+        assert np.mean(errors(result, h) < 0.5) > 0.93
+    assert np.median(errors(two, h)) < 0.6 * np.median(errors(one, h))
+
+
+def test_smoothing_takes_noise_and_keeps_edges(left: np.ndarray, make: Make) -> None:
+    """Two sides that move by different amounts: each becomes more precise, and neither leans on the other."""
+    other = left.copy()
+    other[:, 256:] = np.roll(left, 6, axis=1)[:, 256:]  # the right half moves by 6 px, over the edge's strip
+    errors_of = {}
+    for smooth in (False, True):
+        result = make(smooth=smooth, geometry="none").match(left, noisy(other, 20))
+        right_half = result.points0[:, 0] > 256
+        moved = np.where(right_half, 6.0, 0.0)
+        off = np.abs(result.points1[:, 0] - result.points0[:, 0] - moved)
+        errors_of[smooth] = off, np.abs(result.points0[:, 0] - 256) < 30
+    far, close = ([errors_of[k][0][errors_of[k][1] == near] for k in (False, True)] for near in (False, True))
+    assert np.median(far[1]) < 0.75 * np.median(far[0])
+    assert np.mean(far[1] < 0.5) > np.mean(far[0] < 0.5) + 0.02
+    assert np.mean(close[1] < 0.5) > np.mean(close[0] < 0.5) - 0.02
+
+
+def test_fewer_matches_at_a_coarser_stride(left: np.ndarray, right: np.ndarray, make: Make) -> None:
+    truth = np.loadtxt(EXAMPLES / "h_left_to_right.txt")
+    many, few, coarse = (
+        make(**changes).match(left, right)
+        for changes in ({}, {"matches_per_cell": 1}, {"matches_per_cell": 1, "finest_stride": 2})
+    )
+    assert len(few) < 0.6 * len(many)
+    assert len(coarse) > 1500
+    for result in (many, few, coarse):
+        assert np.median(errors(result, truth)) < 0.3
+    assert np.all(coarse.points0 % 2 == 0.5)  # centres of stride-2 cells
+    for changes, message in (
+        ({"finest_stride": 2, "fine_model": "gcm_patch"}, "leaves out the patch descriptor"),
+        ({"finest_stride": 3}, "finest_stride"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Matcher(**changes)
 
 
 def test_verification_on_a_noisy_pair(
@@ -221,7 +253,7 @@ def test_verification_on_a_noisy_pair(
 def test_scores_rank_right_above_wrong(
     left: np.ndarray, right: np.ndarray, left_to_right: np.ndarray, make: Make, verify: bool
 ) -> None:
-    result = make(verify=verify, geometry="multi").match(left, noisy(right, 60))
+    result = make(verify=verify, geometry="multi").match(left, noisy(right, 90))
     assert result.scores.shape == (len(result),)
     assert result.scores.min() >= 0
     assert result.scores.max() <= 1

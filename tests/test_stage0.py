@@ -63,4 +63,6 @@ def test_unrelated_photos_have_no_gross_homography(matcher: Matcher, left: NDArr
 
 
 def test_spread_counts() -> None:
-    assert Support(np.eye(3), 100, 1).value < Support(np.eye(3), 30, 20).value
+    none = np.zeros((0, 2))
+    corner, spread = (Support(np.eye(3), *counts, none, none) for counts in ((100, 1), (30, 20)))
+    assert corner.value < spread.value
