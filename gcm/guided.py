@@ -187,6 +187,7 @@ class _Pair:
                 explained = explained_by(coarse, plane, cell)
                 if explained.mean() > _PLANAR:
                     found, rest = coarse.warped_by(plane), coarse.take(~explained)
+                    self.initial = found.h_1_to_0
         view = self._second_round(self._look_near(found))
         if self.guidance.geometry == "homography":
             return [view]
