@@ -29,8 +29,9 @@ from gcm.geometry import (
 )
 from gcm.images import RGBImage, fit_within, image_size
 from gcm.refinement.dense import dense_match
+from gcm.refinement.subpixel import similarity_peaks
 
-__all__ = ["CoarseMatching", "Support", "match_upright", "search_hypotheses"]
+__all__ = ["CoarseMatching", "CoarsePoints", "Support", "match_upright", "search_hypotheses"]
 
 PUBLISHED_THRESHOLD = 16 * 2**0.5 + 1
 """Pixels: the published code lets a stage-0 match be off by one cell of stride 16 diagonally."""
@@ -54,6 +55,36 @@ _GRID = 8
 
 
 @dataclass(frozen=True)
+class CoarsePoints:
+    """Matched cells of two coarsest maps, and where they lie in the images the maps were computed for."""
+
+    map0: Tensor
+    map1: Tensor
+    cells0: Tensor
+    cells1: Tensor
+    stride: int
+    to0: Matrix
+    to1: Matrix
+    """From pixels of the networks' input to those of the image."""
+
+    def points(self) -> tuple[Points, Points]:
+        """Centres of the matched cells, N x 2 each."""
+        return self._placed(self.cells1)
+
+    def sharp_points(self) -> tuple[Points, Points]:
+        """The same, with image 1's points where between its cells the similarity peaks.
+
+        Whole cells would hide a motion of less than half of one: every cell then matches itself.
+        """
+        return self._placed(similarity_peaks(self.map0, self.map1, self.cells0, self.cells1)[0])
+
+    def _placed(self, cells1: Tensor) -> tuple[Points, Points]:
+        points0 = cell_to_pixel(self.cells0.cpu().numpy(), self.stride)
+        points1 = cell_to_pixel(cells1.cpu().numpy(), self.stride)
+        return apply_homography(self.to0, points0), apply_homography(self.to1, points1)
+
+
+@dataclass(frozen=True)
 class Support:
     """A homography (image 1 to image 0) and how well the coarse matches back it."""
 
@@ -61,9 +92,8 @@ class Support:
     inliers: int
     cells: int
     """Cells of an 8 x 8 grid over image 0 that hold an inlier: many inliers in one corner prove little."""
-    points0: Points
-    points1: Points
-    """All mutual matches, N x 2 each, in pixels of the images that `matrix` maps between."""
+    matches: CoarsePoints
+    """All mutual matches, inliers or not."""
 
     @property
     def value(self) -> float:
@@ -72,12 +102,8 @@ class Support:
 
     def between(self, to0: Matrix, to1: Matrix) -> Support:
         """The same for other images: `to0` and `to1` map pixels of the old ones to those."""
-        return replace(
-            self,
-            matrix=to0 @ self.matrix @ np.linalg.inv(to1),
-            points0=apply_homography(to0, self.points0),
-            points1=apply_homography(to1, self.points1),
-        )
+        matches = replace(self.matches, to0=to0 @ self.matches.to0, to1=to1 @ self.matches.to1)
+        return replace(self, matrix=to0 @ self.matrix @ inverse(to1), matches=matches)
 
 
 @dataclass(frozen=True)
@@ -89,13 +115,12 @@ class CoarseMatching:
     bidirectional: bool
     compat: bool = False
 
-    def points(self, map0: Tensor, map1: Tensor) -> tuple[Points, Points]:
-        """Matched points of two maps, C x H x W, in pixels of the networks' input."""
+    def matches(self, map0: Tensor, map1: Tensor) -> CoarsePoints:
+        """Mutual matches of two maps, C x H x W, in pixels of the networks' input."""
         cells = dense_match(
             map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
         )
-        points0 = cell_to_pixel(cells.cells0.cpu().numpy(), self.stride)
-        return points0, cell_to_pixel(cells.cells1.cpu().numpy(), self.stride)
+        return CoarsePoints(map0, map1, cells.cells0, cells.cells1, self.stride, np.eye(3), np.eye(3))
 
     def support(self, map0: Tensor, map1: Tensor, *, tolerance: float | None = None) -> Support | None:
         """Match two maps and fit a homography; None when none is found.
@@ -107,13 +132,14 @@ class CoarseMatching:
         Returns:
             A homography in pixels of the networks' input.
         """
-        points0, points1 = self.points(map0, map1)
+        matches = self.matches(map0, map1)
+        points0, points1 = matches.points()
         found = estimate_homography(points1, points0, threshold=tolerance or self.stride * 2**0.5 + 1)
         if found.matrix is None or abs(np.linalg.det(found.matrix)) < 1e-12:
             return None
         size = np.array([map0.shape[2], map0.shape[1]]) * self.stride
         occupied = {tuple(cell) for cell in (points0[found.inliers] / size * _GRID).astype(int).tolist()}
-        return Support(found.matrix, int(found.inliers.sum()), len(occupied), points0, points1)
+        return Support(found.matrix, int(found.inliers.sum()), len(occupied), matches)
 
 
 def search_hypotheses(
@@ -164,14 +190,14 @@ def search_hypotheses(
 
 def match_upright(
     features: FeatureExtractor, image0: RGBImage, image1: RGBImage, matching: CoarseMatching, *, side: int
-) -> tuple[Points, Points]:
-    """Matches at low resolution of two images as they are, N x 2 each in their pixels; arguments as above."""
+) -> CoarsePoints:
+    """Matches at low resolution of two images as they are; arguments as of :func:`search_hypotheses`."""
     low0, low1 = fit_within(image0, side), fit_within(image1, side)
-    points0, points1 = matching.points(features.coarsest(low0), features.coarsest(low1))
-    enlarge0, enlarge1 = (
-        resize_matrix(image_size(low), image_size(image)) for low, image in ((low0, image0), (low1, image1))
+    return replace(
+        matching.matches(features.coarsest(low0), features.coarsest(low1)),
+        to0=resize_matrix(image_size(low0), image_size(image0)),
+        to1=resize_matrix(image_size(low1), image_size(image1)),
     )
-    return apply_homography(enlarge0, points0), apply_homography(enlarge1, points1)
 
 
 def _candidates(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import pytest
 from numpy.typing import NDArray
 
 from gcm.geometry import apply_homography
 from gcm.images import load_image
 from gcm.matcher import Matcher
-from gcm.stage0 import Support, _turn
+from gcm.stage0 import CoarsePoints, Support, _turn
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -63,6 +64,7 @@ def test_unrelated_photos_have_no_gross_homography(matcher: Matcher, left: NDArr
 
 
 def test_spread_counts() -> None:
-    none = np.zeros((0, 2))
-    corner, spread = (Support(np.eye(3), *counts, none, none) for counts in ((100, 1), (30, 20)))
+    none = torch.zeros(0, 2)
+    matches = CoarsePoints(none, none, none, none, 8, np.eye(3), np.eye(3))
+    corner, spread = (Support(np.eye(3), *counts, matches) for counts in ((100, 1), (30, 20)))
     assert corner.value < spread.value
