@@ -114,6 +114,8 @@ class CoarseMatching:
     threshold: float
     bidirectional: bool
     compat: bool = False
+    method: int = cv2.RANSAC
+    """OpenCV's, of finding the homography."""
 
     def matches(self, map0: Tensor, map1: Tensor) -> CoarsePoints:
         """Mutual matches of two maps, C x H x W, in pixels of the networks' input."""
@@ -134,7 +136,9 @@ class CoarseMatching:
         """
         matches = self.matches(map0, map1)
         points0, points1 = matches.points()
-        found = estimate_homography(points1, points0, threshold=tolerance or self.stride * 2**0.5 + 1)
+        found = estimate_homography(
+            points1, points0, threshold=tolerance or self.stride * 2**0.5 + 1, method=self.method
+        )
         if found.matrix is None or abs(np.linalg.det(found.matrix)) < 1e-12:
             return None
         size = np.array([map0.shape[2], map0.shape[1]]) * self.stride
@@ -167,6 +171,8 @@ def search_hypotheses(
     Returns:
         Matrix in pixels of the given images, with its support; None when nothing is more than chance.
     """
+    # Most hypotheses are wrong, and on those plain RANSAC takes all its iterations, 25 times as long as this.
+    matching = replace(matching, method=cv2.USAC_ACCURATE)
     low0, low1 = fit_within(image0, side), fit_within(image1, side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return None
