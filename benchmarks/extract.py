@@ -1,7 +1,7 @@
 """Throughput of `extract` against lone matches.
 
-A list of 20 pairs that share their first images (4 sequences of 5) is extracted with `--workers` processes
-(one unless told otherwise), which share the cores that a lone match has to itself; a lone `match` of the same
+A list of 20 pairs that share their first images (4 sequences of 5) is extracted, with as many processes as
+`gcm extract` takes by itself or `--workers`, which share the cores a lone match has to itself; a lone `match` of the same
 preset runs on each of the 20 pairs with its features forgotten in between. Start-up is left out of both.
 The bar: the list takes at most 0.75 of the lone matches.
 
@@ -30,12 +30,13 @@ from gcm.datasets.hpatches import Link, organise_hpatches
 from gcm.datasets.pairs import Pair, read_pairs
 from gcm.extraction import extract
 from gcm.matcher import Matcher
+from gcm.workers import default_workers
 from gcm_cli.options import parse_settings
 
 BAR = 0.75
 
 
-def list_seconds(pairs: list[Pair], spec: AlgorithmSpec, folder: Path, workers: int) -> float:
+def list_seconds(pairs: list[Pair], spec: AlgorithmSpec, folder: Path, workers: int | None) -> float:
     """Wall time from the first pair's start to the last pair's file, with the algorithm made before."""
     started: list[float] = []
     extract(pairs, spec, folder, workers=workers, on_begin=lambda _: started.append(time.perf_counter()))
@@ -62,7 +63,7 @@ def main() -> int:
     parser.add_argument("--config", default="default")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int)
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     config = load_config(arguments.config, **parse_settings(arguments.settings))
@@ -83,7 +84,7 @@ def main() -> int:
                 "config": arguments.config,
                 "settings": arguments.settings,
                 "pairs": len(pairs),
-                "workers": arguments.workers,
+                "workers": arguments.workers or default_workers(len(pairs)),
                 "list_seconds": [round(s, 3) for s in lists],
                 "lone_seconds": [round(s, 3) for s in lones],
                 "ratio_of_medians": round(ratio, 3),

@@ -60,7 +60,7 @@ def extract(
     spec: AlgorithmSpec,
     output_dir: Path,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     overwrite: bool = False,
     on_begin: Callable[[int], None] | None = None,
     on_pair: Callable[[Outcome], None] | None = None,
@@ -71,7 +71,7 @@ def extract(
         pairs: named pairs, as :func:`gcm.datasets.pairs.read_pairs` gives them.
         spec: the algorithm and its options.
         output_dir: folder of this algorithm and configuration alone.
-        workers: processes to match in.
+        workers: processes to match in; :func:`gcm.workers.default_workers` unless given.
         overwrite: remove what is there first, of whatever configuration.
         on_begin: called with the number of pairs left to match, before the first.
         on_pair: called with each pair's outcome as it comes.

@@ -33,7 +33,7 @@ from gcm.images import RGBImage, fit_within, image_size, on_flat_ground
 from gcm.levels import Clock, Level
 from gcm.maps import map_size, whole_map
 from gcm.refinement.consistency import LocalMotion, fit_motion, local_support, smooth_motion
-from gcm.refinement.dense import CellMatches, dense_match
+from gcm.refinement.dense import CellMatches, dense_match, mutual_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
@@ -301,10 +301,9 @@ class _Pair:
                 centres = self._expected(field, *map_size(maps[0])).to(self.features.device)
                 cells = local_match(*maps, radius=1 if aligned else 2, centres=centres)
             else:
-                cells = dense_match(
-                    *(whole_map(p.maps[coarse]) for p in (pyramid0, pyramid1)),
-                    threshold=self.levels[1].threshold,
-                )
+                wholes = [whole_map(pyramid.maps[coarse]) for pyramid in (pyramid0, pyramid1)]
+                threshold = self.levels[1].threshold
+                cells = mutual_match(*wholes) if threshold == 1 else dense_match(*wholes, threshold=threshold)
             if self.guidance.verify:
                 points = cells.cells0.cpu().numpy().astype(np.float64)
                 keep = _borne_out(points, cells.cells1.cpu().numpy() - points)

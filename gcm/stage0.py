@@ -28,7 +28,7 @@ from gcm.geometry import (
     warp_image,
 )
 from gcm.images import RGBImage, fit_within, image_size
-from gcm.refinement.dense import dense_match
+from gcm.refinement.dense import dense_match, mutual_match
 from gcm.refinement.subpixel import similarity_peaks
 
 __all__ = ["CoarseMatching", "CoarsePoints", "Support", "match_upright", "search_hypotheses"]
@@ -119,9 +119,12 @@ class CoarseMatching:
 
     def matches(self, map0: Tensor, map1: Tensor) -> CoarsePoints:
         """Mutual matches of two maps, C x H x W, in pixels of the networks' input."""
-        cells = dense_match(
-            map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
-        )
+        if self.threshold == 1 and not self.compat:
+            cells = mutual_match(map0, map1)
+        else:
+            cells = dense_match(
+                map0, map1, threshold=self.threshold, bidirectional=self.bidirectional, compat=self.compat
+            )
         return CoarsePoints(map0, map1, cells.cells0, cells.cells1, self.stride, np.eye(3), np.eye(3))
 
     def support(self, map0: Tensor, map1: Tensor, *, tolerance: float | None = None) -> Support | None:

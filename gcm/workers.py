@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,13 +19,21 @@ from itertools import groupby
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from gcm.algorithms import Algorithm, AlgorithmSpec
 from gcm.datasets.pairs import Pair
 from gcm.errors import GCMError
 from gcm.matches import Matches
 
-__all__ = ["Outcome", "match_pairs"]
+__all__ = ["Outcome", "default_workers", "match_pairs"]
+
+_MOST_WORKERS = 4
+_PAIRS_EACH = 4
+"""Fewer pairs than this do not pay for a process's start."""
+
+_BYTES_EACH = 2 * 2**30
+"""Free memory a process should find."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +47,43 @@ class Outcome:
     error: str | None = None
 
 
-def match_pairs(spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int = 1) -> Iterator[Outcome]:
+def match_pairs(
+    spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int | None = None
+) -> Iterator[Outcome]:
     """Match pairs, one process or several; a pair that fails is reported and the rest go on.
 
     The algorithm is made, in every process, before this returns. Outcomes come as they are ready. Results
-    do not depend on the number of workers.
+    do not depend on the number of workers, :func:`default_workers` unless given.
 
     Raises:
         GCMError: the algorithm cannot be made.
     """
     if not pairs:
         return iter(())
+    if workers is None:
+        workers = default_workers(len(pairs))
     if workers <= 1 or len(pairs) == 1:
         algorithm = spec.create()
         return (_match(algorithm, pair) for pair in pairs)
     outcomes = _Team(spec, pairs, min(workers, len(pairs))).run()
     next(outcomes)  # returns when all are ready
     return (outcome for outcome in outcomes if outcome is not None)
+
+
+def default_workers(pairs: int) -> int:
+    """How many processes to match that many pairs in.
+
+    Several processes of a thread each keep more cores busy than one of several threads, for not all of a
+    match can be spread over threads. But they share a GPU no better than one does.
+    """
+    if sys.platform == "darwin" or Path("/dev/nvidiactl").exists():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_EACH
+    except (AttributeError, OSError, ValueError):
+        room = _MOST_WORKERS
+    return max(1, min(cores, _MOST_WORKERS, room, pairs // _PAIRS_EACH))
 
 
 def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
@@ -191,4 +220,6 @@ class _Team:
     def _dismiss(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.connection.close()
+        # It has nothing to put in order, and an interpreter that ends by itself takes half a second.
+        worker.process.terminate()
         worker.process.join()

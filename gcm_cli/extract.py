@@ -44,7 +44,14 @@ def extract(
     ] = "gcm",
     ratio: Annotated[float | None, typer.Option(help="Ratio threshold of sift, orb, akaze, kaze.")] = None,
     settings: SetOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to match in.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes to match in.",
+            show_default="as the cores and the length of the list ask for",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove the folder's results first.")
     ] = False,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcm.maps import flat_unit
 
-__all__ = ["CellMatches", "TopTwo", "dense_match", "ratio", "top_two"]
+__all__ = ["CellMatches", "TopTwo", "dense_match", "mutual_match", "ratio", "top_two"]
 
 SIMILARITY_BUDGET = 4 * 2**20
 """Bytes the similarity of one block may take: as much as stays in a core's cache from pass to pass."""
@@ -100,7 +100,10 @@ def top_two(a: Tensor, b: Tensor, *, budget: int = SIMILARITY_BUDGET) -> tuple[T
 
 def _top_two_along(block: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Highest, second highest, index of the highest; -inf where there is no second."""
-    best, index = block.max(dim=dim)
+    if dim == 1:
+        best, index = block.amax(dim=1), _first_highest(block)
+    else:
+        best, index = block.max(dim=dim)
     if block.shape[dim] == 1:
         return best, torch.full_like(best, -torch.inf), index
     # Masking the winner and looking again beats torch.topk severalfold on a CPU.
@@ -109,6 +112,52 @@ def _top_two_along(block: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     second = block.amax(dim=dim)
     block.scatter_(dim, where, best.unsqueeze(dim))
     return best, second, index
+
+
+def _first_highest(block: Tensor) -> Tensor:
+    """Index of each row's highest value, the first of equals."""
+    if block.device.type == "cpu":  # NumPy's is an order of magnitude faster than torch's
+        return torch.from_numpy(block.numpy().argmax(axis=1))
+    return block.argmax(dim=1)
+
+
+def mutual_match(map0: Tensor, map1: Tensor, *, budget: int = SIMILARITY_BUDGET) -> CellMatches:
+    """Mutual nearest neighbours without a ratio test, at half the time of :func:`dense_match`.
+
+    Args:
+        map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
+        budget: see :func:`top_two`.
+
+    Returns:
+        As of :func:`dense_match` with a threshold of 1, but `ratio` is that of map 0's cells alone.
+    """
+    (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
+    if min(h0, w0, h1, w1) < 3:  # nothing but border
+        return CellMatches.empty(map0.device)
+    a, b = flat_unit(map0), flat_unit(map1)
+    n, m = len(a), len(b)
+    rows = max(1, min(n, budget // (m * a.element_size())))
+    best, second = a.new_empty(n), a.new_empty(n)
+    j = torch.empty(n, dtype=torch.int64, device=a.device)
+    best1 = a.new_full((m,), -torch.inf)
+    for start in range(0, n, rows):
+        block = a[start : start + rows] @ b.T
+        stop = start + len(block)
+        torch.maximum(best1, block.amax(dim=0), out=best1)
+        best[start:stop], second[start:stop], j[start:stop] = _top_two_along(block, 1)
+    # Of equals, which flat ground and exactly repeated patterns have, none is the nearest.
+    mutual = (best == best1[j]) & (best - second > ROUNDING)
+    mutual &= torch.bincount(j[mutual], minlength=m)[j] == 1
+    i = torch.arange(n, device=a.device)
+    x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
+    keep = mutual & (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
+    keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
+    return CellMatches(
+        torch.stack([x0, y0], 1)[keep],
+        torch.stack([x1, y1], 1)[keep],
+        (2 - 2 * best)[keep],
+        ratio(best, second)[keep],
+    )
 
 
 def dense_match(
