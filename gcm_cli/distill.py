@@ -27,13 +27,17 @@ def distill(
 
     A run that was stopped goes on where it was. The folder then holds the weights
     (student.safetensors), the curve (log.csv), the recipe and the checkpoint.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
     """
     from gcm.config import config_folder
     from gcm.distillation.recipe import find_recipe, load_recipe
+    from gcm.distillation.team import is_leader
     from gcm.distillation.trainer import Progress
     from gcm.distillation.trainer import distill as train
 
-    console = Console(json_output=json_output, quiet=quiet)
+    leads = is_leader()
+    console = Console(json_output=json_output and leads, quiet=quiet or not leads)
     chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"))
     latest: Progress | None = None
     with console.progress() as bar:
@@ -48,6 +52,8 @@ def distill(
             bar.update(task, completed=progress.step, description=text)
 
         student = train(chosen, photos, output, device=device, workers=workers, on_progress=show)
+    if not leads:
+        return
     if latest is None:
         console.note(f"{output}: was finished already")
     else:

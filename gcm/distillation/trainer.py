@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from gcm.distillation.data import find_photos, split_photos
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.team import Team, join_team
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.files import whole_file
 
@@ -31,6 +32,8 @@ _CHECKPOINT = "checkpoint.pt"
 _LOG = "log.csv"
 _RECIPE = "recipe.yml"
 _STUDENT = "student.safetensors"
+_SEEDS_APART = 1_000_003
+
 _LOG_FIELDS = ("step", "seconds", "learning_rate", "training_loss", "validation_loss")
 
 
@@ -55,11 +58,14 @@ def distill(
 ) -> Path:
     """Train a student and return the path of its weights; goes on where an earlier run stopped.
 
+    Started by `torchrun` or `accelerate launch` in several processes, each takes batches of its own (the
+    recipe's size each), their gradients are averaged, and the first of them writes the files.
+
     Args:
         recipe: what to do.
         photos: folder of training photos (searched recursively).
         output: run folder, created where missing.
-        device: torch device of teacher and student.
+        device: torch device of teacher and student; of several processes, ``cuda`` is one for each.
         workers: processes that prepare crops.
         on_progress: called after every step.
 
@@ -70,33 +76,25 @@ def distill(
         OutputError: `output` cannot be written.
         DatasetError: no photos, or none left beside the held-out ones.
     """
-    run = _Run(recipe, photos, output, _device(device), workers)
-    run.resume()
-    run.train(on_progress)
+    with join_team(device) as team:
+        run = _Run(recipe, photos, output, team, workers)
+        run.resume()
+        run.train(on_progress)
+        team.wait()  # for the leader's last files
     return output / _STUDENT
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name} is not to be had here; use cpu") from error
-    return device
-
-
 class _Run:
-    def __init__(
-        self, recipe: DistillRecipe, photos: Path, output: Path, device: torch.device, workers: int
-    ) -> None:
+    def __init__(self, recipe: DistillRecipe, photos: Path, output: Path, team: Team, workers: int) -> None:
         self.recipe = recipe
         self.output = output
-        self.device = device
+        self.team = team
+        self.device = team.device
         self.workers = workers
         self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
         if not self.training_photos:
             raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
-        self.objective = create_objective(recipe, device)
+        self.objective = create_objective(recipe, team.device)
         self.student = self.objective.student
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -109,6 +107,15 @@ class _Run:
 
     def resume(self) -> None:
         """Load the checkpoint of an earlier run of the same recipe, or begin."""
+        if self.team.leads:
+            self._claim_folder()
+        self.team.wait()
+        self._load()
+        if self.team.leads:
+            _truncate_log(self.output / _LOG, self.step)
+        self.team.agree(self.student)
+
+    def _claim_folder(self) -> None:
         try:
             self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -123,6 +130,8 @@ class _Run:
         else:
             with whole_file(recipe_file) as path:
                 path.write_text(yaml.safe_dump(mine, sort_keys=False))
+
+    def _load(self) -> None:
         checkpoint = self.output / _CHECKPOINT
         if not checkpoint.exists():
             return
@@ -133,7 +142,6 @@ class _Run:
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         except Exception as error:  # what damaged bytes make the readers raise has no end
             raise WeightsError(f"{checkpoint}: damaged; remove it to begin the run again") from error
-        _truncate_log(self.output / _LOG, self.step)
 
     def _save(self) -> None:
         state = {
@@ -163,7 +171,9 @@ class _Run:
         running = 0.0
         counted = 0
         started = time.perf_counter()
-        for batch in self._loader(self.training_photos, recipe.seed, recipe.steps, self.step):
+        # A seed for each process, so that each draws other batches; the first draws those of a lone one.
+        seed = recipe.seed + _SEEDS_APART * self.team.rank
+        for batch in self._loader(self.training_photos, seed, recipe.steps, self.step):
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -171,12 +181,21 @@ class _Run:
             loss = self.objective.loss(batch, self.step)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            self.team.average_gradients(self.student)
             self.optimizer.step()
             self.step += 1
-            running += float(loss.detach())
+            loss = loss.detach().reshape(1)
+            self.team.average([loss])
+            running += float(loss)
             counted += 1
             last = self.step == recipe.steps
-            if last or self.step % recipe.validate_every == 0:
+            validates = last or self.step % recipe.validate_every == 0
+            saves = last or self.step % recipe.checkpoint_every == 0
+            if validates or saves:
+                self.team.average_statistics(self.student)
+            if not self.team.leads:
+                continue
+            if validates:
                 validation = self._validate()
                 self.seconds += time.perf_counter() - started
                 started = time.perf_counter()
@@ -184,7 +203,7 @@ class _Run:
                 if not validation >= self.best:
                     self.best = validation
                     self._save_student()
-            if last or self.step % recipe.checkpoint_every == 0:
+            if saves:
                 self._save()
             on_progress(Progress(self.step, recipe.steps, running / counted, validation))
             if self.step % recipe.validate_every == 0:
