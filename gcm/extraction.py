@@ -61,6 +61,7 @@ def extract(
     output_dir: Path,
     *,
     workers: int | None = None,
+    at_once: int | None = None,
     overwrite: bool = False,
     on_begin: Callable[[int], None] | None = None,
     on_pair: Callable[[Outcome], None] | None = None,
@@ -72,6 +73,7 @@ def extract(
         spec: the algorithm and its options.
         output_dir: folder of this algorithm and configuration alone.
         workers: processes to match in; :func:`gcm.workers.default_workers` unless given.
+        at_once: pairs matched side by side in one process, see :func:`gcm.workers.match_pairs`.
         overwrite: remove what is there first, of whatever configuration.
         on_begin: called with the number of pairs left to match, before the first.
         on_pair: called with each pair's outcome as it comes.
@@ -93,7 +95,7 @@ def extract(
             report.total_seconds, report.mean_seconds = folder.times()
             return report
     with only_writer(output_dir):
-        outcomes = match_pairs(spec, pending, workers=workers)
+        outcomes = match_pairs(spec, pending, workers=workers, at_once=at_once)
         if overwrite:  # not before the algorithm could be made
             folder.clear()
         report.skipped = len(pairs) - len(pending)

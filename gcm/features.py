@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +66,22 @@ class _Remembered:
         return self.coarsest.nbytes if self.pyramid is None else self.pyramid.nbytes
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What the backbone is to be run for."""
+
+    kind: str
+    """``levels`` or ``coarsest``."""
+    image: RGBImage
+    like: RGBImage | None
+    """What brightness and contrast are measured on, if not the image itself."""
+
+    @property
+    def name(self) -> tuple[str, bytes, bytes]:
+        """Equal for equal answers."""
+        return self.kind, _key(self.image), b"" if self.like is None else _key(self.like)
+
+
 class FeatureExtractor:
     """Runs the backbone and the patch descriptor, and remembers the images it has just seen.
 
@@ -89,13 +107,17 @@ class FeatureExtractor:
         self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
         self.fine = None if fine is None else fine.to(device).to(memory_format=torch.channels_last)
         self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._lock = threading.Lock()
+        self._local = threading.local()
 
     def coarsest(self, image: RGBImage) -> Tensor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
-        if key not in self._cache:
-            self._remember(key, _Remembered(self._run_coarsest(image, None), None))
-        return self._cache[key].coarsest
+        entry = self._cache.get(key)
+        if entry is None:
+            entry = _Remembered(self._run_coarsest(image, None), None)
+            self._remember(key, entry)
+        return entry.coarsest
 
     def coarsest_of_warped(self, image: RGBImage, original: RGBImage, *, keep: bool = False) -> Tensor:
         """The backbone's last map of a warped image; see :meth:`pyramid_of_warped`.
@@ -103,13 +125,12 @@ class FeatureExtractor:
         With `keep` it is remembered: for views of an image that may be asked for again.
         """
         key = _key(image) + b"warped"
-        if key not in self._cache:
-            coarsest = self._run_coarsest(image, original)
-            if not keep:
-                return coarsest
-            self._remember(key, _Remembered(coarsest, None))
-        self._cache.move_to_end(key)
-        return self._cache[key].coarsest
+        entry = self._cache.get(key)
+        if entry is None:
+            entry = _Remembered(self._run_coarsest(image, original), None)
+        if keep:
+            self._remember(key, entry)
+        return entry.coarsest
 
     def pyramid(self, image: RGBImage) -> Pyramid:
         """All maps of an image, which is remembered."""
@@ -118,9 +139,10 @@ class FeatureExtractor:
         if entry is None or entry.pyramid is None:
             maps = self._run_backbone(image, None)
             entry = _Remembered(whole_map(maps[-1]), Pyramid(maps))
-        self._complete(entry.pyramid, image, None, keep=True)  # type: ignore[arg-type]
+        assert entry.pyramid is not None
+        self._complete(entry.pyramid, image, None, keep=True)
         self._remember(key, entry)
-        return entry.pyramid  # type: ignore[return-value]
+        return entry.pyramid
 
     def pyramid_of_warped(self, image: RGBImage, original: RGBImage) -> Pyramid:
         """All maps of a warped image, which will not come again and is not remembered.
@@ -138,11 +160,12 @@ class FeatureExtractor:
         self._cache.clear()
 
     def _remember(self, key: bytes, entry: _Remembered) -> None:
-        self._cache[key] = entry
-        self._cache.move_to_end(key)
-        total = sum(e.nbytes for e in self._cache.values())
-        while total > CACHE_BYTES and len(self._cache) > 1:
-            total -= self._cache.popitem(last=False)[1].nbytes
+        with self._lock:
+            self._cache[key] = entry
+            self._cache.move_to_end(key)
+            total = sum(e.nbytes for e in self._cache.values())
+            while total > CACHE_BYTES and len(self._cache) > 1:
+                total -= self._cache.popitem(last=False)[1].nbytes
 
     def _input(self, image: RGBImage, normalisation: str, like: RGBImage | None) -> Tensor:
         multiple = self.backbone.info.pad_multiple
@@ -150,15 +173,47 @@ class FeatureExtractor:
         return x.contiguous(memory_format=torch.channels_last)
 
     def _run_backbone(self, image: RGBImage, like: RGBImage | None) -> list[FeatureMap]:
-        x = self._input(image, self.backbone.info.normalisation, like)
-        with self._reduced():
-            return self.backbone.levels(x)
+        return self._run(_Question("levels", image, like))  # type: ignore[no-any-return]
 
     def _run_coarsest(self, image: RGBImage, like: RGBImage | None) -> Tensor:
-        x = self._input(image, self.backbone.info.normalisation, like)
-        with self._reduced():
-            # A copy: where it is a view of larger maps, those may go.
-            return self.backbone.coarsest(x).clone()
+        return self._run(_Question("coarsest", image, like))  # type: ignore[no-any-return]
+
+    def _run(self, question: _Question) -> Any:
+        ask = getattr(self._local, "ask", None)
+        return self.run_together([question])[0] if ask is None else ask(question)
+
+    @contextmanager
+    def asking(self, ask: Callable[[Any], Any]) -> Iterator[None]:
+        """Within it this thread does not run the backbone but asks for what :meth:`run_together` gives."""
+        self._local.ask = ask
+        try:
+            yield
+        finally:
+            self._local.ask = None
+
+    def run_together(self, questions: Sequence[_Question]) -> list[Any]:
+        """Run the backbone on several images, those of one size in one batch, equal ones once."""
+        # A lone one needs no name, which takes reading its image through.
+        names: list[Any] = [question.name for question in questions] if len(questions) > 1 else [None]
+        first = {name: k for k, name in reversed(list(enumerate(names)))}
+        batches: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for k in sorted(first.values()):
+            batches.setdefault((questions[k].kind, questions[k].image.shape), []).append(k)
+        found: dict[int, Any] = {}
+        normalisation = self.backbone.info.normalisation
+        for (kind, _), members in batches.items():
+            inputs = [self._input(questions[k].image, normalisation, questions[k].like) for k in members]
+            x = inputs[0]
+            if len(inputs) > 1:
+                x = torch.cat(inputs).contiguous(memory_format=torch.channels_last)
+            with self._reduced():
+                if kind == "levels":
+                    answers: Sequence[Any] = self.backbone.levels(x)
+                else:
+                    # A copy: where it is a view of larger maps, those may go.
+                    answers = [m.clone() for m in self.backbone.coarsest(x)]
+            found.update(zip(members, answers, strict=True))
+        return [found[first[name]] for name in names]
 
     def _reduced(self) -> AbstractContextManager[Any]:
         """Lets convolutions and products compute in the chosen precision."""

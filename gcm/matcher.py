@@ -9,7 +9,9 @@ Source: GCM, arXiv 2403.05388; DFM, arXiv 2106.07791.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -33,6 +35,7 @@ from gcm.geometry import (
 )
 from gcm.guided import Found, Guidance, guided_match
 from gcm.images import ImageLike, RGBImage, image_size, load_image, on_flat_ground, resize_to
+from gcm.in_step import in_step
 from gcm.levels import Clock, matching_levels
 from gcm.maps import whole_map
 from gcm.matches import Matches
@@ -44,6 +47,8 @@ __all__ = ["Matcher", "match"]
 
 _FLAT_RADIUS = 16
 """Pixels: where everything so near has one colour, there is nothing to match."""
+
+_PAIRS_AT_ONCE = 8
 
 _FINAL_THRESHOLD = 3.0
 """Pixels: reprojection error of the final homography's inliers."""
@@ -125,6 +130,43 @@ class Matcher:
             with clock("geometry"):
                 result = self._assemble(found, work0, work1, given0, given1)
         return self._with_info(result, clock, work0, work1, given0, given1)
+
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs :meth:`match_many` should be given: a GPU is not busy with one alone."""
+        return _PAIRS_AT_ONCE if self.device.type == "cuda" and self.features.fine is None else 1
+
+    def match_many(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Matches | Exception]:
+        """Match several pairs side by side, the network seeing their images of one size together.
+
+        The same pairs give the same results however often repeated. From those of :meth:`match` they differ
+        by the rounding of a larger batch, on which now and then hangs whether another round is made.
+        Memory grows with the number of pairs. With a patch descriptor (`fine_model`) they are matched one
+        after the other.
+
+        Returns:
+            For each pair its matches, or the error that prevented them.
+        """
+        if len(pairs) > 1 and self.features.fine is None:
+            works = [partial(self._match_asking, pair) for pair in pairs]
+            with torch.inference_mode():
+                found = in_step(works, self.features.run_together)
+        else:
+            found = [self._match_or_error(pair) for pair in pairs]
+        for result in found:
+            if isinstance(result, BaseException) and not isinstance(result, Exception):
+                raise result
+        return found  # type: ignore[return-value]
+
+    def _match_asking(self, pair: tuple[ImageLike, ImageLike], ask: Callable[[Any], Any]) -> Matches:
+        with self.features.asking(ask):
+            return self.match(*pair)
+
+    def _match_or_error(self, pair: tuple[ImageLike, ImageLike]) -> Matches | BaseException:
+        try:
+            return self.match(*pair)
+        except Exception as error:
+            return error
 
     def _guidance(self) -> Guidance:
         config = self.config

@@ -52,6 +52,14 @@ def extract(
             show_default="as the cores and the length of the list ask for",
         ),
     ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pairs whose images the network sees together, in one process.",
+            show_default="8 on a GPU, else 1",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove the folder's results first.")
     ] = False,
@@ -78,6 +86,7 @@ def extract(
             spec,
             folder,
             workers=workers,
+            at_once=at_once,
             overwrite=overwrite,
             on_begin=watch.begin,
             on_pair=watch.advance,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from gcm.geometry import apply_homography

@@ -76,13 +76,14 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
-    def levels(self, x: Tensor) -> list[FeatureMap]:
-        """The maps of a batch of one, C x H x W each; a backbone may compute some only where asked."""
-        return [m[0] for m in self(x)]
+    def levels(self, x: Tensor) -> list[list[FeatureMap]]:
+        """Each image's maps, C x H x W each; a backbone may compute some only where asked."""
+        maps: list[Tensor] = self(x)
+        return [[m[k] for m in maps] for k in range(len(x))]
 
     def coarsest(self, x: Tensor) -> Tensor:
-        """The last map of a batch of one alone, C x H x W; a backbone may leave out what only others need."""
-        last: Tensor = self(x)[-1][0]
+        """The last map alone, B x C x H x W; a backbone may leave out what only others need."""
+        last: Tensor = self(x)[-1]
         return last
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:

@@ -148,16 +148,16 @@ class Compact(Backbone):
         maps: list[Tensor] = self.network(x)
         return [self.network.pixels(maps[0]), *maps]
 
-    def levels(self, x: Tensor) -> list[FeatureMap]:
-        maps: list[Tensor] = [m[0] for m in self.network(x)]
+    def levels(self, x: Tensor) -> list[list[FeatureMap]]:
+        maps: list[Tensor] = self.network(x)
         hidden, out = self.network.pixel_hidden, self.network.pixel_out
         assert hidden.bias is not None
         assert out.bias is not None
         layers = (hidden.weight.flatten(1), hidden.bias), (out.weight.flatten(1), out.bias)
-        return [SubcellMap(maps[0], *layers), *maps]
+        return [[SubcellMap(maps[0][k], *layers), *(m[k] for m in maps)] for k in range(len(x))]
 
     def coarsest(self, x: Tensor) -> Tensor:
-        return self.network.coarse(x)[0]
+        return self.network.coarse(x)
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         load_strictly(self.network, state, origin)

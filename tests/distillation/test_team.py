@@ -47,7 +47,7 @@ def run_in_two(tmp_path: Path, photos: Path, recipe: DistillRecipe, output: Path
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, str(script), str(photos), str(output), str(tmp_path)]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "STOP": str(stop)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=settings)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=settings, check=False)
     assert (done.returncode != 0) == bool(stop), done.stderr[-2000:]
 
 
