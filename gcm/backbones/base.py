@@ -86,6 +86,10 @@ class Backbone(nn.Module):
         last: Tensor = self(x)[-1]
         return last
 
+    def fused(self) -> Backbone:
+        """The same function with fewer layers, for inference, where the network has such; may change it."""
+        return self
+
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Fill the network from a checkpoint of the whole published network; surplus layers are ignored.
 

@@ -159,7 +159,7 @@ def create_backbone(name: str, *, weights: Path | str | None = None) -> Backbone
 def _loaded(name: str, path: Path) -> Backbone:
     backbone = build_backbone(name)  # no memory and no time for weights about to be replaced
     backbone.load_file(path)
-    return backbone.eval().requires_grad_(False)
+    return backbone.eval().requires_grad_(False).fused()
 
 
 def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Module:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo
 
@@ -49,6 +51,25 @@ class TappedBackbone(Backbone):
             if name in self._taps:
                 maps.append(x)
         return maps
+
+    def fused(self) -> Backbone:
+        """With each batch norm folded into the convolution before it; for inference only."""
+        container = self.get_submodule(self._container)
+        tapped = {container.get_submodule(name) for name in self._taps}
+        for parent in list(self.modules()):
+            _fold_children(parent, tapped)
+        return self
+
+
+def _fold_children(parent: nn.Module, tapped: set[nn.Module]) -> None:
+    """In the networks of torchvision, a batch norm is registered after the convolution it follows."""
+    children = list(parent.named_children())
+    for (name, convolution), (next_name, norm) in itertools.pairwise(children):
+        if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+            continue
+        if convolution not in tapped and norm.num_features == convolution.out_channels:
+            parent.add_module(name, fuse_conv_bn_eval(convolution, norm))
+            parent.add_module(next_name, nn.Identity())
 
 
 def unloaded(build: Callable[..., nn.Module], **options: Any) -> nn.Module:

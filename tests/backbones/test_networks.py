@@ -126,6 +126,35 @@ def test_taps_equal_hooks_on_torchvision(name: str, fill: Callable[[nn.Module], 
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6, msg=lambda m, tap=tap: f"{tap}: {m}")
 
 
+@pytest.mark.parametrize("name", ["RESNET18", "VGG19_BN", "MOBILEV3", "DEEPLABV3_MOBILE", "EFFICIENTNETV2"])
+def test_batch_norm_folds_into_the_convolutions(name: str) -> None:
+    """To the bits of double precision, so that only rounding changes; a tapped convolution keeps its own."""
+    network = build_backbone(name).to_empty(device="cpu").double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan = module.weight[0].numel()
+            module.weight.data.normal_(0, (2 / fan) ** 0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.data.zero_()
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.2, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5, generator=generator)  # type: ignore[union-attr]
+    network = network.requires_grad_(False)
+
+    def norms() -> int:
+        return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+    x = torch.randn(1, 3, 64, 96, generator=generator).double()
+    before, count = [m.clone() for m in network(x)], norms()
+    after = network.fused()(x)
+    assert norms() == (5 if name == "VGG19_BN" else 0) < count
+    for one, other in zip(before, after, strict=True):
+        assert torch.linalg.vector_norm(one - other) < 1e-9 * torch.linalg.vector_norm(one)
+
+
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_holds_only_the_layers_up_to_the_last_tap(name: str) -> None:
     info = backbone_info(name)
