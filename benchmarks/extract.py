@@ -1,9 +1,9 @@
 """Throughput of `extract` against lone matches.
 
 A list of 20 pairs that share their first images (4 sequences of 5) is extracted, with as many processes as
-`gcm extract` takes by itself or `--workers`, which share the cores a lone match has to itself; a lone `match`
-of the same preset runs on each of the 20 pairs with its features forgotten in between. Start-up is left out of
-both.
+`gcm extract` takes by itself or `--workers`, which share the cores a lone match has to itself. A lone `match`
+of the same preset runs on each of the 20 pairs with its features forgotten in between. Start-up is left out
+of both.
 The bar: the list takes at most 0.75 of the lone matches.
 
     python benchmarks/extract.py --shared ../shared --config default --repeat 3

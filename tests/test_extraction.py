@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
+from gcm import workers
 from gcm.algorithms import algorithm_spec
 from gcm.datasets.hpatches import organise_hpatches
 from gcm.datasets.pairs import Pair, read_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError, UsageError
 from gcm.extraction import extract
 from gcm.files import only_writer
-from gcm.workers import Outcome, match_pairs
+from gcm.workers import Outcome, default_workers, match_pairs
 
 SPEC = algorithm_spec("orb", {"max_keypoints": 300})
 
@@ -204,3 +205,15 @@ def test_a_worker_that_dies_costs_one_pair(
     failed = [name for name, outcome in outcomes.items() if outcome.matches is None]
     assert failed == ["i_fog_1_i_fog_3"]
     assert "exit code 9" in str(outcomes["i_fog_1_i_fog_3"].error)
+
+
+def test_as_many_processes_as_the_machine_and_the_list_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(workers.sys, "platform", "linux")
+    monkeypatch.setattr(workers.os, "sysconf", lambda name: 2**24 if "PAGES" in name else 4096)
+    monkeypatch.setattr(workers.Path, "exists", lambda _: False)
+    assert [default_workers(n) for n in (1, 7, 8, 540)] == [1, 1, 2, 4]
+    monkeypatch.setattr(workers.os, "sysconf", lambda name: 2**20 if "PAGES" in name else 4096)  # 4 GiB free
+    assert default_workers(540) == 2
+    monkeypatch.setattr(workers.Path, "exists", lambda _: True)  # a GPU
+    assert default_workers(540) == 1

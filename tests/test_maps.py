@@ -7,7 +7,7 @@ import torch
 
 from gcm.backbones.compact import CompactNetwork
 from gcm.backbones.registry import build_backbone
-from gcm.maps import SubcellMap, gather, map_size
+from gcm.maps import SubcellMap, UnitMap, flat_unit, gather, map_size
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,13 @@ def test_the_coarse_part_costs_less_than_two_gmac() -> None:
     with FlopCounterMode(display=False) as counter:
         network.coarse(image)  # type: ignore[operator]
     assert counter.get_total_flops() / 2 < 2e9
+
+
+def test_a_unit_map_gives_what_normalising_the_gathered_gives() -> None:
+    feature_map = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(1))
+    unit = UnitMap(feature_map)
+    cells = torch.tensor([[[0, 0], [8, 6]], [[-3, 2], [20, 9]]])  # some outside
+    assert torch.equal(gather(unit, cells), gather(feature_map, cells))
+    assert unit.shape == (5, 7, 9)
+    assert unit.nbytes == 4 * 5 * 7 * 9
+    assert torch.equal(flat_unit(unit), flat_unit(feature_map))

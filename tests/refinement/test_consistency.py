@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gcm.refinement.consistency import fit_motion, local_support
+from gcm.refinement.consistency import fit_motion, local_support, smooth_motion
 
 
 def scene(n: int = 600, *, wrong: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,3 +65,37 @@ def test_unknown_far_from_all_matches() -> None:
     assert np.isnan(fit_motion(points, motion, radius=30).predict(np.array([[5000.0, 0.0]]))).all()
     lonely = fit_motion(points[:2], motion[:2], radius=30).predict(points[:2])
     assert np.isnan(lonely).all()
+
+
+def smoothed(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    expected = fit_motion(points, motion, radius=40).predict(points)
+    return smooth_motion(points, motion, expected, radius=40)
+
+
+def test_smoothing_averages_noise_away_where_the_motion_is_smooth() -> None:
+    points, motion, _ = scene(2000, wrong=0)
+    noisy = motion + np.random.default_rng(3).normal(0, 0.4, motion.shape)
+    before, after = (np.linalg.norm(found - motion, axis=1) for found in (noisy, smoothed(points, noisy)))
+    assert np.sqrt(np.mean(after**2)) < 0.45 * np.sqrt(np.mean(before**2))
+
+
+def test_smoothing_follows_the_narrow_fit_where_the_wide_one_is_wrong() -> None:
+    """A bent motion: averaging over wide neighbourhoods would flatten it."""
+    rng = np.random.default_rng(4)
+    points = rng.uniform(0, 400, (8000, 2))
+    motion = np.column_stack([4 * np.sin(points[:, 0] / 25), np.zeros(8000)])
+    noisy = motion + rng.normal(0, 0.2, motion.shape)
+    wide = fit_motion(points, noisy, radius=40).predict(points)
+    off = [np.sqrt(np.mean((found - motion) ** 2)) for found in (wide, smoothed(points, noisy))]
+    assert off[1] < 0.4 * off[0]
+
+
+def test_smoothing_leaves_alone_what_stands_alone() -> None:
+    points, motion, _ = scene(2000, wrong=0)
+    motion[0] += (2.5, -2.5)  # far off its neighbours, but perhaps right
+    lonely = np.array([[5000.0, 5000.0]])
+    points, motion = np.concatenate([points, lonely]), np.concatenate([motion, [[3.0, 4.0]]])
+    after = smoothed(points, motion)
+    np.testing.assert_allclose(after[0], motion[0], atol=0.1)
+    np.testing.assert_array_equal(after[-1], motion[-1])
+    np.testing.assert_allclose(after[1:-1], motion[1:-1], atol=0.02)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gcm.refinement.dense import CellMatches, dense_match, ratio, top_two
+from gcm.refinement.dense import CellMatches, dense_match, mutual_match, ratio, top_two
 
 
 def random_map(seed: int, height: int, width: int, channels: int = 8) -> torch.Tensor:
@@ -199,3 +199,19 @@ def test_maps_without_any_difference_have_no_matches() -> None:
     noisy = flat + 1e-7 * random_map(15, 9, 9)
     for a, b in ((flat, flat), (flat, noisy), (noisy, noisy)):
         assert len(dense_match(a, b, threshold=1.0)) == 0
+
+
+@pytest.mark.parametrize("budget", [1, 5000, 10**7])
+def test_without_a_ratio_test_the_same_pairs_faster(budget: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    map0 = torch.randn(16, 12, 15, generator=generator)
+    map1 = map0[:, 1:, :-2] + 0.7 * torch.randn(16, 11, 13, generator=generator)
+    map1[:, 4, 5] = map1[:, 6, 6]  # equally good for whatever they match
+    expected = dense_match(map0, map1, threshold=1.0)
+    found = mutual_match(map0, map1, budget=budget)
+    assert len(found) > 50
+    for field in ("cells0", "cells1", "distance"):
+        torch.testing.assert_close(getattr(found, field), getattr(expected, field))
+    flat = torch.ones(4, 6, 6)
+    assert len(mutual_match(flat, flat)) == 0
+    assert len(mutual_match(map0[:, :2], map1)) == 0
