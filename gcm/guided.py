@@ -37,7 +37,14 @@ from gcm.refinement.dense import CellMatches, dense_match, mutual_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
-from gcm.stage0 import SEARCH_SIDE, CoarseMatching, match_upright, search_hypotheses
+from gcm.stage0 import (
+    SEARCH_SIDE,
+    SUPPORTED,
+    CoarseMatching,
+    match_upright,
+    search_hypotheses,
+    support_value,
+)
 from gcm.views import (
     FEWEST_IN_PLANE,
     View,
@@ -180,7 +187,12 @@ class _Pair:
         with self.clock("stage 0"):
             coarse = self._coarse(side)
         if coarse is None or len(coarse) < FEWEST_IN_PLANE // 2:
-            return [self._everywhere()]
+            view = self._everywhere()
+            if self.guidance.verify and support_value(view.points0, self.size0) < SUPPORTED:
+                # Somewhere two edges are always alike, a few pixels long.
+                view = view.take(np.zeros(len(view), dtype=bool))
+                self.trace.append("too few to be believed")
+            return [view]
         if self.guidance.geometry == "none":
             return [self._look_near(coarse)]
         cell = self._coarse_cell(side)
@@ -247,7 +259,8 @@ class _Pair:
             pair.initial = inverse(enlarge0) @ self.initial @ enlarge1
         view = pair._everywhere().enlarged(enlarge0, enlarge1)
         self.trace += pair.trace
-        return view if len(view) < FEWEST_IN_PLANE // 2 else self._look_near(view)
+        believed = not self.guidance.verify or support_value(view.points0, self.size0) >= SUPPORTED
+        return self._look_near(view) if believed and len(view) >= FEWEST_IN_PLANE // 2 else view
 
     def _look_near(self, found: View) -> View:
         """Look in the view of what was found, near that; in its inverse where image 1 shows more detail."""

@@ -31,7 +31,7 @@ from gcm.images import RGBImage, fit_within, image_size
 from gcm.refinement.dense import dense_match, mutual_match
 from gcm.refinement.subpixel import similarity_peaks
 
-__all__ = ["CoarseMatching", "CoarsePoints", "Support", "match_upright", "search_hypotheses"]
+__all__ = ["CoarseMatching", "CoarsePoints", "Support", "match_upright", "search_hypotheses", "support_value"]
 
 PUBLISHED_THRESHOLD = 16 * 2**0.5 + 1
 """Pixels: the published code lets a stage-0 match be off by one cell of stride 16 diagonally."""
@@ -52,6 +52,16 @@ SUPPORTED = 40.0
 """Below this a homography is chance: unrelated photos reached 35 in trials."""
 
 _GRID = 8
+
+
+def support_value(points: Points, size: tuple[int, int]) -> float:
+    """How much N x 2 points in an image of that width and height, in pixels, prove by agreeing.
+
+    The geometric mean of their count and their spread, the cells of an 8 x 8 grid over the image that
+    hold one: many in one corner prove little.
+    """
+    occupied = {tuple(cell) for cell in (points / np.array(size) * _GRID).astype(int).tolist()}
+    return float(np.sqrt(len(points) * len(occupied)))
 
 
 @dataclass(frozen=True)
@@ -89,16 +99,10 @@ class Support:
     """A homography (image 1 to image 0) and how well the coarse matches back it."""
 
     matrix: Matrix
-    inliers: int
-    cells: int
-    """Cells of an 8 x 8 grid over image 0 that hold an inlier: many inliers in one corner prove little."""
+    value: float
+    """Of its inliers, see :func:`support_value`."""
     matches: CoarsePoints
     """All mutual matches, inliers or not."""
-
-    @property
-    def value(self) -> float:
-        """Geometric mean of count and spread."""
-        return float(np.sqrt(self.inliers * self.cells))
 
     def between(self, to0: Matrix, to1: Matrix) -> Support:
         """The same for other images: `to0` and `to1` map pixels of the old ones to those."""
@@ -144,9 +148,8 @@ class CoarseMatching:
         )
         if found.matrix is None or abs(np.linalg.det(found.matrix)) < 1e-12:
             return None
-        size = np.array([map0.shape[2], map0.shape[1]]) * self.stride
-        occupied = {tuple(cell) for cell in (points0[found.inliers] / size * _GRID).astype(int).tolist()}
-        return Support(found.matrix, int(found.inliers.sum()), len(occupied), matches)
+        size = map0.shape[2] * self.stride, map0.shape[1] * self.stride
+        return Support(found.matrix, support_value(points0[found.inliers], size), matches)
 
 
 def search_hypotheses(

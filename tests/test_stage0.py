@@ -7,13 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from gcm.geometry import apply_homography
 from gcm.images import load_image
 from gcm.matcher import Matcher
-from gcm.stage0 import CoarsePoints, Support, _turn
+from gcm.stage0 import _turn, support_value
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -64,7 +63,8 @@ def test_unrelated_photos_have_no_gross_homography(matcher: Matcher, left: NDArr
 
 
 def test_spread_counts() -> None:
-    none = torch.zeros(0, 2)
-    matches = CoarsePoints(none, none, none, none, 8, np.eye(3), np.eye(3))
-    corner, spread = (Support(np.eye(3), *counts, matches) for counts in ((100, 1), (30, 20)))
-    assert corner.value < spread.value
+    corner = np.random.default_rng(0).uniform(0, 10, (100, 2))
+    spread = np.random.default_rng(1).uniform(0, 319, (30, 2)) * [1, 0.75]
+    assert support_value(corner, (320, 240)) == 10.0
+    assert support_value(spread, (320, 240)) > 20
+    assert support_value(corner[:0], (320, 240)) == 0
