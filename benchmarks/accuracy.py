@@ -51,10 +51,12 @@ from gcm.files import whole_file
 ABLATIONS = {
     "default:hypotheses=upright": "no other rotation or scale is tried",
     "default:second_round=false": "one round",
-    "default:geometry=none": "no warp between the rounds",
+    "default:geometry=none": "no warp",
     "default:geometry=homography": "one plane at most",
-    "default:subpixel=false": "whole pixels",
-    "default:verify=false": "matches are not verified",
+    "default:subpixel=false": "whole cells of the finest map",
+    "default:smooth=false": "positions as measured, whatever the neighbours say",
+    "default:verify=false": "matches are not verified (nor smoothed)",
+    "default:finest_stride=1": "refined to single pixels",
 }
 """The default preset with one thing changed, and what that means; skipped where the key does not exist."""
 

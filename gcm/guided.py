@@ -233,13 +233,14 @@ class _Pair:
                 return None
             matches, h = found.matches, found.matrix
             self.initial = h
-        points0, points1 = matches.sharp_points()
-        warped1 = points1 if h is None else apply_homography(h, points1)
-        view = View(h, points0, warped1, points1, np.ones(len(points0)))
         cell = self._coarse_cell(side)
-        view = view.take(_borne_out(view.points0 / cell, view.motion / cell))
-        self.trace.append(f"stage 0: {len(view)}")
-        return view
+        points0, points1 = matches.points()
+        warped1 = points1 if h is None else apply_homography(h, points1)
+        keep = _borne_out(points0 / cell, (warped1 - points0) / cell)
+        points0, points1 = matches.take(torch.from_numpy(keep).to(self.features.device)).sharp_points()
+        warped1 = points1 if h is None else apply_homography(h, points1)
+        self.trace.append(f"stage 0: {len(points0)}")
+        return View(h, points0, warped1, points1, np.ones(len(points0)))
 
     def _coarse_cell(self, side: int) -> float:
         """Pixels of image 0 that a cell of stage 0's maps covers."""

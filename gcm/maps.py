@@ -163,5 +163,8 @@ def flat_unit(feature_map: FeatureMap) -> Tensor:
     if isinstance(feature_map, UnitMap):
         return feature_map.flat
     feature_map = whole_map(feature_map)
-    flat = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0]).float()
-    return F.normalize(flat, dim=1)
+    given = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0])
+    flat = given.float()
+    length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_min_(1e-12)
+    # In place where it is a copy already: a new megabyte costs as much as filling it.
+    return flat.div_(length) if flat.dtype != given.dtype else flat / length

@@ -46,7 +46,7 @@ WELL_SUPPORTED = 80.0
 """Support from which a hypothesis needs no rival."""
 
 BEYOND_DOUBT = 200.0
-"""Support so good that matching again with image 1 warped by it would add nothing."""
+"""Support, at :data:`SEARCH_SIDE`, so good that matching again with image 1 warped by it would add nothing."""
 
 SUPPORTED = 40.0
 """Below this a homography is chance: unrelated photos reached 35 in trials."""
@@ -81,12 +81,17 @@ class CoarsePoints:
         """Centres of the matched cells, N x 2 each."""
         return self._placed(self.cells1)
 
+    def take(self, index: Tensor) -> CoarsePoints:
+        """The matches an index or boolean mask names."""
+        return replace(self, cells0=self.cells0[index], cells1=self.cells1[index])
+
     def sharp_points(self) -> tuple[Points, Points]:
         """The same, with image 1's points where between its cells the similarity peaks.
 
         Whole cells would hide a motion of less than half of one: every cell then matches itself.
         """
-        return self._placed(similarity_peaks(self.map0, self.map1, self.cells0, self.cells1)[0])
+        peaks, _ = similarity_peaks(self.map0, self.map1, self.cells0, self.cells1, radius=1)
+        return self._placed(peaks)
 
     def _placed(self, cells1: Tensor) -> tuple[Points, Points]:
         points0 = cell_to_pixel(self.cells0.cpu().numpy(), self.stride)
@@ -178,7 +183,7 @@ def search_hypotheses(
         Matrix in pixels of the given images, with its support; None when nothing is more than chance.
     """
     # Most hypotheses are wrong, and on those plain RANSAC takes all its iterations, 25 times as long as this.
-    matching = replace(matching, method=cv2.USAC_ACCURATE)
+    matching = replace(matching, method=cv2.USAC_FAST)
     low0, low1 = fit_within(image0, side), fit_within(image1, side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return None
@@ -190,7 +195,7 @@ def search_hypotheses(
             break
     if best is None:
         return None
-    if best.value < BEYOND_DOUBT:
+    if best.value < BEYOND_DOUBT * side / SEARCH_SIDE:  # smaller images have fewer cells to agree
         best = _match_warped(features, low0, low1, matching, best)
     if best.value < SUPPORTED:
         return None

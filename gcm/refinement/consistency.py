@@ -22,6 +22,9 @@ _LARGEST_SQUARE = 9.0
 _FITTED_NOISE = 1.15
 """Noise over what is left of it by a fit to few matches, which follows them a little."""
 
+_NARROW_SCALE = 0.75
+"""Pixels, of the narrow fit's Cauchy weights: the far side of an edge must not count."""
+
 _DOUBT = 4.0
 """How much rather a near neighbourhood is believed than a wide one it disagrees with, and a match that lies
 off both than they."""
@@ -151,7 +154,7 @@ def smooth_motion(
     Returns:
         N x 2 displacements; those of matches without neighbours as they were.
     """
-    narrow = fit_motion(points, displacements, radius=radius / 2).predict(points)
+    narrow = fit_motion(points, displacements, radius=radius / 2, scale=_NARROW_SCALE).predict(points)
     wide = np.where(np.isnan(expected), narrow, expected)
     narrow = np.where(np.isnan(narrow), wide, narrow)
     noise = _FITTED_NOISE * _mean_around(points, ((displacements - narrow) ** 2).sum(axis=1), radius)

@@ -9,6 +9,9 @@ from gcm.maps import FeatureMap, gather, map_size
 
 __all__ = ["peak_offset", "similarity_peaks"]
 
+_CENTRE = 4
+"""Of 3 x 3 cells, row by row."""
+
 _CHUNK = 8192
 """Matches done at once: bounds the memory of the gathered descriptors."""
 
@@ -25,7 +28,8 @@ def similarity_peaks(
     Args:
         map0, map1: C x H x W descriptors, normalised where used.
         cells0, cells1: N x 2 int64 matched cells (x, y).
-        radius: cells of map 1 around `cells1` that are searched for a better one first.
+        radius: how far, in cells of map 1, a better one than `cells1` may lie: less than that many steps
+            uphill, to one of the eight cells around, are taken first.
 
     Returns:
         N x 2 float64 positions in cells of map 1, and N bool, whether there is a peak. A match without, as on
@@ -35,17 +39,15 @@ def similarity_peaks(
     for start in range(0, len(cells0), _CHUNK):
         here, there = cells0[start : start + _CHUNK], cells1[start : start + _CHUNK]
         a = gather(map0, here)[..., None]
-        forward = _window_scores(a, map1, there, radius)
-        best = forward.flatten(1).argmax(dim=1)
-        side = 2 * radius + 1
-        step = torch.stack([best % side, best // side], dim=1) - radius
-        inner = (step.abs() < radius).all(dim=1)
-        there = there + step
-        backward = _window_scores(gather(map1, there)[..., None], map0, here, 1)
-        row = torch.arange(len(here), device=here.device)[:, None, None]
-        around = torch.arange(-1, 2, device=here.device)
-        y, x = ((step[:, k, None] + radius + around).clamp(0, side - 1) for k in (1, 0))
-        forward = forward[row, y[:, :, None], x[:, None, :]]
+        forward = _window_scores(a, map1, there)
+        for _ in range(radius - 1):
+            best = forward.flatten(1).argmax(dim=1)
+            moved = (best != _CENTRE).nonzero()[:, 0]
+            step = torch.stack([best % 3, best // 3], dim=1)[moved] - 1
+            there = there.index_add(0, moved, step)
+            forward = forward.index_copy(0, moved, _window_scores(a[moved], map1, there[moved]))
+        inner = forward.flatten(1).argmax(dim=1) == _CENTRE
+        backward = _window_scores(gather(map1, there)[..., None], map0, here)
         offset, peaked = peak_offset(forward + backward.flip(1, 2))
         peaked &= inner
         positions.append(
@@ -55,9 +57,9 @@ def similarity_peaks(
     return torch.cat(positions), torch.cat(found)
 
 
-def _window_scores(descriptors: Tensor, other: FeatureMap, cells: Tensor, radius: int) -> Tensor:
-    """Similarity of N x C x 1 descriptors to the windows around N x 2 cells, N x S x S, rows are y."""
-    steps = torch.arange(-radius, radius + 1, device=cells.device)
+def _window_scores(descriptors: Tensor, other: FeatureMap, cells: Tensor) -> Tensor:
+    """Similarity of N x C x 1 descriptors to the 3 x 3 cells around N x 2 cells, rows are y."""
+    steps = torch.arange(-1, 2, device=cells.device)
     dy, dx = torch.meshgrid(steps, steps, indexing="ij")
     window = cells[:, None] + torch.stack([dx, dy], dim=-1).reshape(-1, 2)
     width, height = map_size(other)
