@@ -46,7 +46,7 @@ WELL_SUPPORTED = 80.0
 """Support from which a hypothesis needs no rival."""
 
 BEYOND_DOUBT = 200.0
-"""Support, at :data:`SEARCH_SIDE`, so good that matching again with image 1 warped by it would add nothing."""
+"""Support, at :data:`SEARCH_SIDE`, so good that matching again with image 1 warped by it adds nothing."""
 
 SUPPORTED = 40.0
 """Below this a homography is chance: unrelated photos reached 35 in trials."""
