@@ -188,8 +188,7 @@ class _Pair:
             coarse = self._coarse(side)
         if coarse is None or len(coarse) < FEWEST_IN_PLANE // 2:
             view = self._everywhere()
-            if self.guidance.verify and support_value(view.points0, self.size0) < SUPPORTED:
-                # Somewhere two edges are always alike, a few pixels long.
+            if not self._believed(view):  # somewhere two edges are always alike, a few pixels long
                 view = view.take(np.zeros(len(view), dtype=bool))
                 self.trace.append("too few to be believed")
             return [view]
@@ -260,8 +259,14 @@ class _Pair:
             pair.initial = inverse(enlarge0) @ self.initial @ enlarge1
         view = pair._everywhere().enlarged(enlarge0, enlarge1)
         self.trace += pair.trace
-        believed = not self.guidance.verify or support_value(view.points0, self.size0) >= SUPPORTED
-        return self._look_near(view) if believed and len(view) >= FEWEST_IN_PLANE // 2 else view
+        enough = len(view) >= FEWEST_IN_PLANE // 2 and self._believed(view)
+        return self._look_near(view) if enough else view
+
+    def _believed(self, view: View) -> bool:
+        """Whether matches that no homography of stage 0 bears out are many and spread enough."""
+        cells = (self.size0[0] // self.stride) * (self.size0[1] // self.stride)
+        needed = min(SUPPORTED, cells / 2)  # a tiny image has no more to show
+        return not self.guidance.verify or support_value(view.points0, self.size0) >= needed
 
     def _look_near(self, found: View) -> View:
         """Look in the view of what was found, near that; in its inverse where image 1 shows more detail."""
