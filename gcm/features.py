@@ -22,6 +22,8 @@ from gcm.maps import KEPT_CELLS, FeatureMap, UnitMap, whole_map
 
 __all__ = ["PRECISIONS", "FeatureExtractor", "Pyramid"]
 
+_WARPED = b"warped"
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What the networks may compute in."""
 
@@ -113,7 +115,7 @@ class FeatureExtractor:
     def coarsest(self, image: RGBImage) -> Tensor:
         """The backbone's last map, C x H x W."""
         key = _key(image)
-        entry = self._cache.get(key)
+        entry = self._recall(key)
         if entry is None:
             entry = _Remembered(self._run_coarsest(image, None), None)
             self._remember(key, entry)
@@ -124,8 +126,8 @@ class FeatureExtractor:
 
         With `keep` it is remembered: for views of an image that may be asked for again.
         """
-        key = _key(image) + b"warped"
-        entry = self._cache.get(key)
+        key = _key(image) + _WARPED
+        entry = self._recall(key)
         if entry is None:
             entry = _Remembered(self._run_coarsest(image, original), None)
         if keep:
@@ -135,7 +137,7 @@ class FeatureExtractor:
     def pyramid(self, image: RGBImage) -> Pyramid:
         """All maps of an image, which is remembered."""
         key = _key(image)
-        entry = self._cache.get(key)
+        entry = self._recall(key)
         if entry is None or entry.pyramid is None:
             maps = self._run_backbone(image, None)
             entry = _Remembered(whole_map(maps[-1]), Pyramid(maps))
@@ -159,6 +161,13 @@ class FeatureExtractor:
         """Forget all images seen."""
         self._cache.clear()
 
+    def _recall(self, key: bytes) -> _Remembered | None:
+        """What is remembered; of a thread that asks nothing, for what others remember is a matter of luck."""
+        return None if self._asks() else self._cache.get(key)
+
+    def _asks(self) -> bool:
+        return getattr(self._local, "ask", None) is not None
+
     def _remember(self, key: bytes, entry: _Remembered) -> None:
         with self._lock:
             self._cache[key] = entry
@@ -179,17 +188,32 @@ class FeatureExtractor:
         return self._run(_Question("coarsest", image, like))  # type: ignore[no-any-return]
 
     def _run(self, question: _Question) -> Any:
-        ask = getattr(self._local, "ask", None)
-        return self.run_together([question])[0] if ask is None else ask(question)
+        return self._local.ask(question) if self._asks() else self.run_together([question])[0]
 
     @contextmanager
     def asking(self, ask: Callable[[Any], Any]) -> Iterator[None]:
-        """Within it this thread does not run the backbone but asks for what :meth:`run_together` gives."""
+        """Within it this thread does not run the backbone but asks for what :meth:`answer` gives."""
         self._local.ask = ask
         try:
             yield
         finally:
             self._local.ask = None
+
+    def answer(self, questions: Sequence[_Question]) -> list[Any]:
+        """What is remembered, and the rest by :meth:`run_together`; for threads within :meth:`asking`."""
+        found: list[Any] = []
+        for question in questions:
+            entry = self._cache.get(_key(question.image) + (b"" if question.like is None else _WARPED))
+            if entry is None or question.kind == "coarsest":
+                found.append(None if entry is None else entry.coarsest)
+            else:
+                found.append(None if entry.pyramid is None else list(entry.pyramid.maps))
+        missing = [k for k, known in enumerate(found) if known is None]
+        if missing:
+            new = self.run_together([questions[k] for k in missing])
+            for k, result in zip(missing, new, strict=True):
+                found[k] = result
+        return found
 
     def run_together(self, questions: Sequence[_Question]) -> list[Any]:
         """Run the backbone on several images, those of one size in one batch, equal ones once."""

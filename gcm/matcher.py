@@ -150,7 +150,7 @@ class Matcher:
         if len(pairs) > 1 and self.features.fine is None:
             works = [partial(self._match_asking, pair) for pair in pairs]
             with torch.inference_mode():
-                found = in_step(works, self.features.run_together)
+                found = in_step(works, self.features.answer)
         else:
             found = [self._match_or_error(pair) for pair in pairs]
         for result in found:
