@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,15 @@ class _Question:
     like: RGBImage | None
     """What brightness and contrast are measured on, if not the image itself."""
 
+    @cached_property
+    def key(self) -> bytes:
+        """Under which the answer may be remembered."""
+        return _key(self.image) + (b"" if self.like is None else _WARPED)
+
     @property
     def name(self) -> tuple[str, bytes, bytes]:
         """Equal for equal answers."""
-        return self.kind, _key(self.image), b"" if self.like is None else _key(self.like)
+        return self.kind, self.key, b"" if self.like is None else _key(self.like)
 
 
 class FeatureExtractor:
@@ -203,7 +209,7 @@ class FeatureExtractor:
         """What is remembered, and the rest by :meth:`run_together`; for threads within :meth:`asking`."""
         found: list[Any] = []
         for question in questions:
-            entry = self._cache.get(_key(question.image) + (b"" if question.like is None else _WARPED))
+            entry = self._cache.get(question.key)
             if entry is None or question.kind == "coarsest":
                 found.append(None if entry is None else entry.coarsest)
             else:

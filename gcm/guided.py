@@ -31,9 +31,9 @@ from gcm.geometry import (
 )
 from gcm.images import RGBImage, fit_within, image_size, on_flat_ground
 from gcm.levels import Clock, Level
-from gcm.maps import map_size, whole_map
+from gcm.maps import map_size
 from gcm.refinement.consistency import LocalMotion, fit_motion, local_support, smooth_motion
-from gcm.refinement.dense import CellMatches, dense_match, mutual_match
+from gcm.refinement.dense import CellMatches, coarse_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.local import local_match
 from gcm.refinement.subpixel import similarity_peaks
@@ -53,12 +53,10 @@ from gcm.views import (
     further_planes,
     merge_views,
     on_one_plane,
+    through,
 )
 
 __all__ = ["Found", "Guidance", "guided_match"]
-
-_FLAT_RADIUS = 16
-"""Pixels: where everything so near has one colour, there is nothing to match."""
 
 _LOW_SIDES = (320, SEARCH_SIDE)
 """Pixels: stage 0 works at half the size, within these bounds on the longer side."""
@@ -234,12 +232,10 @@ class _Pair:
             self.initial = h
         cell = self._coarse_cell(side)
         points0, points1 = matches.points()
-        warped1 = points1 if h is None else apply_homography(h, points1)
-        keep = _borne_out(points0 / cell, (warped1 - points0) / cell)
+        keep = _borne_out(points0 / cell, (through(h, points1) - points0) / cell)
         points0, points1 = matches.take(torch.from_numpy(keep).to(self.features.device)).sharp_points()
-        warped1 = points1 if h is None else apply_homography(h, points1)
         self.trace.append(f"stage 0: {len(points0)}")
-        return View(h, points0, warped1, points1, np.ones(len(points0)))
+        return View(h, points0, through(h, points1), points1, np.ones(len(points0)))
 
     def _coarse_cell(self, side: int) -> float:
         """Pixels of image 0 that a cell of stage 0's maps covers."""
@@ -320,9 +316,7 @@ class _Pair:
                 centres = self._expected(field, *map_size(maps[0])).to(self.features.device)
                 cells = local_match(*maps, radius=1 if aligned else 2, centres=centres)
             else:
-                wholes = [whole_map(pyramid.maps[coarse]) for pyramid in (pyramid0, pyramid1)]
-                threshold = self.levels[1].threshold
-                cells = mutual_match(*wholes) if threshold == 1 else dense_match(*wholes, threshold=threshold)
+                cells = coarse_match(*maps, threshold=self.levels[1].threshold)
             if self.guidance.verify:
                 points = cells.cells0.cpu().numpy().astype(np.float64)
                 keep = _borne_out(points, cells.cells1.cpu().numpy() - points)
@@ -371,7 +365,7 @@ class _Pair:
         points1 = warped1 if h_1_to_0 is None else apply_homography(inverse(h_1_to_0), warped1)
         keep = inside(points0, *self.size0) & inside(points1, *self.size1)
         for points, image in ((points0, self.image0), (points1, self.image1)):
-            keep[keep] = ~on_flat_ground(image, points[keep], _FLAT_RADIUS)
+            keep[keep] = ~on_flat_ground(image, points[keep])
         scores = 1 - cells.distance.double().cpu().numpy().clip(0, 4) / 4
         view = View(h_1_to_0, points0, warped1, points1, scores).take(keep)
         if not self.guidance.verify or len(view) == 0:

@@ -191,7 +191,13 @@ def _float_to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return np.clip(np.rint(array.astype(np.float64) * scale), 0, 255).astype(np.uint8)
 
 
-def on_flat_ground(image: RGBImage, points: NDArray[np.float64], radius: int) -> NDArray[np.bool_]:
+FLAT_RADIUS = 16
+"""Pixels: where everything so near has one colour, there is nothing to match."""
+
+
+def on_flat_ground(
+    image: RGBImage, points: NDArray[np.float64], radius: int = FLAT_RADIUS
+) -> NDArray[np.bool_]:
     """Whether all pixels of the (2 radius + 1)-square around each of N x 2 points have one colour.
 
     There is nothing to match in such a place; what a network says of it is its padding's doing.

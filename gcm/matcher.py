@@ -45,9 +45,6 @@ from gcm.stage0 import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
 
 __all__ = ["Matcher", "match"]
 
-_FLAT_RADIUS = 16
-"""Pixels: where everything so near has one colour, there is nothing to match."""
-
 _PAIRS_AT_ONCE = 8
 
 _FINAL_THRESHOLD = 3.0
@@ -266,7 +263,7 @@ class Matcher:
         else:
             keep &= inside(points1, *image_size(image1))
             for points, image in ((points0, image0), (points1, image1)):
-                keep[keep] = ~on_flat_ground(image, points[keep], _FLAT_RADIUS)
+                keep[keep] = ~on_flat_ground(image, points[keep])
         return points0[keep], points1[keep], keep
 
     def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -14,12 +14,12 @@ from gcm.geometry import Matrix, Points, apply_homography, estimate_homography
 __all__ = [
     "FEWEST_IN_PLANE",
     "View",
-    "distortion",
     "explained_by",
     "fit_plane",
     "further_planes",
     "merge_views",
     "on_one_plane",
+    "through",
 ]
 
 FEWEST_IN_PLANE = 60
@@ -68,15 +68,13 @@ class View:
 
     def in_frame_of(self, h_1_to_0: Matrix | None) -> View:
         """The same matches as they would show with image 1 warped by that homography."""
-        warped1 = self.points1 if h_1_to_0 is None else apply_homography(h_1_to_0, self.points1)
-        return replace(self, h_1_to_0=h_1_to_0, warped1=warped1)
+        return replace(self, h_1_to_0=h_1_to_0, warped1=through(h_1_to_0, self.points1))
 
     def enlarged(self, to0: Matrix, to1: Matrix) -> View:
         """The same matches in other sizes of the images: `to0` and `to1` map pixels of these to those."""
         points1 = apply_homography(to1, self.points1)
         h = None if self.h_1_to_0 is None else to0 @ self.h_1_to_0 @ np.linalg.inv(to1)
-        warped1 = points1 if h is None else apply_homography(h, points1)
-        return View(h, apply_homography(to0, self.points0), warped1, points1, self.scores)
+        return View(h, apply_homography(to0, self.points0), through(h, points1), points1, self.scores)
 
     def take(self, index: NDArray[np.bool_]) -> View:
         return replace(
@@ -86,6 +84,11 @@ class View:
             points1=self.points1[index],
             scores=self.scores[index],
         )
+
+
+def through(h: Matrix | None, points: Points) -> Points:
+    """Points moved by a homography, or not at all by none."""
+    return points if h is None else apply_homography(h, points)
 
 
 def fit_plane(view: View, threshold: float = 3.0) -> Matrix | None:

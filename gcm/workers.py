@@ -99,11 +99,12 @@ def default_workers(pairs: int) -> int:
 
 def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
     start = time.perf_counter()
+    matches: Matches | Exception
     try:
         matches = algorithm.match(pair.image0, pair.image1)
     except Exception as error:  # one bad pair, whatever is wrong with it, must not stop the rest
-        return Outcome(pair, None, time.perf_counter() - start, _reason(error))
-    return Outcome(pair, matches, time.perf_counter() - start)
+        matches = error
+    return _outcome(pair, matches, time.perf_counter() - start)
 
 
 def _match_together(algorithm: Any, pairs: Sequence[Pair], size: int) -> Iterator[Outcome]:
@@ -114,17 +115,16 @@ def _match_together(algorithm: Any, pairs: Sequence[Pair], size: int) -> Iterato
         found = algorithm.match_many([(pair.image0, pair.image1) for pair in part])
         seconds = (time.perf_counter() - began) / len(part)
         for pair, result in zip(part, found, strict=True):
-            if isinstance(result, Exception):
-                yield Outcome(pair, None, seconds, _reason(result))
-            else:
-                yield Outcome(pair, result, seconds)
+            yield _outcome(pair, result, seconds)
 
 
-def _reason(error: Exception) -> str:
-    """An error in one line; what is not ours to expect with its type."""
-    if isinstance(error, GCMError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome:
+    """What became of a pair; of an error one line, with its type where it is not ours to expect."""
+    if not isinstance(result, Exception):
+        return Outcome(pair, result, seconds)
+    if isinstance(result, GCMError):
+        return Outcome(pair, None, seconds, str(result))
+    return Outcome(pair, None, seconds, f"{type(result).__name__}: {' '.join(str(result).split())}")
 
 
 def _work(connection: Connection, spec: AlgorithmSpec, threads: int) -> None:

@@ -60,13 +60,11 @@ class Team:
 
     def average_gradients(self, module: nn.Module) -> None:
         """Between the backward pass and the optimiser's step."""
-        if self.size > 1:
-            self.average([p.grad for p in module.parameters() if p.grad is not None])
+        self.average([p.grad for p in module.parameters() if p.grad is not None])
 
     def average_statistics(self, module: nn.Module) -> None:
         """Batch norm's running means and variances, of which each process has seen other batches."""
-        if self.size > 1:
-            self.average([b for b in module.buffers() if b.is_floating_point()])
+        self.average([b for b in module.buffers() if b.is_floating_point()])
 
 
 @contextmanager

@@ -32,9 +32,10 @@ _CHECKPOINT = "checkpoint.pt"
 _LOG = "log.csv"
 _RECIPE = "recipe.yml"
 _STUDENT = "student.safetensors"
-_SEEDS_APART = 1_000_003
-
 _LOG_FIELDS = ("step", "seconds", "learning_rate", "training_loss", "validation_loss")
+
+_SEEDS_APART = 1_000_003
+"""Between the seeds of two processes' batches."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ class _Run:
         self.recipe = recipe
         self.output = output
         self.team = team
-        self.device = team.device
         self.workers = workers
         self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
         if not self.training_photos:
@@ -136,7 +136,7 @@ class _Run:
         if not checkpoint.exists():
             return
         try:
-            state: dict[str, Any] = torch.load(checkpoint, map_location=self.device, weights_only=True)
+            state: dict[str, Any] = torch.load(checkpoint, map_location=self.team.device, weights_only=True)
             self.student.load_state_dict(state["student"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]

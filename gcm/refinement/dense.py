@@ -7,9 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcm.maps import flat_unit
+from gcm.maps import FeatureMap, flat_unit
 
-__all__ = ["CellMatches", "TopTwo", "dense_match", "mutual_match", "ratio", "top_two"]
+__all__ = [
+    "CellMatches",
+    "TopTwo",
+    "coarse_match",
+    "dense_match",
+    "inner_matches",
+    "mutual_match",
+    "ratio",
+    "top_two",
+]
 
 SIMILARITY_BUDGET = 4 * 2**20
 """Bytes the similarity of one block may take: as much as stays in a core's cache from pass to pass."""
@@ -121,7 +130,7 @@ def _first_highest(block: Tensor) -> Tensor:
     return block.argmax(dim=1)
 
 
-def mutual_match(map0: Tensor, map1: Tensor, *, budget: int = SIMILARITY_BUDGET) -> CellMatches:
+def mutual_match(map0: FeatureMap, map1: FeatureMap, *, budget: int = SIMILARITY_BUDGET) -> CellMatches:
     """Mutual nearest neighbours without a ratio test, at half the time of :func:`dense_match`.
 
     Args:
@@ -133,7 +142,7 @@ def mutual_match(map0: Tensor, map1: Tensor, *, budget: int = SIMILARITY_BUDGET)
     """
     (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
     if min(h0, w0, h1, w1) < 3:  # nothing but border
-        return CellMatches.empty(map0.device)
+        return CellMatches.empty(flat_unit(map0).device)
     a, b = flat_unit(map0), flat_unit(map1)
     n, m = len(a), len(b)
     rows = max(1, min(n, budget // (m * a.element_size())))
@@ -148,21 +157,13 @@ def mutual_match(map0: Tensor, map1: Tensor, *, budget: int = SIMILARITY_BUDGET)
     # Of equals, which flat ground and exactly repeated patterns have, none is the nearest.
     mutual = (best == best1[j]) & (best - second > ROUNDING)
     mutual &= torch.bincount(j[mutual], minlength=m)[j] == 1
-    i = torch.arange(n, device=a.device)
-    x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
-    keep = mutual & (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
-    keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
-    return CellMatches(
-        torch.stack([x0, y0], 1)[keep],
-        torch.stack([x1, y1], 1)[keep],
-        (2 - 2 * best)[keep],
-        ratio(best, second)[keep],
-    )
+    i = mutual.nonzero()[:, 0]
+    return inner_matches(i, j[i], (w0, h0), (w1, h1), best[i], ratio(best, second)[i])
 
 
 def dense_match(
-    map0: Tensor,
-    map1: Tensor,
+    map0: FeatureMap,
+    map1: FeatureMap,
     *,
     threshold: float,
     bidirectional: bool = True,
@@ -186,7 +187,7 @@ def dense_match(
     """
     (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
     if min(h0, w0, h1, w1) < 3:  # nothing but border
-        return CellMatches.empty(map0.device)
+        return CellMatches.empty(flat_unit(map0).device)
     a, b = flat_unit(map0), flat_unit(map1)
     forward, backward = top_two(a, b, budget=budget)
     i = torch.arange(len(a), device=a.device)
@@ -194,17 +195,38 @@ def dense_match(
     r01 = ratio(forward.best, forward.second)
     r10 = ratio(backward.best, backward.second)[j]
     worst = torch.maximum(r01, r10) if bidirectional else r01
-    x0, y0, x1, y1 = i % w0, i // w0, j % w1, j // w1
     keep = backward.index[j] == i
     if threshold != -1:
         keep &= worst <= threshold
     if not compat:
         keep &= forward.distinct & backward.distinct[j]
-    keep &= (x0 > 0) & (x0 < w0 - 1) & (y0 > 0) & (y0 < h0 - 1)
-    keep &= (x1 > 0) & (x1 < w1 - 1) & (y1 > 0) & (y1 < h1 - 1)
-    return CellMatches(
-        torch.stack([x0, y0], 1)[keep],
-        torch.stack([x1, y1], 1)[keep],
-        (2 - 2 * forward.best)[keep],
-        worst[keep],
-    )
+    return inner_matches(i[keep], j[keep], (w0, h0), (w1, h1), forward.best[keep], worst[keep])
+
+
+def coarse_match(
+    map0: FeatureMap, map1: FeatureMap, *, threshold: float, bidirectional: bool = True, compat: bool = False
+) -> CellMatches:
+    """:func:`dense_match`, or :func:`mutual_match` where that finds the same; arguments as of the former."""
+    if threshold == 1 and not compat:
+        return mutual_match(map0, map1)
+    return dense_match(map0, map1, threshold=threshold, bidirectional=bidirectional, compat=compat)
+
+
+def inner_matches(
+    i: Tensor, j: Tensor, size0: tuple[int, int], size1: tuple[int, int], best: Tensor, ratios: Tensor
+) -> CellMatches:
+    """Matches of cells by number, row by row, less those that touch a border of either map.
+
+    Args:
+        i, j: numbers of N matched cells.
+        size0, size1: width and height of the maps.
+        best: N similarities.
+        ratios: N.
+    """
+    inner = torch.ones_like(i, dtype=torch.bool)
+    cells = []
+    for number, (width, height) in ((i, size0), (j, size1)):
+        x, y = number % width, number // width
+        inner &= (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+        cells.append(torch.stack([x, y], 1))
+    return CellMatches(cells[0], cells[1], 2 - 2 * best, ratios).take(inner)

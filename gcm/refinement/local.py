@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcm.maps import FeatureMap, flat_unit
-from gcm.refinement.dense import ROUNDING, CellMatches, ratio
+from gcm.refinement.dense import ROUNDING, CellMatches, inner_matches, ratio
 
 __all__ = ["local_match"]
 
@@ -59,9 +59,6 @@ def local_match(
             best = torch.maximum(best, score)
             best1.scatter_reduce_(0, there, score, "amax")
     keep = best.isfinite() & (best >= best1[index]) & (best - second > ROUNDING)
-    cells0, cells1, best, second = cells0[keep], index[keep], best[keep], second[keep]
-    one = torch.stack([cells0 % width, cells0 // width], 1)
-    two = torch.stack([cells1 % width1, cells1 // width1], 1)
-    keep = ((one > 0) & (one < one.new_tensor([width - 1, height - 1]))).all(dim=1)
-    keep &= ((two > 0) & (two < two.new_tensor([width1 - 1, height1 - 1]))).all(dim=1)
-    return CellMatches(one[keep], two[keep], (2 - 2 * best)[keep], ratio(best, second)[keep])
+    best, second = best[keep], second[keep]
+    sizes = (width, height), (width1, height1)
+    return inner_matches(cells0[keep], index[keep], *sizes, best, ratio(best, second))
