@@ -46,7 +46,7 @@ from accuracy_scores import SUMMARIES, Numbers, score
 from accuracy_sets import ANGLES, SCALES, SETS, Case
 
 from gcm.errors import GCMError
-from gcm.files import whole_file
+from gcm.storage.atomic import whole_file
 
 ABLATIONS = {
     "default:hypotheses=upright": "no other rotation or scale is tried",

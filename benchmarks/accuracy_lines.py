@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from table import WEIGHTS
 
 import gcm
-from gcm.algorithms import Algorithm, AlgorithmSpec, algorithm_spec, list_algorithms
 from gcm.config import MatcherConfig, load_config
 from gcm.errors import GCMError
-from gcm.files import whole_file
+from gcm.matchers import Algorithm, AlgorithmSpec, algorithm_spec, list_algorithms
+from gcm.storage.atomic import whole_file
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.geometry import resize_matrix
-from gcm.images import RGBImage, load_image, resize_to
+from gcm.images.files import RGBImage, load_image
+from gcm.images.sizes import resize_to
 
 Array = NDArray[np.float64]
 

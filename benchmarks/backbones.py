@@ -130,7 +130,7 @@ def pair(path: Path | None) -> tuple[Any, Any]:
     import cv2
     import numpy as np
 
-    from gcm.images import load_image
+    from gcm.images.files import load_image
 
     height, width = HEIGHT + 48, WIDTH + 32
     if path is not None:
@@ -174,7 +174,7 @@ def seeded(name: str, path: Path, photo: Any) -> Path:
     from torch import nn
 
     from gcm.backbones.registry import build_backbone
-    from gcm.images import network_input
+    from gcm.images.network_input import network_input
 
     torch.manual_seed(0)
     backbone = build_backbone(name).to_empty(device="cpu")

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gcm.datasets.hpatches import SUBSETS
-from gcm.evaluation import evaluate
+from gcm.benchmark.evaluate import evaluate
+from gcm.benchmark.hpatches import SUBSETS
 from gcm.geometry import apply_homography, estimate_homography
 from gcm.metrics.matching import THRESHOLDS, count_within, transfer_errors
 

@@ -25,13 +25,13 @@ from pathlib import Path
 import cv2
 import torch
 
-from gcm.algorithms import AlgorithmSpec, algorithm_spec
+from gcm.benchmark.extract import extract
+from gcm.benchmark.hpatches import Link, organise_hpatches
+from gcm.benchmark.pairs import Pair, read_pairs
+from gcm.benchmark.workers import default_workers
 from gcm.config import MatcherConfig, load_config
-from gcm.datasets.hpatches import Link, organise_hpatches
-from gcm.datasets.pairs import Pair, read_pairs
-from gcm.extraction import extract
 from gcm.matcher import Matcher
-from gcm.workers import default_workers
+from gcm.matchers import AlgorithmSpec, algorithm_spec
 from gcm_cli.options import parse_settings
 
 BAR = 0.75

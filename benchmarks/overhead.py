@@ -17,7 +17,9 @@ from pathlib import Path
 import cv2
 import torch
 
-from gcm.images import RGBImage, load_image, network_input, resize_to
+from gcm.images.files import RGBImage, load_image
+from gcm.images.network_input import network_input
+from gcm.images.sizes import resize_to
 from gcm.matcher import Matcher
 
 LIMIT = 1.25

@@ -40,7 +40,7 @@ from speed_measure import (
 
 from gcm.config import list_presets
 from gcm.errors import GCMError
-from gcm.images import load_image
+from gcm.images.files import load_image
 
 SIZES = ("480x640", "600x800", "750x1000", "1200x1600", "3000x4000")
 

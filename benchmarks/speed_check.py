@@ -24,7 +24,7 @@ from speed_measure import (
 )
 
 from gcm.errors import GCMError
-from gcm.images import load_image
+from gcm.images.files import load_image
 from gcm.metrics.matching import transfer_errors
 
 EXACT = "ResNet18_dstlR2D2_95"

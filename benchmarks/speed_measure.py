@@ -139,7 +139,7 @@ class Subject:
             GCMError: no such preset, weights or package.
         """
         if self.name in PEERS:
-            from gcm.algorithms import algorithm_spec
+            from gcm.matchers import algorithm_spec
 
             options = dict(PEERS[self.name])
             if self.name == "aliked-lightglue":
@@ -177,7 +177,7 @@ def timed_match(matcher: Any, images: Sequence[Any], device: str) -> tuple[float
 
 def bare_networks(matcher: Any, images: Sequence[Any]) -> float:
     """Seconds of the forward passes of a two-stage match: three of the backbone, two of the patch network."""
-    from gcm.images import network_input
+    from gcm.images.network_input import network_input
 
     extractor = matcher.features
     inputs = [network_input(image, matcher.info.pad_multiple, matcher.device) for image in images]
@@ -226,7 +226,8 @@ def medians(times: dict[str, list[float]]) -> dict[str, float]:
 
 def write_pair(shared: Path, pair: str, size: tuple[int, int], folder: Path) -> list[str]:
     """The photos of a pair at a size (height, width), as PNG files."""
-    from gcm.images import load_image, resize_to, write_image
+    from gcm.images.files import load_image, write_image
+    from gcm.images.sizes import resize_to
 
     sequence, *numbers = PAIRS[pair]
     paths = []

@@ -19,14 +19,14 @@ from pathlib import Path
 import cv2
 import torch
 
-from gcm.algorithms import AlgorithmSpec, algorithm_spec
+from gcm.benchmark.convert import convert
+from gcm.benchmark.evaluate import evaluate
+from gcm.benchmark.extract import Extraction, extract
+from gcm.benchmark.hpatches import Link, organise_hpatches
+from gcm.benchmark.pairs import Pair, read_pairs
 from gcm.config import list_presets, load_config
-from gcm.conversion import convert
-from gcm.datasets.hpatches import Link, organise_hpatches
-from gcm.datasets.pairs import Pair, read_pairs
 from gcm.errors import GCMError
-from gcm.evaluation import evaluate
-from gcm.extraction import Extraction, extract
+from gcm.matchers import AlgorithmSpec, algorithm_spec
 from gcm.metrics.protocols import Protocol, Summary, summarise
 
 OTHERS = ("sift", "orb", "akaze", "kaze", "xfeat", "aliked-lightglue", "disk-lightglue")

@@ -23,7 +23,8 @@ from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import ConfigError
-from gcm.features import FeatureExtractor, Pyramid
+from gcm.features.extractor import FeatureExtractor, Pyramid
+from gcm.features.in_step import in_step
 from gcm.geometry import (
     apply_homography,
     cell_to_pixel,
@@ -33,15 +34,16 @@ from gcm.geometry import (
     resize_points,
     warp_image,
 )
-from gcm.guided import Found, Guidance, guided_match
-from gcm.images import ImageLike, RGBImage, image_size, load_image, on_flat_ground, resize_to
-from gcm.in_step import in_step
-from gcm.levels import Clock, matching_levels
-from gcm.maps import whole_map
+from gcm.images.content import on_flat_ground
+from gcm.images.files import ImageLike, RGBImage, load_image
+from gcm.images.sizes import image_size, resize_to
 from gcm.matches import Matches
+from gcm.method.coarse import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
+from gcm.method.guided import Found, Guidance, guided_match
+from gcm.method.steps import Clock, matching_levels
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.hierarchical import refine
-from gcm.stage0 import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
+from gcm.refinement.maps import whole_map
 
 __all__ = ["Matcher", "match"]
 
@@ -55,7 +57,7 @@ class Matcher:
     """Finds point correspondences between pairs of images; build once, use for many pairs.
 
     Every match has a score in [0, 1] that ranks matches by how likely they are right. With `geometry`
-    set it is that of :func:`gcm.guided.guided_match`; as published it is ``1 - ratio / t`` of the last
+    set it is that of :func:`gcm.method.guided.guided_match`; as published it is ``1 - ratio / t`` of the last
     refinement, where *ratio* is the larger of the two directions' ratio of the best to the second-best
     squared descriptor distance among the pixels considered, and *t* the threshold it had to stay
     below: 1 is unmistakable, 0 just passed.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.errors import OutputError, UsageError
-from gcm.files import whole_file
+from gcm.storage.atomic import whole_file
 
 __all__ = ["Matches"]
 

@@ -22,7 +22,7 @@ def convert(
     quiet: QuietOption = False,
 ) -> None:
     """Convert extracted matches, also those of other IME algorithms, for evaluation."""
-    from gcm.conversion import convert as run
+    from gcm.benchmark.convert import convert as run
 
     console = Console(json_output=json_output, quiet=quiet)
     with console.progress() as bar:

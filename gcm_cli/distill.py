@@ -31,8 +31,8 @@ def distill(
     On several GPUs: torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
     """
     from gcm.config import config_folder
+    from gcm.distillation.process_group import is_leader
     from gcm.distillation.recipe import find_recipe, load_recipe
-    from gcm.distillation.team import is_leader
     from gcm.distillation.trainer import Progress
     from gcm.distillation.trainer import distill as train
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from gcm.datasets.hpatches import Source
+    from gcm.benchmark.hpatches import Source
 
 __all__ = ["download"]
 
@@ -44,7 +44,13 @@ def download(
 
     Interrupted? Run it again: it goes on where it stopped.
     """
-    from gcm.datasets.hpatches import HIGH_RESOLUTION, SEQUENCES, fetch_hpatches, is_complete, unpack_hpatches
+    from gcm.benchmark.hpatches import (
+        HIGH_RESOLUTION,
+        SEQUENCES,
+        fetch_hpatches,
+        is_complete,
+        unpack_hpatches,
+    )
     from gcm.errors import UsageError, did_you_mean
 
     console = Console(json_output=json_output, quiet=quiet)
@@ -86,7 +92,7 @@ def download(
 def _sources(urls: list[str] | None, sha256: str | None) -> Sequence[Source]:
     from urllib.parse import urlsplit
 
-    from gcm.datasets.hpatches import SOURCES, Source
+    from gcm.benchmark.hpatches import SOURCES, Source
 
     if not urls:
         return SOURCES

@@ -12,7 +12,7 @@ from gcm_cli.console import PARTIAL, Console, command
 from gcm_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from gcm.evaluation import Evaluation
+    from gcm.benchmark.evaluate import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -73,8 +73,8 @@ def evaluate(
     """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
     from rich.markup import escape
 
+    from gcm.benchmark.evaluate import evaluate as run
     from gcm.errors import UsageError
-    from gcm.evaluation import evaluate as run
     from gcm.metrics.protocols import Protocol
 
     console = Console(json_output=json_output, quiet=quiet)
@@ -94,7 +94,7 @@ def evaluate(
         )
     _show(console, result, table_format, per_sequence=per_sequence)
     if plot is not None and result.scores:
-        from gcm.curves import plot_curves
+        from gcm.viz.curves import plot_curves
 
         plot_curves(result.scores, result.protocol, plot)
         console.note(f"curves: {plot}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from gcm.evaluation import Evaluation
+from gcm.benchmark.evaluate import Evaluation
 from gcm.metrics.comparison import Interval, compare, confidence_intervals
 from gcm.metrics.protocols import AUC_LIMITS, Protocol, Summary, group_sequences, summarise
 

@@ -14,9 +14,9 @@ from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, pa
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from gcm.algorithms import AlgorithmSpec
-    from gcm.extraction import Extraction
-    from gcm.workers import Outcome
+    from gcm.benchmark.extract import Extraction
+    from gcm.benchmark.workers import Outcome
+    from gcm.matchers import AlgorithmSpec
 
 __all__ = ["extract"]
 
@@ -71,9 +71,9 @@ def extract(
     Finished pairs are skipped: run it again after an interruption.
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
-    from gcm.datasets.hpatches import PAIR_LIST
-    from gcm.datasets.pairs import read_pairs
-    from gcm.extraction import extract as run
+    from gcm.benchmark.extract import extract as run
+    from gcm.benchmark.hpatches import PAIR_LIST
+    from gcm.benchmark.pairs import read_pairs
 
     console = Console(json_output=json_output, quiet=quiet)
     spec, default_folder = _specify(algorithm, config, ratio, parse_settings(settings))
@@ -141,9 +141,9 @@ def _specify(
     algorithm: str, config: str | None, ratio: float | None, settings: dict[str, Any]
 ) -> tuple[AlgorithmSpec, str | None]:
     """The algorithm with its options, and the folder its configuration names."""
-    from gcm.algorithms import algorithm_spec
     from gcm.config import load_config
     from gcm.errors import UsageError
+    from gcm.matchers import algorithm_spec
 
     if algorithm.lower() == "gcm":
         if ratio is not None:

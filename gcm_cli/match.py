@@ -87,7 +87,7 @@ def match(
     if device is not None:
         _check_device(resolved.device)
     # Reading the photos first: a mistyped name should not cost the loading of a network.
-    from gcm.images import load_image
+    from gcm.images.files import load_image
 
     photo0, photo1 = load_image(image0), load_image(image1)
     with console.waiting("loading the networks"):
@@ -112,7 +112,7 @@ def match(
 
 def _check_picture(path: Path | None) -> None:
     """Refuse a picture's name before any work is done."""
-    from gcm.images import check_image_suffix
+    from gcm.images.files import check_image_suffix
 
     if path is not None:
         check_image_suffix(path)
@@ -141,8 +141,8 @@ def _write(
         return
     import numpy as np
 
-    from gcm.drawing import blend_warped, draw_matches
-    from gcm.images import write_image
+    from gcm.images.files import write_image
+    from gcm.viz.matches import blend_warped, draw_matches
 
     if draw is not None:
         write_image(draw, draw_matches(photo0, photo1, found))

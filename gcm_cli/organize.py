@@ -37,7 +37,7 @@ def organize_hpatches(
 
     Every image and homography is checked on the way. Running it again changes nothing.
     """
-    from gcm.datasets.hpatches import SEQUENCES, Link, organise_hpatches
+    from gcm.benchmark.hpatches import SEQUENCES, Link, organise_hpatches
 
     console = Console(json_output=json_output, quiet=quiet)
     with console.progress() as bar:

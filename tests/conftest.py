@@ -62,7 +62,7 @@ def student_weights(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.
     from safetensors.torch import save_file
 
     from gcm.backbones.r2d2 import PatchNetwork
-    from gcm.images import network_input
+    from gcm.images.network_input import network_input
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

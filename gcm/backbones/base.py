@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gcm.errors import WeightsError
-from gcm.images import IMAGENET_MEAN, IMAGENET_STD
-from gcm.maps import FeatureMap
+from gcm.images.network_input import IMAGENET_MEAN, IMAGENET_STD
+from gcm.refinement.maps import FeatureMap
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
 

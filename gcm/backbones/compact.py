@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
-from gcm.maps import FeatureMap, SubcellMap
+from gcm.refinement.maps import FeatureMap, SubcellMap
 
 __all__ = ["INFOS", "Compact", "CompactNetwork"]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone, BackboneInfo, to_unit_range
 from gcm.errors import ConfigError, DependencyError, WeightsError
-from gcm.images import IMAGENET_MEAN, IMAGENET_STD
+from gcm.images.network_input import IMAGENET_MEAN, IMAGENET_STD
 from gcm.weights.catalogue import WeightEntry
 from gcm.weights.loading import load_checkpoint
 

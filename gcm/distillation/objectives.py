@@ -17,9 +17,9 @@ from gcm.distillation.matching import dense_matching_loss, window_loss
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.teachers import create_teacher
-from gcm.distillation.views import ViewBatch, ViewDataset
+from gcm.distillation.view_pairs import ViewBatch, ViewDataset
 from gcm.errors import ConfigError
-from gcm.images import NORMALISATIONS
+from gcm.images.network_input import NORMALISATIONS
 
 __all__ = ["Objective", "create_objective"]
 

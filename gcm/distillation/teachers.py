@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcm.backbones.r2d2 import patch_network_from_state
 from gcm.errors import DependencyError, WeightsError
-from gcm.images import normalise
+from gcm.images.network_input import normalise
 
 __all__ = ["Teacher", "create_teacher"]
 

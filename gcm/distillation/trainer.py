@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 
 from gcm.distillation.data import find_photos, split_photos
 from gcm.distillation.objectives import create_objective
+from gcm.distillation.process_group import Team, join_team
 from gcm.distillation.recipe import DistillRecipe
-from gcm.distillation.team import Team, join_team
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
-from gcm.files import whole_file
+from gcm.storage.atomic import whole_file
 
 __all__ = ["Progress", "distill"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcm.maps import FeatureMap, flat_unit
+from gcm.refinement.maps import FeatureMap, flat_unit
 
 __all__ = [
     "CellMatches",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcm.maps import FeatureMap
 from gcm.refinement.dense import CellMatches, TopTwo, ratio
+from gcm.refinement.maps import FeatureMap
 
 __all__ = ["refine"]
 
@@ -40,7 +40,7 @@ def refine(
     Args:
         matches: cells of the coarser level.
         map0, map1: C x H x W descriptors of the finer level; normalised here. Of a
-            :class:`gcm.maps.SampledMap` all that is needed is asked for at once.
+            :class:`gcm.refinement.maps.SampledMap` all that is needed is asked for at once.
         stride_ratio: r, the coarser level's stride over the finer one's.
         threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
             map 0 keeps its best and the two best remain.

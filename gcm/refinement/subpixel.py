@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gcm.maps import FeatureMap, gather, map_size
+from gcm.refinement.maps import FeatureMap, gather, map_size
 
 __all__ = ["peak_offset", "similarity_peaks"]
 

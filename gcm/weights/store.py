@@ -15,9 +15,9 @@ from pathlib import Path
 
 import platformdirs
 
-from gcm.download import download, offline
 from gcm.errors import WeightsError
-from gcm.files import sha256_of, whole_file
+from gcm.storage.atomic import sha256_of, whole_file
+from gcm.storage.download import download, offline
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
 
 __all__ = [

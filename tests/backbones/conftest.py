@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gcm.backbones.registry import build_backbone
-from gcm.images import network_input
+from gcm.images.network_input import network_input
 
 Fill = Callable[[nn.Module], dict[str, Tensor]]
 

@@ -13,7 +13,8 @@ from gcm.backbones.fine import FINE_MODELS
 from gcm.backbones.registry import create_fine_model
 from gcm.config import MatcherConfig
 from gcm.errors import DependencyError, WeightsError
-from gcm.images import load_image, network_input
+from gcm.images.files import load_image
+from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
 
 

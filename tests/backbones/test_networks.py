@@ -24,7 +24,7 @@ from gcm.backbones.registry import (
 )
 from gcm.config import MatcherConfig
 from gcm.errors import ConfigError, WeightsError
-from gcm.images import network_input
+from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
 
 SIXTEEN = (
@@ -264,7 +264,7 @@ def _finds_the_shift(photo: NDArray[np.uint8], name: str, **changes: Any) -> Non
 
 
 def _graf(shared: Path) -> NDArray[np.uint8]:
-    from gcm.images import load_image
+    from gcm.images.files import load_image
 
     return load_image(shared / "data" / "oxford-dev" / "v_graf" / "1.ppm")[60:380, 160:608].copy()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gcm.backbones.registry import backbone_info, build_backbone, create_backbone, known_weights
 from gcm.config import MatcherConfig
 from gcm.errors import ConfigError, DependencyError, WeightsError
-from gcm.images import network_input
+from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
 
 timm = pytest.importorskip("timm")

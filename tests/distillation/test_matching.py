@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gcm.distillation.matching import dense_matching_loss, map_cells, window_loss, window_targets
 from gcm.distillation.recipe import AugmentationRecipe
-from gcm.distillation.views import ViewDataset
+from gcm.distillation.view_pairs import ViewDataset
 from gcm.geometry import apply_homography, cell_to_pixel, pixel_to_cell
 
 

@@ -11,7 +11,7 @@ from torchvision.models import segmentation
 from gcm.backbones.fine import FINE_MODELS
 from gcm.backbones.registry import known_weights, list_backbones
 from gcm.errors import ConfigError, WeightsError
-from gcm.files import sha256_of
+from gcm.storage.atomic import sha256_of
 from gcm.weights.catalogue import CATALOGUE, get_entry
 from gcm.weights.store import find_weights
 

@@ -12,7 +12,7 @@ import torch
 
 from gcm.backbones.registry import check_weights, create_backbone, create_fine_model
 from gcm.errors import DownloadError, WeightsError
-from gcm.files import sha256_of
+from gcm.storage.atomic import sha256_of
 from gcm.weights.catalogue import CATALOGUE, WeightEntry
 from gcm.weights.store import (
     bring_weights,

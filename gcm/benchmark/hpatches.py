@@ -1,0 +1,378 @@
+"""HPatches: the archive, the unpacked release, and the organised layout that benchmarks read.
+
+Source: Balntas, Lenc, Vedaldi, Mikolajczyk, HPatches: a benchmark and evaluation of handcrafted and learned
+local descriptors, CVPR 2017. The eight sequences with images over 1600 x 1200 are left out by convention
+(D2-Net, Dusmanu et al., CVPR 2019).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcm.errors import DatasetError, DownloadError, GCMError, OutputError
+from gcm.storage.archives import Progress, extract_archive
+from gcm.storage.atomic import clear_leftovers, whole_file, write_if_changed
+from gcm.storage.download import download, offline
+
+__all__ = [
+    "HIGH_RESOLUTION",
+    "SEQUENCES",
+    "Link",
+    "Organised",
+    "fetch_hpatches",
+    "is_complete",
+    "organise_hpatches",
+    "read_homography",
+    "unpack_hpatches",
+]
+
+HIGH_RESOLUTION = frozenset(
+    {
+        "i_contruction",
+        "i_crownnight",
+        "i_dc",
+        "i_pencils",
+        "i_whitebuilding",
+        "v_artisans",
+        "v_astronautis",
+        "v_talent",
+    }
+)
+"""Left out by convention."""
+
+_ILLUMINATION = """
+ajuntament autannes bologna books boutique bridger brooklyn castle chestnuts crownday dome duda fenis fog
+fruits gonnenberg greenhouse greentea indiana kions ktirio kurhaus leuven lionday lionnight londonbridge
+melon miniature nescafe nijmegen nuts objects parking partyfood pinard pool porta resort salon santuario
+school ski smurf steps table tools toy troulos veggies village yellowtent zion
+"""
+_VIEWPOINT = """
+abstract adam apprentices azzola bark bees beyus bip bird birdwoman blueprint boat bricks busstop calder
+cartooncity charing churchill circus coffeehouse colors courses dirtywall dogman eastsouth feast fest
+gardens grace graffiti home laptop london machines man maskedman pomegranate posters samples soldiers
+strand sunseason tabletop tempera there underground vitro wall wapping war weapons woman wormhole wounded
+yard yuri
+"""
+
+SEQUENCES = tuple(
+    [f"i_{name}" for name in _ILLUMINATION.split()] + [f"v_{name}" for name in _VIEWPOINT.split()]
+)
+"""The 108 sequences of the benchmark, sorted."""
+
+SUBSETS = {"i": "illumination", "v": "viewpoint"}
+_NAME = re.compile(r"[iv]_\w+")
+FILES = tuple([f"{k}.ppm" for k in range(1, 7)] + [f"H_1_{k}" for k in range(2, 7)])
+"""What every sequence folder holds."""
+PAIR_LIST = "image_pairs.txt"
+_MARK = ".unpacked.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place the release can be had from."""
+
+    filename: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+    size: int | None = None
+
+
+SOURCES = (
+    Source(
+        "hpatches-sequences-release.zip",
+        ("https://huggingface.co/datasets/vbalnt/hpatches/resolve/main/hpatches-sequences-release.zip",),
+        "99cf7e1ca167896eb4ca2fe3d903beff6566243a3c0c8e07a13a2596648ad670",
+        1279545572,
+    ),
+    # The original server, often down; nobody has published a hash of this file.
+    Source(
+        "hpatches-sequences-release.tar.gz",
+        (
+            "http://icvl.ee.ic.ac.uk/vbalnt/hpatches/hpatches-sequences-release.tar.gz",
+            "http://www.iis.ee.ic.ac.uk/~vbalnt/hpatches/hpatches-sequences-release.tar.gz",
+        ),
+    ),
+)
+"""Tried in order."""
+
+
+class Link(str, Enum):
+    """How files get from the release into the organised layout."""
+
+    COPY = "copy"
+    HARD = "hard"
+    SYMBOLIC = "symbolic"
+
+
+# -- from the archive --------------------------------------------------------------------------
+
+
+def fetch_hpatches(
+    folder: Path,
+    *,
+    sources: Sequence[Source] = SOURCES,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Path:
+    """Download the archive into `folder`; go on with a partial one; return where it lies.
+
+    Raises:
+        DownloadError: no source served it.
+    """
+    reasons = []
+    for source in sources:
+        target = folder / source.filename
+        if offline() and not target.is_file():
+            continue
+        try:
+            return download(
+                source.urls, target, sha256=source.sha256, size=source.size, on_progress=on_progress
+            )
+        except DownloadError as error:
+            reasons.append(str(error))
+    why = "; ".join(reasons) or f"GCM_OFFLINE=1 forbids to download it, and it does not lie in {folder}"
+    raise DownloadError(f"HPatches: {why}; an archive fetched elsewhere can be given with --archive")
+
+
+def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress | None = None) -> list[str]:
+    """Unpack the benchmark's members of an archive to `destination`/<sequence>/<file>.
+
+    Returns:
+        The complete sequences now in `destination`, sorted.
+
+    Raises:
+        DatasetError: not an archive, unsafe, damaged, or without any sequence.
+        OutputError: the files cannot be written.
+    """
+    mark = destination / _MARK
+    stamp = (
+        json.dumps({"archive": archive.name, "bytes": archive.stat().st_size if archive.is_file() else None})
+        + "\n"
+    )
+    if mark.is_file() and mark.read_text(encoding="utf-8") == stamp and complete_sequences(destination):
+        return complete_sequences(destination)
+    clear_leftovers(destination.glob("*"), FILES)
+    extract_archive(archive, destination, _place, on_progress=on_progress)
+    found = complete_sequences(destination)
+    if not found:
+        raise DatasetError(f"{archive}: holds no HPatches sequence (folders i_* and v_* with 1.ppm .. 6.ppm)")
+    write_if_changed(mark, stamp.encode(), alone=True)
+    return found
+
+
+def _place(path: PurePosixPath) -> PurePosixPath | None:
+    """Where a member goes; None for what the benchmark does not need."""
+    if len(path.parts) < 2 or "__MACOSX" in path.parts:
+        return None
+    sequence, name = path.parts[-2:]
+    if not _NAME.fullmatch(sequence) or sequence in HIGH_RESOLUTION or name not in FILES:
+        return None
+    return PurePosixPath(sequence, name)
+
+
+def complete_sequences(folder: Path) -> list[str]:
+    """Names of the benchmark's sequences whose eleven files lie in `folder`, sorted."""
+    return sorted(
+        entry.name
+        for entry in _sequence_folders(folder)
+        if entry.name not in HIGH_RESOLUTION and not _absent(entry)
+    )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` holds all 108 sequences."""
+    return set(SEQUENCES) <= set(complete_sequences(folder))
+
+
+def _sequence_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
+
+
+def _absent(sequence: Path) -> list[str]:
+    return [name for name in FILES if not (sequence / name).is_file()]
+
+
+# -- the organised layout ----------------------------------------------------------------------
+
+
+@dataclass
+class Organised:
+    """What :func:`organise_hpatches` did and found."""
+
+    pairs: int = 0
+    """Lines of the pair list."""
+    sequences: list[str] = field(default_factory=list)
+    """In the organised folder now, sorted."""
+    left_out: list[str] = field(default_factory=list)
+    """High-resolution sequences of the source, left out by convention."""
+    faulty: dict[str, str] = field(default_factory=dict)
+    """Sequences of the source that are incomplete or damaged, and why; left out."""
+    missing: list[str] = field(default_factory=list)
+    """Sequences of the full benchmark that are not there."""
+    written: int = 0
+    """Files that were copied or linked in this call."""
+
+
+def organise_hpatches(
+    source: Path,
+    destination: Path,
+    *,
+    link: Link = Link.COPY,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Organised:
+    """Bring an unpacked release, whole or in part, into the layout that benchmarks read.
+
+    ``<destination>/{illumination,viewpoint}/<seq>/<seq>_1.ppm``, ``<seq>_H_1_2`` and so on, and
+    ``<destination>/image_pairs.txt`` that lists all pairs of the sequences there. Every image is decoded and
+    every homography checked on its way. What is in place already is left alone.
+
+    Args:
+        source: folder with ``i_*`` and ``v_*`` folders, or one that holds ``hpatches-sequences-release``.
+        destination: folder to organise into; made if need be.
+        link: copy, or link in place of copying.
+        on_progress: called with sequences done and in all.
+
+    Raises:
+        DatasetError: no sequence in `source`.
+        OutputError: files cannot be written or linked.
+    """
+    folders = _sequence_folders(source) or _sequence_folders(source / "hpatches-sequences-release")
+    if not folders:
+        what = "holds no HPatches sequences (folders i_* and v_*)" if source.is_dir() else "no such folder"
+        raise DatasetError(f"{source}: {what}; unpack the release there, or run 'gcm download'")
+    report = Organised()
+    report.left_out = [folder.name for folder in folders if folder.name in HIGH_RESOLUTION]
+    folders = [folder for folder in folders if folder.name not in HIGH_RESOLUTION]
+    for done, folder in enumerate(folders):
+        if on_progress is not None:
+            on_progress(done, len(folders))
+        try:
+            report.written += _organise_sequence(folder, destination, link)
+        except OutputError:
+            raise
+        except GCMError as error:
+            report.faulty[folder.name] = str(error)
+    if on_progress is not None:
+        on_progress(len(folders), len(folders))
+    report.sequences = _organised_sequences(destination)
+    report.missing = sorted(set(SEQUENCES) - set(report.sequences))
+    lines = [_pair_line(name, k) for name in report.sequences for k in range(2, 7)]
+    report.pairs = len(lines)
+    if lines:
+        write_if_changed(destination / PAIR_LIST, "".join(lines).encode(), alone=True)
+    return report
+
+
+def _organise_sequence(folder: Path, destination: Path, link: Link) -> int:
+    absent = _absent(folder)
+    if absent:
+        raise DatasetError(f"{folder}: lacks {', '.join(absent)}")
+    target = destination / SUBSETS[folder.name[0]] / folder.name
+    targets = {name: target / f"{folder.name}_{name}" for name in FILES}
+    pending = [name for name in FILES if not _same(folder / name, targets[name])]
+    if not pending:
+        return 0
+    clear_leftovers([target], [path.name for path in targets.values()])
+    for name in FILES:
+        _verify(folder / name)
+    for name in pending:
+        _bring(folder / name, targets[name], link)
+    return len(pending)
+
+
+def _same(source: Path, target: Path) -> bool:
+    """Whether `target` is already what `source` would become: a link to it, or a copy as old and as long."""
+    if not target.is_file():
+        return False
+    a, b = source.stat(), target.stat()
+    return target.samefile(source) or (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
+
+
+def _verify(path: Path) -> None:
+    if path.suffix == ".ppm":
+        from gcm.images.files import load_image
+
+        load_image(path)
+    else:
+        read_homography(path)
+
+
+def _bring(source: Path, target: Path, link: Link) -> None:
+    if link is Link.COPY:
+        if target.is_symlink():
+            target.unlink()  # or the file behind it would be replaced
+        with whole_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+            times = source.stat()
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return
+    # Not by `whole_file`, which makes the file it yields.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link is Link.HARD:
+            temporary.hardlink_to(source.resolve())
+        else:
+            temporary.symlink_to(source.resolve())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{target}: no {link.value} link possible ({error.strerror}); copy instead, without --link"
+        ) from error
+
+
+def _organised_sequences(destination: Path) -> list[str]:
+    return sorted(
+        folder.name
+        for subset in SUBSETS.values()
+        for folder in _sequence_folders(destination / subset)
+        if folder.name not in HIGH_RESOLUTION
+        and all((folder / f"{folder.name}_{name}").is_file() for name in FILES)
+    )
+
+
+def _pair_line(name: str, k: int) -> str:
+    start = f"{SUBSETS[name[0]]}/{name}/{name}"
+    return f"{start}_1.ppm {start}_{k}.ppm {start}_H_1_{k}\n"
+
+
+def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.float64]:
+    """Read a 3 x 3 homography (``h_0_to_1`` of a pair) from text.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read already.
+
+    Raises:
+        DatasetError: missing, not nine finite numbers, or not invertible.
+    """
+    try:
+        lines = (path.read_bytes() if content is None else content).decode("ascii").splitlines()
+        rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a 3 x 3 homography ({error})") from error
+    values = [value for row in rows for value in row]
+    if [len(row) for row in rows] != [3, 3, 3] or not all(map(math.isfinite, values)):
+        shape = " + ".join(str(len(row)) for row in rows) or "0"
+        raise DatasetError(f"{path}: not a 3 x 3 homography of finite numbers ({shape} numbers)")
+    a, b, c, d, e, f, g, h, i = values
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if abs(determinant) < 1e-12 * max(1.0, *map(abs, values)):
+        raise DatasetError(f"{path}: a homography that cannot be inverted")
+    return np.array(rows)

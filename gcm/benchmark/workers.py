@@ -1,0 +1,254 @@
+"""Matching many pairs in one process or several.
+
+Each worker process makes its own algorithm and is sent one pair at a time; pairs that share their first
+image go to the same worker, so that its features are computed once. Results come back to the caller, which
+alone writes files: nothing a worker does outlives a killed caller.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from gcm.benchmark.pairs import Pair
+from gcm.errors import GCMError
+from gcm.matchers import Algorithm, AlgorithmSpec
+from gcm.matches import Matches
+
+__all__ = ["Outcome", "default_workers", "match_pairs"]
+
+_MOST_WORKERS = 4
+_PAIRS_EACH = 4
+"""Fewer pairs than this do not pay for a process's start."""
+
+_BYTES_EACH = 2 * 2**30
+"""Free memory a process should find."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair."""
+
+    pair: Pair
+    matches: Matches | None
+    """None when it failed."""
+    seconds: float
+    error: str | None = None
+
+
+def match_pairs(
+    spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int | None = None, at_once: int | None = None
+) -> Iterator[Outcome]:
+    """Match pairs, one process or several; a pair that fails is reported and the rest go on.
+
+    The algorithm is made, in every process, before this returns. Outcomes come as they are ready. Results
+    do not depend on the number of workers, :func:`default_workers` unless given.
+
+    Args:
+        spec: the algorithm.
+        pairs: what to match.
+        workers: processes.
+        at_once: pairs given together to an algorithm that can match several (`match_many`), in one process
+            only; unless given, as many as the algorithm says it should be (`pairs_at_once`).
+
+    Raises:
+        GCMError: the algorithm cannot be made.
+    """
+    if not pairs:
+        return iter(())
+    if workers is None:
+        workers = default_workers(len(pairs))
+    if workers <= 1 or len(pairs) == 1:
+        algorithm = spec.create()
+        size = min(at_once or getattr(algorithm, "pairs_at_once", 1), len(pairs))
+        if size > 1 and hasattr(algorithm, "match_many"):
+            return _match_together(algorithm, pairs, size)
+        return (_match(algorithm, pair) for pair in pairs)
+    outcomes = _Team(spec, pairs, min(workers, len(pairs))).run()
+    next(outcomes)  # returns when all are ready
+    return (outcome for outcome in outcomes if outcome is not None)
+
+
+def default_workers(pairs: int) -> int:
+    """How many processes to match that many pairs in.
+
+    Several processes of a thread each keep more cores busy than one of several threads, for not all of a
+    match can be spread over threads. But they share a GPU no better than one does.
+    """
+    if sys.platform == "darwin" or Path("/dev/nvidiactl").exists():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_EACH
+    except (AttributeError, OSError, ValueError):
+        room = _MOST_WORKERS
+    return max(1, min(cores, _MOST_WORKERS, room, pairs // _PAIRS_EACH))
+
+
+def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
+    start = time.perf_counter()
+    matches: Matches | Exception
+    try:
+        matches = algorithm.match(pair.image0, pair.image1)
+    except Exception as error:  # one bad pair, whatever is wrong with it, must not stop the rest
+        matches = error
+    return _outcome(pair, matches, time.perf_counter() - start)
+
+
+def _match_together(algorithm: Any, pairs: Sequence[Pair], size: int) -> Iterator[Outcome]:
+    """Matches of `size` pairs at a time, each said to have taken its share of the time."""
+    for start in range(0, len(pairs), size):
+        part = pairs[start : start + size]
+        began = time.perf_counter()
+        found = algorithm.match_many([(pair.image0, pair.image1) for pair in part])
+        seconds = (time.perf_counter() - began) / len(part)
+        for pair, result in zip(part, found, strict=True):
+            yield _outcome(pair, result, seconds)
+
+
+def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome:
+    """What became of a pair; of an error one line, with its type where it is not ours to expect."""
+    if not isinstance(result, Exception):
+        return Outcome(pair, result, seconds)
+    if isinstance(result, GCMError):
+        return Outcome(pair, None, seconds, str(result))
+    return Outcome(pair, None, seconds, f"{type(result).__name__}: {' '.join(str(result).split())}")
+
+
+def _work(connection: Connection, spec: AlgorithmSpec, threads: int) -> None:
+    """A worker process: makes the algorithm, says so, then matches what it is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    import cv2
+    import torch
+
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    cv2.setNumThreads(threads)
+    try:
+        try:
+            algorithm = spec.create()
+        except Exception as error:
+            connection.send(error if isinstance(error, GCMError) else GCMError(f"{spec.name}: {error}"))
+            return
+        connection.send(None)
+        while True:
+            connection.send(_match(algorithm, connection.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the caller is gone
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    queue: deque[Pair]
+    current: Pair | None = None
+    ready: bool = False
+
+
+class _Team:
+    def __init__(self, spec: AlgorithmSpec, pairs: Sequence[Pair], size: int) -> None:
+        self.spec = spec
+        self.size = size
+        self.threads = max(1, (os.cpu_count() or 1) // size)
+        self.groups = deque(deque(group) for _, group in groupby(pairs, key=lambda pair: pair.image0))
+        self.workers: list[_Worker] = []
+
+    def run(self) -> Iterator[Outcome | None]:
+        """None when all processes are ready, then outcomes as they come; stops every process at the end."""
+        try:
+            self.workers = [self._start(deque()) for _ in range(self.size)]
+            for worker in self.workers:
+                self._greet(worker)
+            yield None
+            for worker in list(self.workers):
+                self._give(worker)
+            while self.workers:
+                by_connection = {worker.connection: worker for worker in self.workers}
+                for connection in wait(list(by_connection)):
+                    yield from self._hear(by_connection[connection])  # type: ignore[index]
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+                worker.process.join()
+
+    def _start(self, queue: deque[Pair]) -> _Worker:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self.spec, self.threads), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, queue)
+
+    def _greet(self, worker: _Worker) -> None:
+        """Wait until a worker has made its algorithm."""
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            raise self._stillborn(worker) from None
+        if isinstance(message, GCMError):
+            raise message
+        worker.ready = True
+
+    def _stillborn(self, worker: _Worker) -> GCMError:
+        code = worker.process.exitcode
+        return GCMError(f"{self.spec.name}: a worker process died while starting (exit code {code})")
+
+    def _hear(self, worker: _Worker) -> Iterator[Outcome]:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            yield from self._bury(worker)
+            return
+        if isinstance(message, GCMError):
+            raise message
+        worker.ready = True
+        worker.current = None
+        if isinstance(message, Outcome):
+            yield message
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        """Send the next pair, or send the worker home."""
+        if not worker.queue and self.groups:
+            worker.queue = self.groups.popleft()
+        if not worker.queue:
+            longest = max(self.workers, key=lambda other: len(other.queue)).queue
+            for _ in range((len(longest) + 1) // 2):
+                worker.queue.appendleft(longest.pop())
+        if worker.queue:
+            worker.current = worker.queue.popleft()
+            with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: heard of at the next turn
+                worker.connection.send(worker.current)
+            return
+        self._dismiss(worker)
+
+    def _bury(self, worker: _Worker) -> Iterator[Outcome]:
+        """A worker died (out of memory, say): its pair failed, another takes its place."""
+        self._dismiss(worker)
+        code = worker.process.exitcode
+        if not worker.ready:
+            raise self._stillborn(worker)
+        if worker.current is not None:
+            reason = f"the worker process died (exit code {code}); if memory is short, use fewer workers"
+            yield Outcome(worker.current, None, 0.0, reason)
+        self.workers.append(self._start(worker.queue))
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.connection.close()
+        # It has nothing to put in order, and an interpreter that ends by itself takes half a second.
+        worker.process.terminate()
+        worker.process.join()

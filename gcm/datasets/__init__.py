@@ -1,1 +1,0 @@
-"""Data sets: fetching, unpacking and organising HPatches; lists of image pairs."""

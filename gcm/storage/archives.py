@@ -1,0 +1,192 @@
+"""Unpacking archives from the internet without trusting them."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from gcm.errors import DatasetError, GCMError, OutputError
+from gcm.storage.atomic import whole_file
+
+__all__ = ["extract_archive"]
+
+MEMBER_LIMIT = 256 << 20
+"""Bytes a single member may unpack to."""
+TOTAL_LIMIT = 16 << 30
+"""Bytes all members together may unpack to."""
+COUNT_LIMIT = 100_000
+_BLOCK = 1 << 20
+_HEADROOM = 16 << 20
+
+Wanted = Callable[[PurePosixPath], PurePosixPath | None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Member:
+    path: str
+    size: int
+    is_file: bool
+    is_folder: bool
+    open: Callable[[], IO[bytes] | None]
+
+
+def extract_archive(
+    archive: Path, destination: Path, wanted: Wanted, *, on_progress: Progress | None = None
+) -> int:
+    """Unpack the wanted members of a zip or tar (.gz, .xz, .bz2) archive.
+
+    Files that are already there with the right length are kept, so that an interrupted call goes on; each
+    file is written whole or not at all. Only plain files come out: an archive whose wanted members climb out
+    of their folder, or are links or devices, is refused.
+
+    Args:
+        archive: the file; its kind is told from its content.
+        destination: folder to unpack into.
+        wanted: given a member's path, where it goes below `destination`, or None to leave it out.
+        on_progress: called with bytes of the archive done and in all.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        DatasetError: not an archive, damaged, unsafe, or there is no room for it.
+        OutputError: the files cannot be written.
+    """
+    if not archive.is_file():
+        what = "is a folder; give the archive itself" if archive.is_dir() else "no such archive"
+        raise DatasetError(f"{archive}: {what}")
+    written = 0
+    try:
+        with ExitStack() as stack:
+            listed, members = _open(archive, stack)
+            _check_space(destination, sum(m.size for m in listed if _pending(m, destination, wanted)))
+            unpacked = 0
+            for count, (member, done, whole) in enumerate(members):
+                unpacked += member.size
+                if count > COUNT_LIMIT or unpacked > TOTAL_LIMIT:
+                    raise DatasetError(f"{archive}: unpacks to more than any data set does; not unpacked")
+                written += _take(archive, member, destination, wanted)
+                if on_progress is not None:
+                    on_progress(done, whole)
+    except GCMError:
+        raise
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        # Python's archive modules report damage, passwords and unknown compressions with any of these.
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DatasetError(f"{destination}: the disk is full; free some space") from error
+        raise DatasetError(f"{archive}: not a sound zip or tar archive ({error}); fetch it again") from error
+    return written
+
+
+def _pending(member: _Member, destination: Path, wanted: Wanted) -> Path | None:
+    """Where a member is to be written; None when it is not wanted, or there already."""
+    path = PurePosixPath(member.path)
+    place = wanted(path) if path.parts and not member.is_folder else None
+    if place is None:
+        return None
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"{place} lies outside the destination")
+    target = destination / place
+    return None if target.is_file() and target.stat().st_size == member.size else target
+
+
+def _take(archive: Path, member: _Member, destination: Path, wanted: Wanted) -> int:
+    """Write one member if it is wanted and not there yet; return how many files that made."""
+    target = _pending(member, destination, wanted)
+    if target is None:
+        return 0
+    path = PurePosixPath(member.path)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.path or ":" in path.parts[0]:
+        raise DatasetError(f"{archive}: '{member.path}' points out of the archive; not unpacked")
+    if not member.is_file:
+        raise DatasetError(f"{archive}: '{member.path}' is a link or device, not a file; not unpacked")
+    if member.size > MEMBER_LIMIT:
+        raise DatasetError(f"{archive}: '{member.path}' is too large ({member.size} bytes); not unpacked")
+    _check_space(target.parent, member.size)
+    _write(archive, member, target)
+    return 1
+
+
+def _write(archive: Path, member: _Member, target: Path) -> None:
+    if target.is_symlink() or target.parent.is_symlink():
+        raise OutputError(f"{target}: is, or lies behind, a symbolic link; remove it first")
+    with whole_file(target) as temporary, temporary.open("wb") as out:
+        source = member.open()
+        if source is None:
+            raise DatasetError(f"{archive}: '{member.path}' cannot be read")
+        with source:
+            done = 0
+            while block := source.read(_BLOCK):
+                done += len(block)
+                if done > member.size:
+                    raise DatasetError(f"{archive}: '{member.path}' is longer than it says; not unpacked")
+                out.write(block)
+        if done != member.size:
+            raise DatasetError(f"{archive}: '{member.path}' is cut short; fetch the archive again")
+
+
+def _open(archive: Path, stack: ExitStack) -> tuple[list[_Member], Iterator[tuple[_Member, int, int]]]:
+    """The members as far as they can be known without reading all, and the way through all of them.
+
+    The latter gives each member with the bytes of the archive passed with it and in all.
+    """
+    if zipfile.is_zipfile(archive):
+        bundle = stack.enter_context(zipfile.ZipFile(archive))
+        listed = [_zip_member(bundle, info) for info in bundle.infolist()]
+        return listed, _through_zip(bundle, listed)
+    raw = stack.enter_context(archive.open("rb"))
+    tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:*"))  # noqa: SIM115
+    return [], _through_tar(tar, raw, archive.stat().st_size)
+
+
+def _zip_member(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+    return _Member(info.filename, info.file_size, plain, info.is_dir(), partial(bundle.open, info))
+
+
+def _through_zip(bundle: zipfile.ZipFile, members: list[_Member]) -> Iterator[tuple[_Member, int, int]]:
+    sizes = [info.compress_size for info in bundle.infolist()]
+    for member, done in zip(members, accumulate(sizes), strict=True):
+        yield member, done, sum(sizes)
+
+
+def _through_tar(tar: tarfile.TarFile, raw: IO[bytes], whole: int) -> Iterator[tuple[_Member, int, int]]:
+    for info in tar:
+        # A sparse member may claim far more than it holds.
+        plain = info.isreg() and not info.issparse()
+        yield (
+            _Member(info.name, info.size, plain, info.isdir(), partial(tar.extractfile, info)),
+            raw.tell(),
+            whole,
+        )
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed + _HEADROOM:
+        raise DatasetError(
+            f"{folder}: unpacking needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free; "
+            "free some space or choose another folder"
+        )

@@ -1,0 +1,224 @@
+"""Commands killed just before any change they make to a file, and started again.
+
+Of `extract`, kills at moments of its work are in test_benchmark_commands.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gcm.benchmark.hpatches import Link, organise_hpatches
+from gcm_cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+
+KILLED_AT = """
+import os, runpy, signal, sys
+
+folder, moment, record = os.getcwd(), int(sys.argv[1]), sys.argv[2]
+changes = 0
+
+def changes_a_file(event, args):
+    if event == "open":
+        return isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    return event in ("os.rename", "os.remove", "os.mkdir", "os.utime", "os.link", "os.symlink")
+
+def watch(event, args):
+    global changes
+    if changes_a_file(event, args) and isinstance(args[0], (str, os.PathLike)):
+        # Of a link the first argument is what it points to, which may lie elsewhere.
+        paths = [os.path.abspath(path) for path in args[:2] if isinstance(path, (str, os.PathLike))]
+        if any(path.startswith(folder + os.sep) for path in paths):
+            changes += 1
+            if changes == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+sys.argv[:] = ["gcm", *sys.argv[3:]]
+sys.addaudithook(watch)
+try:
+    runpy.run_module("gcm_cli", run_name="__main__")
+finally:
+    with open(record, "w") as file:
+        file.write(str(changes))
+"""
+"""Runs gcm and kills it before its N-th change to a file below the working folder."""
+
+
+def start(cwd: Path, moment: int, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED_AT, str(moment), str(cwd.parent / "changes"), *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+
+
+def finish(cwd: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command undisturbed; in this process, which is faster."""
+    monkeypatch.chdir(cwd)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes | str]:
+    """Every file but locks; of a link where it points to, of files with times in them that they are there."""
+
+    def content(path: Path) -> bytes | str:
+        if path.is_symlink():
+            return str(path.readlink())
+        return b"" if path.name in ("config.yml", "times.csv") else path.read_bytes()
+
+    return {
+        str(path.relative_to(folder)): content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def prepare_organize(folder: Path, release: Path, shared: Path) -> None:
+    """Nothing: the release lies outside."""
+
+
+def prepare_download(folder: Path, release: Path, shared: Path) -> None:
+    with zipfile.ZipFile(folder / "release.zip", "w") as bundle:
+        for path in sorted(release.rglob("*")):
+            bundle.write(path, path.relative_to(release.parent))
+
+
+def prepare_convert(folder: Path, release: Path, shared: Path) -> None:
+    target = folder / "SIFT/original_outputs"
+    target.mkdir(parents=True)
+    for path in sorted((shared / "golden/ime/SIFT_06/outputs/viewpoint").rglob("*.npz")):
+        shutil.copyfile(path, target / path.name)
+        os.utime(target / path.name, (1, 1))
+
+
+def prepare_extract(folder: Path, release: Path, shared: Path) -> None:
+    organise_hpatches(release, folder / "Datasets/hpatches", link=Link.SYMBOLIC)
+
+
+def prepare_evaluate(folder: Path, release: Path, shared: Path) -> None:
+    organise_hpatches(shared / "data/oxford-dev", folder / "Datasets/hpatches", link=Link.SYMBOLIC)
+    for name in ("SIFT_06", "ORB_08"):
+        shutil.copytree(shared / "golden/ime" / name, folder / "Results/hpatches" / name)
+
+
+Prepare = Callable[[Path, Path, Path], None]
+COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
+    "organize": (prepare_organize, ["organize-hpatches", "RELEASE", "D"]),
+    "link": (prepare_organize, ["organize-hpatches", "RELEASE", "D", "--link", "symbolic"]),
+    "download": (prepare_download, ["download", "--archive", "release.zip", "--dest", "D"]),
+    "convert": (prepare_convert, ["convert", "--output-dir", "SIFT"]),
+    "extract": (prepare_extract, ["extract", "--algorithm", "orb"]),
+    "evaluate": (prepare_evaluate, ["evaluate", "SIFT_06", "ORB_08", "--plot", "curves.png"]),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evaluate", *(pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS if name != "evaluate")],
+)
+def test_killed_before_a_change_and_run_again(
+    tmp_path: Path, shared: Path, tiny_release: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, arguments = COMMANDS[name]
+    arguments = [str(tiny_release) if argument == "RELEASE" else argument for argument in arguments]
+
+    def fresh(folder: str) -> Path:
+        (tmp_path / folder).mkdir()
+        prepare(tmp_path / folder, tiny_release, shared)
+        return tmp_path / folder
+
+    whole = fresh("whole")
+    process = start(whole, 0, *arguments)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+    count = int((tmp_path / "changes").read_text())
+    assert count > 10
+    # From the first change to the last, which is where what is written last would be left half done.
+    moments = sorted({1, count // 3, 2 * count // 3, count - 1, count})
+    for moment in moments:
+        killed = fresh(f"killed {moment}")
+        process = start(killed, moment, *arguments)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+        finish(killed, arguments, monkeypatch)
+        assert contents(killed) == contents(whole), moment
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Serves `content` in small pieces, from where it is asked to; HTTP/1.1 ranges."""
+
+    content = b""
+    asked: list[str | None]
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
+        self.send_response(206 if begin else 200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(self.content) - begin))
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(self.content) - 1}/{len(self.content)}")
+        self.end_headers()
+        try:
+            for place in range(begin, len(self.content), 1 << 14):
+                self.wfile.write(self.content[place : place + (1 << 14)])
+                if not begin:
+                    time.sleep(0.02)
+        except ConnectionError:
+            pass  # the reader was killed
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def test_a_download_killed_on_its_way_goes_on(
+    tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    prepare_download(folder, tiny_release, tiny_release)
+    content = (folder / "release.zip").read_bytes()
+    (folder / "release.zip").unlink()
+    handler = type("Handler", (Slow,), {"content": content, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        monkeypatch.setenv("GCM_OFFLINE", "0")
+        monkeypatch.setenv("no_proxy", "*")
+        url = f"http://127.0.0.1:{server.server_port}/release.zip"
+        arguments = ["download", "--url", url, "--dest", "D"]
+        process = start(folder, 0, *arguments)
+        part = folder / "release.zip.part"
+        deadline = time.monotonic() + 60
+        while not (part.is_file() and part.stat().st_size > 1 << 17):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        begun = part.stat().st_size
+        assert begun < len(content)
+        finish(folder, arguments, monkeypatch)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert (folder / "release.zip").read_bytes() == content
+    assert handler.asked == [None, f"bytes={begun}-"]  # type: ignore[attr-defined]
+    assert {name for name in contents(folder) if "/" not in name} == {"release.zip"}

@@ -1,0 +1,290 @@
+"""Guided matching with the embedded weights: what each key changes, on photos whose motion is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from gcm.config import load_config
+from gcm.errors import ConfigError
+from gcm.geometry import apply_homography
+from gcm.images.files import load_image
+from gcm.matcher import Matcher
+from gcm.matches import Matches
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PERSPECTIVE = np.array([[1.02, 0.05, 5], [-0.04, 0.98, 7], [1e-4, -5e-5, 1]])
+
+Make = Callable[..., Matcher]
+
+
+@pytest.fixture(scope="module")
+def make() -> Make:
+    @cache
+    def matcher(**changes: Any) -> Matcher:
+        return Matcher(device="cpu", **changes)
+
+    return matcher
+
+
+@pytest.fixture(scope="module")
+def left() -> np.ndarray:
+    """A real photo, 512 x 512."""
+    return load_image(EXAMPLES / "left.jpg")
+
+
+@pytest.fixture(scope="module")
+def right() -> np.ndarray:
+    """The same under a homography, on another background."""
+    return load_image(EXAMPLES / "right.jpg")
+
+
+@pytest.fixture(scope="module")
+def left_to_right() -> np.ndarray:
+    return np.loadtxt(EXAMPLES / "h_left_to_right.txt")
+
+
+def errors(result: Matches, h_0_to_1: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(apply_homography(h_0_to_1, result.points0) - result.points1, axis=1)
+
+
+def warp(image: np.ndarray, h: np.ndarray) -> np.ndarray:
+    return cv2.warpPerspective(image, h, image.shape[1::-1])
+
+
+def noisy(image: np.ndarray, deviation: float) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, deviation, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def off_cells(points: np.ndarray) -> np.ndarray:
+    """From the centres of the cells of the finest map, which has stride 2."""
+    cells = (points - 0.5) / 2
+    return np.abs(cells - np.rint(cells))
+
+
+def trace(result: Matches) -> str:
+    return "; ".join(result.info["trace"])
+
+
+# -- positions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("geometry", ["auto", "homography", "multi", "none"])
+def test_identity_is_exact(left: np.ndarray, make: Make, geometry: str) -> None:
+    result = make(geometry=geometry).match(left, left)
+    assert len(result) > 5000
+    assert errors(result, np.eye(3)).max() < 1e-6
+
+
+def test_without_subpixel_points_are_whole_cells_of_the_warped_frame(photo: np.ndarray, make: Make) -> None:
+    other = warp(photo, PERSPECTIVE)
+    found = {on: make(subpixel=on, smooth=False).match(photo, other) for on in (True, False)}
+    for subpixel, result in found.items():
+        assert len(result) > 1000
+        assert off_cells(result.points0).max() == 0
+        assert result.h_1_to_0_initial is not None
+        off = off_cells(apply_homography(result.h_1_to_0_initial, result.points1))
+        assert off.mean() > 0.05 if subpixel else off.max() < 1e-6
+    fine, whole = (np.median(errors(found[k], PERSPECTIVE)) for k in (True, False))
+    assert fine < 0.25
+    assert fine < 0.6 * whole
+
+
+def test_fine_detail_is_matched_at_full_size(make: Make) -> None:
+    """1600 x 1200 with detail of a few pixels: positions are far finer than any small copy allows."""
+    rng = np.random.default_rng(3)
+    image = np.zeros((1200, 1600, 3), np.float32)
+    for scale in (3, 6, 30, 120):
+        noise = rng.uniform(0, 1, (1200 // scale + 2, 1600 // scale + 2, 3)).astype(np.float32)
+        image += cv2.resize(noise, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    large = np.asarray(255 * (image - image.min()) / np.ptp(image), np.uint8)
+    h = np.array([[0.97, 0.06, 30], [-0.05, 1.02, 40], [1e-5, -2e-5, 1]])
+    result = make(max_side=None).match(large, warp(large, h))
+    assert result.info["working_size0"] == [1600, 1200]
+    assert len(result) > 20_000
+    assert np.median(errors(result, h)) < 0.25
+    assert np.mean(errors(result, h) < 1) > 0.99
+
+
+@pytest.mark.parametrize("shrunk", [0, 1])
+def test_half_the_size_is_matched_where_there_is_more_detail(
+    left: np.ndarray, make: Make, shrunk: int
+) -> None:
+    pair = [left, left]
+    pair[shrunk] = cv2.resize(left, (256, 256), interpolation=cv2.INTER_AREA)
+    scale = 0.5 if shrunk else 2.0
+    h = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])
+    result = make().match(*pair)
+    assert len(result) > 5000
+    assert np.mean(errors(result, h) < 1) > 0.98
+    assert ("seen from image 1" in trace(result)) == (shrunk == 0)
+
+
+# -- geometry ----------------------------------------------------------------------------------
+
+
+def test_geometry_none_undoes_nothing(left: np.ndarray, make: Make) -> None:
+    """It matches what is nearly aligned, and nothing that is turned, which the others turn back."""
+    small = np.array([[1.01, 0.03, 6], [-0.02, 0.99, 9], [0, 0, 1]])
+    result = make(geometry="none", subpixel=False, smooth=False).match(left, warp(left, small))
+    assert len(result) > 2000
+    assert np.mean(errors(result, small) < 2) > 0.96  # whole cells are 2 px wide
+    assert off_cells(result.points1).max() == 0  # not warped
+    turned = np.ascontiguousarray(np.rot90(left))
+    quarter = np.array([[0.0, 1, 0], [-1, 0, 511], [0, 0, 1]])
+    assert len(make(geometry="none").match(left, turned)) < 20
+    for geometry in ("auto", "homography", "multi"):
+        other = make(geometry=geometry).match(left, turned)
+        assert len(other) > 5000
+        assert np.mean(errors(other, quarter) < 1) > 0.99
+
+
+def test_geometry_none_is_a_value_and_not_the_lack_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yml"
+    for text, expected in (("none", "none"), ("", None), ("auto", "auto")):
+        path.write_text(f"model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\ngeometry: {text}\n")
+        assert load_config(path).geometry == expected
+    assert load_config(geometry="none").geometry == "none"
+    with pytest.raises(ConfigError, match="geometry: Input should be"):
+        load_config(geometry="several")
+
+
+FIRST = np.array([[1.0, 0.12, -8], [-0.1, 0.96, 14], [0, 0, 1]])
+SECOND = {
+    "a turn": np.array([[0.98, -0.17, 50], [0.17, 0.98, -50], [0, 0, 1]]),
+    "a stretch": np.array([[0.75, 0, 125], [-0.1, 1.0, 30], [-2e-4, 0, 1]]),
+    "a turn and a scale": np.array([[0.82, -0.2, 120], [0.22, 0.85, -40], [1e-4, 0, 1]]),
+}
+
+
+def two_planes(left: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, Callable[[Matches], np.ndarray]]:
+    """A photo whose halves move differently, and how far matches are off."""
+    halves = np.arange(512) < 256
+    other = np.full_like(left, 127)
+    for h, half in ((FIRST, halves), (second, ~halves)):
+        shown = warp(np.tile(half, (512, 1)).astype(np.uint8), h) > 0
+        other[shown] = warp(left, h)[shown]
+    return other, lambda r: np.where(r.points0[:, 0] < 256, errors(r, FIRST), errors(r, second))
+
+
+@pytest.mark.parametrize("second", SECOND)
+def test_two_planes(left: np.ndarray, make: Make, second: str) -> None:
+    """The halves of a photo move differently; a second round for one must not cost the other."""
+    other, truth = two_planes(left, SECOND[second])
+
+    def right_ones(geometry: str) -> tuple[int, int, float]:
+        result = make(geometry=geometry).match(left, other)
+        on_left, right = result.points0[:, 0] < 256, truth(result) < 2
+        return int(np.sum(right & on_left)), int(np.sum(right & ~on_left)), float(right.mean())
+
+    for geometry in ("multi", "auto"):
+        *counts, precision = right_ones(geometry)
+        assert min(counts) > 2000
+        assert precision > 0.99
+    *counts, _ = right_ones("homography")
+    assert max(counts) > 2000
+    assert min(counts) < 100
+
+
+# -- rounds, verification, scores --------------------------------------------------------------
+
+
+def test_second_round(left: np.ndarray, make: Make) -> None:
+    """It adds matches and precision where the first warp was rough, as it is for a plane among others."""
+    other, truth = two_planes(left, SECOND["a turn and a scale"])
+    found = {}
+    for second in (False, True):
+        result = make(second_round=second).match(left, other)
+        assert ("round 2" in trace(result)) == second
+        on_second = result.points0[:, 0] >= 256
+        found[second] = truth(result)[on_second]
+    assert np.sum(found[True] < 1) > 1.15 * np.sum(found[False] < 1) > 1500
+    assert np.median(found[True]) < 0.7 * np.median(found[False])
+
+
+def test_smoothing_takes_noise_and_keeps_edges(left: np.ndarray, make: Make) -> None:
+    """Two sides that move by different amounts: each becomes more precise, at a small loss near the edge."""
+    other = left.copy()
+    other[:, 256:] = np.roll(left, 6, axis=1)[:, 256:]  # the right half moves by 6 px, over the edge's strip
+    errors_of = {}
+    for smooth in (False, True):
+        result = make(smooth=smooth, geometry="none").match(left, noisy(other, 20))
+        right_half = result.points0[:, 0] > 256
+        moved = np.where(right_half, 6.0, 0.0)
+        off = np.abs(result.points1[:, 0] - result.points0[:, 0] - moved)
+        errors_of[smooth] = off, np.abs(result.points0[:, 0] - 256) < 30
+    far, close = ([errors_of[k][0][errors_of[k][1] == near] for k in (False, True)] for near in (False, True))
+    assert np.median(far[1]) < 0.75 * np.median(far[0])
+    assert np.mean(far[1] < 0.5) > np.mean(far[0] < 0.5) + 0.02
+    assert np.mean(close[1] < 0.5) > np.mean(close[0] < 0.5) - 0.08
+
+
+def test_fewer_matches_at_a_coarser_stride(left: np.ndarray, right: np.ndarray, make: Make) -> None:
+    truth = np.loadtxt(EXAMPLES / "h_left_to_right.txt")
+    many, few, coarse = (
+        make(**changes).match(left, right)
+        for changes in ({}, {"matches_per_cell": 1}, {"matches_per_cell": 1, "finest_stride": 2})
+    )
+    assert len(few) < 0.6 * len(many)
+    assert len(coarse) > 1500
+    for result in (many, few, coarse):
+        assert np.median(errors(result, truth)) < 0.3
+    assert np.all(coarse.points0 % 2 == 0.5)  # centres of stride-2 cells
+    for changes, message in (
+        ({"finest_stride": 2, "fine_model": "gcm_patch"}, "leaves out the patch descriptor"),
+        ({"finest_stride": 3}, "finest_stride"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Matcher(**changes)
+
+
+def test_verification_on_a_noisy_pair(
+    left: np.ndarray, right: np.ndarray, left_to_right: np.ndarray, make: Make
+) -> None:
+    verified, everything = (
+        make(verify=verify, geometry="multi").match(left, noisy(right, 60)) for verify in (True, False)
+    )
+    assert 2000 < len(verified) < len(everything)
+    precisions = [np.mean(errors(result, left_to_right) < 3) for result in (verified, everything)]
+    assert precisions[0] > 0.98
+    assert precisions[0] > precisions[1] + 0.05
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_scores_rank_right_above_wrong(
+    left: np.ndarray, right: np.ndarray, left_to_right: np.ndarray, make: Make, verify: bool
+) -> None:
+    result = make(verify=verify, geometry="multi").match(left, noisy(right, 90))
+    assert result.scores.shape == (len(result),)
+    assert result.scores.min() >= 0
+    assert result.scores.max() <= 1
+    off = errors(result, left_to_right)
+    right_ones, wrong = result.scores[off < 1], result.scores[off > 2]
+    assert len(wrong) > 50
+    # The chance that a right match has a higher score than a wrong one.
+    assert np.mean(right_ones[:, None] > wrong) > 0.7
+
+
+def test_unrelated_photos_have_nothing_in_common(left: np.ndarray, photo: np.ndarray, make: Make) -> None:
+    for pair in ((left, photo), (photo, left[::-1])):
+        assert len(make().match(*pair)) < 15
+
+
+def test_swapped_images_agree(
+    left: np.ndarray, right: np.ndarray, left_to_right: np.ndarray, make: Make
+) -> None:
+    forward, backward = make().match(left, right), make().match(right, left)
+    assert min(len(forward), len(backward)) > 3000
+    precise = [
+        np.mean(errors(forward, left_to_right) < 2),
+        np.mean(errors(backward, np.linalg.inv(left_to_right)) < 2),
+    ]
+    assert min(precise) > 0.98
+    assert abs(precise[0] - precise[1]) < 0.01

@@ -1,0 +1,65 @@
+"""Full-resolution descriptors where asked, against the whole map."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcm.backbones.compact import CompactNetwork
+from gcm.backbones.registry import build_backbone
+from gcm.refinement.maps import SubcellMap, UnitMap, flat_unit, gather, map_size
+
+
+@pytest.fixture(scope="module")
+def lazy_and_whole() -> tuple[SubcellMap, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = CompactNetwork().eval()
+    with torch.no_grad():
+        map2 = network.stem(torch.randn(1, 1, 20, 28))  # of too few channels: fill up
+        map2 = torch.cat([map2, map2], dim=1)
+        whole = network.pixels(map2)[0]
+    layers = [(layer.weight.flatten(1), layer.bias) for layer in (network.pixel_hidden, network.pixel_out)]
+    return SubcellMap(map2[0], *layers), whole
+
+
+def test_shape(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    assert lazy.shape == tuple(whole.shape)
+    assert map_size(lazy) == (28, 20)
+
+
+def test_every_pixel(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    y, x = torch.meshgrid(torch.arange(20), torch.arange(28), indexing="ij")
+    cells = torch.stack([x, y], dim=-1)
+    torch.testing.assert_close(lazy.at(cells).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gather(lazy, cells), gather(whole, cells), atol=1e-5, rtol=1e-5)
+
+
+def test_outside_is_the_nearest_inside(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
+    lazy, whole = lazy_and_whole
+    cells = torch.tensor([[-3, 5], [40, 40]])
+    inside = torch.tensor([[0, 5], [27, 19]])
+    for feature_map in (lazy, whole):
+        torch.testing.assert_close(gather(feature_map, cells), gather(feature_map, inside))
+
+
+def test_the_coarse_part_costs_less_than_two_gmac() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = build_backbone("GCM_COMPACT").network  # type: ignore[union-attr]
+    image = torch.empty(1, 3, 480, 640, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        network.coarse(image)  # type: ignore[operator]
+    assert counter.get_total_flops() / 2 < 2e9
+
+
+def test_a_unit_map_gives_what_normalising_the_gathered_gives() -> None:
+    feature_map = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(1))
+    unit = UnitMap(feature_map)
+    cells = torch.tensor([[[0, 0], [8, 6]], [[-3, 2], [20, 9]]])  # some outside
+    assert torch.equal(gather(unit, cells), gather(feature_map, cells))
+    assert unit.shape == (5, 7, 9)
+    assert unit.nbytes == 4 * 5 * 7 * 9
+    assert torch.equal(flat_unit(unit), flat_unit(feature_map))
