@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcm import evaluation
+from gcm.benchmark import evaluate as evaluation
 from gcm.benchmark.convert import convert
 from gcm.benchmark.evaluate import Evaluation, evaluate
 from gcm.benchmark.hpatches import Link, organise_hpatches

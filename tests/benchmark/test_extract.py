@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gcm import workers
+from gcm.benchmark import workers
 from gcm.benchmark.extract import extract
 from gcm.benchmark.hpatches import organise_hpatches
 from gcm.benchmark.pairs import Pair, read_pairs

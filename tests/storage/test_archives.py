@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from gcm.datasets import archives
+from gcm.storage import archives
 
 from gcm.errors import DatasetError
 from gcm.storage.archives import extract_archive

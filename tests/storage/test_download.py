@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gcm import transfer
+from gcm.storage import http as transfer
 from gcm.errors import DownloadError
 from gcm.storage.download import download
 
