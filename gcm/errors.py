@@ -16,6 +16,7 @@ __all__ = [
     "DownloadError",
     "GCMError",
     "ImageError",
+    "InputError",
     "OutputError",
     "UsageError",
     "WeightsError",
@@ -53,6 +54,10 @@ class DownloadError(GCMError):
 
 class DatasetError(GCMError):
     """A data set, pair list or prediction folder that is missing something."""
+
+
+class InputError(GCMError):
+    """A file of results that cannot be read."""
 
 
 class OutputError(GCMError):
