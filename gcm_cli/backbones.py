@@ -51,7 +51,7 @@ def _backbone(info: BackboneInfo) -> dict[str, Any]:
         "channels": info.channels,
         "ratio_th_length": len(info.level_strides),
         "pad_multiple": info.pad_multiple,
-        "normalisation": info.normalisation,
+        "normalisation": str(info.normalisation),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "weights": _weights(info.weights_entry),

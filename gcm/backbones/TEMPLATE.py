@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision import models
 
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.tapped import unloaded
+from gcm.backbones.tapped import torchvision_network
 from gcm.weights.catalogue import WeightEntry
 
 # 1. Say where the default weights lie and under which licence. Weights of torchvision and those several
@@ -46,7 +45,7 @@ class ShuffleNet(Backbone):
     def __init__(self, info: BackboneInfo) -> None:
         super().__init__()
         self.info = info
-        network = unloaded(models.shufflenet_v2_x1_0)
+        network = torchvision_network("shufflenet_v2_x1_0")
         for name in ("conv1", "maxpool", "stage2", "stage3"):
             self.add_module(name, network.get_submodule(name))
 

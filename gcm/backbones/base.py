@@ -9,8 +9,8 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from gcm.errors import WeightsError
-from gcm.images.network_input import IMAGENET_MEAN, IMAGENET_STD
+from gcm.errors import ConfigError, WeightsError
+from gcm.images.normalisation import IMAGENET, MeanDeviation, Normalisation, PerImage
 from gcm.refinement.maps import FeatureMap
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
@@ -24,7 +24,7 @@ class BackboneInfo:
 
     `taps`, `strides` and `channels` are parallel, fine to coarse, one entry a map. Strides are relative
     to the padded input. When the last two strides differ, the last map serves both stage 0 and the
-    dense match of stage 1 (specification, section 2), so the matcher counts one level more.
+    dense match of stage 1 (docs/method.md), so the matcher counts one level more.
     """
 
     name: str
@@ -35,9 +35,15 @@ class BackboneInfo:
     """Default weights: a name of the catalogue or an entry of its own; None when a path must be given."""
     description: str = ""
     citation: str = ""
-    normalisation: str = "imagenet"
-    """What the network was trained on: "imagenet" (mean and deviation), or in words. The input of
-    :meth:`Backbone.forward` is always ImageNet-normalised; the others convert it themselves."""
+    normalisation: Normalisation = IMAGENET
+    """How the input of :meth:`Backbone.forward` must be normalised."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.normalisation, MeanDeviation | PerImage):
+            raise ConfigError(
+                f"{self.name}: normalisation {self.normalisation!r} is neither a gcm.images.MeanDeviation "
+                "nor a PerImage"
+            )
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -64,8 +70,10 @@ class BackboneInfo:
 
 
 class Backbone(nn.Module):
-    """Base class: B x 3 x H x W normalised input (sides multiples of ``info.pad_multiple``) -> maps.
+    """Base class: from an input to its maps.
 
+    The input is B x 3 x H x W float32 (B x 1 of grey), normalised as ``info.normalisation`` says, its sides
+    multiples of ``info.pad_multiple``; :func:`gcm.images.network_input.network_input` makes it.
     Subclasses implement :meth:`forward`, returning one B x C_k x H/s_k x W/s_k map for each of
     ``info.strides``, fine to coarse, not normalised over channels. They hold only the layers up to the
     last tap, and no map may be overwritten by a later in-place operation.
@@ -138,8 +146,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], origin: str, 
 def to_unit_range(x: Tensor) -> Tensor:
     """Undo ImageNet's normalisation: B x 3 x H x W -> RGB in 0..1 (padding becomes the mean colour)."""
     shape = (3, 1, 1)
-    mean = torch.tensor(IMAGENET_MEAN, device=x.device, dtype=x.dtype).view(shape)
-    std = torch.tensor(IMAGENET_STD, device=x.device, dtype=x.dtype).view(shape)
+    mean = torch.tensor(IMAGENET.mean, device=x.device, dtype=x.dtype).view(shape)
+    std = torch.tensor(IMAGENET.deviation, device=x.device, dtype=x.dtype).view(shape)
     return x * std + mean
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
+from gcm.images.normalisation import PerImage
 from gcm.refinement.maps import FeatureMap, SubcellMap
 
 __all__ = ["INFOS", "Compact", "CompactNetwork"]
@@ -36,8 +37,6 @@ class CompactNetwork(nn.Module):
     Every stride-2 layer keeps the convention that cell c covers pixels s c .. s c + s - 1: kernels
     are even and pools aligned, so a descriptor's position has no bias that a rotation would turn.
     """
-
-    normalisation = "standardised"
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +172,6 @@ INFOS: tuple[BackboneInfo, ...] = (
         weights="gcm_compact",
         description="our own embedded network, descriptors of all levels",
         citation="this package",
-        normalisation="standardised grey",  # all that the network sees of colour
+        normalisation=PerImage(grey=True),  # all that the network sees of colour
     ),
 )

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision import models
 
 from gcm.backbones.base import load_strictly, to_unit_range
 from gcm.backbones.r2d2 import patch_network_from_state
-from gcm.backbones.tapped import unloaded
+from gcm.backbones.tapped import torchvision_network
 from gcm.errors import DependencyError
+from gcm.images.normalisation import IMAGENET, Normalisation, PerImage
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
 
@@ -25,7 +25,7 @@ __all__ = ["FINE_MODELS", "FineInfo"]
 class FineInfo:
     """What a fine model says about itself.
 
-    The network `load` makes takes B x 3 x H x W ImageNet-normalised input, of any size, to
+    The network `load` makes takes B x 3 x H x W input, of any size, normalised as it says, to
     B x `channels` x H x W, not normalised over channels.
     """
 
@@ -36,6 +36,8 @@ class FineInfo:
     load: Callable[[Path], nn.Module]
     """Builds the network with the weights of a file."""
     description: str
+    normalisation: Normalisation = IMAGENET
+    """How the network's input must be normalised; the network that is built says so, too, as an attribute."""
 
     @property
     def weights_entry(self) -> WeightEntry:
@@ -48,18 +50,13 @@ def _load_patch(path: Path) -> nn.Module:
     return patch_network_from_state(load_checkpoint(path), str(path))
 
 
-def _load_own(path: Path) -> nn.Module:
-    network = patch_network_from_state(load_checkpoint(path), str(path))
-    network.normalisation = "standardised"
-    return network
-
-
 class _VGGFine(nn.Module):
     """VGG19's first two convolutions; the second one's output before its ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(*list(unloaded(models.vgg19).get_submodule("features").children())[:3])
+        features = torchvision_network("vgg19").get_submodule("features")
+        self.features = nn.Sequential(*list(features.children())[:3])
 
     def forward(self, x: Tensor) -> Tensor:
         descriptors: Tensor = self.features(x)
@@ -131,7 +128,7 @@ FINE_MODELS: dict[str, FineInfo] = {
     for info in (
         FineInfo("R2D2", 128, "r2d2", _load_patch, "R2D2 patch network (teacher)"),
         FineInfo("R2D2_STU", 128, "r2d2_student", _load_patch, "GCM's distilled student of R2D2"),
-        FineInfo("GCM_PATCH", 128, "gcm_patch", _load_own, "our own patch descriptor"),
+        FineInfo("GCM_PATCH", 128, "gcm_patch", _load_patch, "our own patch descriptor", PerImage()),
         FineInfo("VGG19", 64, "vgg19", _load_vgg, "torchvision vgg19, features.0 to features.2"),
         FineInfo("DISK", 128, "disk", _load_disk, "DISK's dense descriptors"),
         FineInfo("ALIKED", 128, "aliked", _load_aliked, "ALIKED's dense feature map (n16)"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torchvision import models
-
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.tapped import TappedBackbone, unloaded
+from gcm.backbones.tapped import TappedBackbone, torchvision_network
 
 __all__ = ["INFOS", "create"]
 
@@ -24,4 +22,4 @@ INFOS: tuple[BackboneInfo, ...] = (
 
 def create(info: BackboneInfo) -> Backbone:
     """MobileNetV3-Large up to the last stride-16 block."""
-    return TappedBackbone(info, unloaded(models.mobilenet_v3_large))
+    return TappedBackbone(info, torchvision_network("mobilenet_v3_large"))

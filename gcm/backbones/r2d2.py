@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from gcm.backbones.base import Backbone, BackboneInfo
 from gcm.backbones.patch_stream import FoldedLayer, SampledDescriptors, run_dense
 from gcm.errors import WeightsError
+from gcm.images.normalisation import IMAGENET, Normalisation, PerImage
 
 __all__ = [
     "INFOS",
@@ -78,8 +79,8 @@ class PatchNetwork(nn.Module):
     ReLU in order), so those load without renaming.
     """
 
-    normalisation = "imagenet"
-    """How the input must be normalised; ours overrides it."""
+    normalisation: Normalisation = IMAGENET
+    """How the input must be normalised; that of a fine model says so itself."""
 
     def __init__(self, layers: tuple[PatchLayer, ...] = STUDENT) -> None:
         super().__init__()
@@ -223,7 +224,12 @@ def patch_pyramid(dense: Tensor, levels: int) -> list[Tensor]:
 
 
 def _info(
-    name: str, strides: tuple[int, ...], weights: str, description: str, citation: str, normalisation: str
+    name: str,
+    strides: tuple[int, ...],
+    weights: str,
+    description: str,
+    citation: str,
+    normalisation: Normalisation,
 ) -> BackboneInfo:
     return BackboneInfo(
         name,
@@ -248,7 +254,7 @@ INFOS: tuple[BackboneInfo, ...] = (
         "r2d2",
         "R2D2 patch network (teacher), average-pooled",
         _R2D2_CITATION,
-        "imagenet",
+        IMAGENET,
     ),
     _info(
         "R2D2_STU",
@@ -256,7 +262,7 @@ INFOS: tuple[BackboneInfo, ...] = (
         "r2d2_student",
         "GCM's distilled student, average-pooled",
         "GCM (arXiv 2403.05388)",
-        "imagenet",
+        IMAGENET,
     ),
     # Pooled to stride 16, a small receptive field loses too much; from stride 8 on it carries a match.
     _info(
@@ -265,6 +271,6 @@ INFOS: tuple[BackboneInfo, ...] = (
         "gcm_patch",
         "our own embedded descriptor, average-pooled",
         "this package",
-        "standardised",
+        PerImage(),
     ),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -45,7 +46,9 @@ __all__ = [
 
 BackboneFactory = Callable[[BackboneInfo], Backbone]
 
-_FAMILIES: tuple[tuple[tuple[BackboneInfo, ...], BackboneFactory], ...] = (
+_Family: TypeAlias = tuple[tuple[BackboneInfo, ...], BackboneFactory]
+
+_FAMILIES: tuple[_Family, ...] = (
     (vgg.INFOS, vgg.create),
     (resnet.INFOS, resnet.create),
     (efficientnet.INFOS, efficientnet.create),
@@ -69,13 +72,21 @@ class _Registered:
     factory: BackboneFactory
 
 
-@cache
-def _registry() -> dict[str, _Registered]:
-    families = [*_FAMILIES, *_families_of_others()]
+def _by_name(families: Iterable[_Family]) -> dict[str, _Registered]:
     return {info.name.upper(): _Registered(info, factory) for infos, factory in families for info in infos}
 
 
-def _families_of_others() -> list[tuple[tuple[BackboneInfo, ...], BackboneFactory]]:
+_OURS = _by_name(_FAMILIES)
+
+
+@cache
+def _registry() -> dict[str, _Registered]:
+    """Our backbones and those of other packages, which are imported for that; ours keep their names."""
+    others = _by_name(_families_of_others())
+    return _OURS | {name: entry for name, entry in others.items() if name not in _OURS}
+
+
+def _families_of_others() -> list[_Family]:
     families = []
     for point in entry_points(group=_ENTRY_POINTS):
         try:
@@ -103,6 +114,8 @@ def _lookup(name: str) -> _Registered:
     if name.lower().startswith(timm_models.PREFIX):
         info = timm_models.timm_info(timm_models.PREFIX + name[len(timm_models.PREFIX) :])
         return _Registered(info, timm_models.Timm)
+    if name.upper() in _OURS:
+        return _OURS[name.upper()]
     registry = _registry()
     try:
         return registry[name.upper()]
@@ -163,7 +176,9 @@ def _loaded(name: str, path: Path) -> Backbone:
 
 
 def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Module:
-    """Build a fine model: B x 3 x H x W normalised input -> B x C x H x W, not normalised.
+    """Build a fine model: B x 3 x H x W input -> B x C x H x W, not normalised over channels.
+
+    How the input must be normalised is its attribute `normalisation`, see :class:`FineInfo`.
 
     Args:
         name: as in the configuration; case does not matter.
@@ -182,7 +197,9 @@ def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Mod
             f"known: {', '.join(FINE_MODELS)}, or leave it empty for none"
         ) from None
     path = resolve_weights(weights or info.weights, check=info.load)
-    return info.load(path).eval().requires_grad_(False)
+    network = info.load(path).eval().requires_grad_(False)
+    network.normalisation = info.normalisation  # type: ignore[assignment]
+    return network
 
 
 def known_weights(name: str | None = None) -> dict[str, WeightEntry]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torchvision import models
-
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.tapped import TappedBackbone, unloaded
+from gcm.backbones.tapped import TappedBackbone, torchvision_network
 
 __all__ = ["INFOS", "create"]
 
 _RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385)"
 _RESNEXT = "Xie et al., Aggregated Residual Transformations, CVPR 2017 (arXiv 1611.05431)"
 
-_NETWORKS: dict[str, tuple[Callable[..., models.ResNet], tuple[int, ...], str]] = {
-    "RESNET18": (models.resnet18, (64, 64, 128, 256), _RESNET),
-    "RESNET50": (models.resnet50, (64, 256, 512, 1024), _RESNET),
-    "RESNEXT50": (models.resnext50_32x4d, (64, 256, 512, 1024), _RESNEXT),
+_NETWORKS: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "RESNET18": ("resnet18", (64, 64, 128, 256), _RESNET),
+    "RESNET50": ("resnet50", (64, 256, 512, 1024), _RESNET),
+    "RESNEXT50": ("resnext50_32x4d", (64, 256, 512, 1024), _RESNEXT),
 }
 """Torchvision's constructor, the channels of the four taps, and the citation, by backbone name."""
 
@@ -27,14 +23,14 @@ INFOS: tuple[BackboneInfo, ...] = tuple(
         taps=("relu", "layer1", "layer2", "layer3"),
         strides=(2, 4, 8, 16),
         channels=channels,
-        weights=build.__name__,
-        description=f"torchvision {build.__name__} up to layer3",
+        weights=network,
+        description=f"torchvision {network} up to layer3",
         citation=citation,
     )
-    for name, (build, channels, citation) in _NETWORKS.items()
+    for name, (network, channels, citation) in _NETWORKS.items()
 )
 
 
 def create(info: BackboneInfo) -> Backbone:
     """ResNet up to layer3."""
-    return TappedBackbone(info, unloaded(_NETWORKS[info.name][0]))
+    return TappedBackbone(info, torchvision_network(_NETWORKS[info.name][0]))

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
-from torchvision.models import segmentation
-
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.tapped import TappedBackbone, unloaded
+from gcm.backbones.tapped import TappedBackbone, torchvision_network
 
 __all__ = ["INFOS", "create"]
 
 _DEEPLAB = "Chen et al., Rethinking Atrous Convolution (DeepLabV3), 2017 (arXiv 1706.05587)"
 _FCN = "Long et al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (arXiv 1411.4038)"
 
-_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "DEEPLABV3_RESNET50": segmentation.deeplabv3_resnet50,
-    "FCN_RESNET50": segmentation.fcn_resnet50,
-    "DEEPLABV3_MOBILE": segmentation.deeplabv3_mobilenet_v3_large,
+_NETWORKS: dict[str, str] = {
+    "DEEPLABV3_RESNET50": "deeplabv3_resnet50",
+    "FCN_RESNET50": "fcn_resnet50",
+    "DEEPLABV3_MOBILE": "deeplabv3_mobilenet_v3_large",
 }
 
 
 def _info(
     name: str, taps: tuple[str, ...], strides: tuple[int, ...], channels: tuple[int, ...], citation: str
 ) -> BackboneInfo:
-    network = _NETWORKS[name].__name__
+    network = _NETWORKS[name]
     return BackboneInfo(
         name,
         taps=tuple(f"backbone.{tap}" for tap in taps),
@@ -50,4 +45,5 @@ INFOS: tuple[BackboneInfo, ...] = (
 
 def create(info: BackboneInfo) -> Backbone:
     """The encoder up to the last tap."""
-    return TappedBackbone(info, unloaded(_NETWORKS[info.name], weights_backbone=None))
+    network = torchvision_network(f"segmentation.{_NETWORKS[info.name]}", weights_backbone=None)
+    return TappedBackbone(info, network)

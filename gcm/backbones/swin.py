@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision import models
 
 from gcm.backbones.base import BackboneInfo
-from gcm.backbones.tapped import TappedBackbone, unloaded
+from gcm.backbones.tapped import TappedBackbone, torchvision_network
 
 __all__ = ["INFOS", "Swin"]
 
@@ -27,7 +26,7 @@ class Swin(TappedBackbone):
     """Swin-T up to the stride-16 stage."""
 
     def __init__(self, info: BackboneInfo) -> None:
-        super().__init__(info, unloaded(models.swin_t))
+        super().__init__(info, torchvision_network("swin_t"))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [m.permute(0, 3, 1, 2) for m in super().forward(x)]  # its stages are channels last

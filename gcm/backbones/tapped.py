@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo
 
-__all__ = ["TappedBackbone", "unloaded"]
+__all__ = ["TappedBackbone", "torchvision_network"]
 
 
 class TappedBackbone(Backbone):
@@ -72,7 +73,17 @@ def _fold_children(parent: nn.Module, tapped: set[nn.Module]) -> None:
             parent.add_module(next_name, nn.Identity())
 
 
-def unloaded(build: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """A torchvision network without weights and memory, so that layers nobody uses cost nothing."""
+def torchvision_network(name: str, **options: Any) -> nn.Module:
+    """A network of torchvision without weights and memory, so that layers nobody uses cost nothing.
+
+    torchvision is imported here, when it is needed, since importing it takes longer than a match.
+
+    Args:
+        name: of a constructor in ``torchvision.models``, ``resnet18`` or ``segmentation.fcn_resnet50``.
+        **options: for the constructor.
+    """
+    from torchvision import models
+
+    build: Callable[..., nn.Module] = operator.attrgetter(name)(models)
     with torch.device("meta"):
         return build(weights=None, **options)

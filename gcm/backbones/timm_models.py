@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gcm.backbones.base import Backbone, BackboneInfo, to_unit_range
+from gcm.backbones.base import Backbone, BackboneInfo
 from gcm.errors import ConfigError, DependencyError, WeightsError
-from gcm.images.network_input import IMAGENET_MEAN, IMAGENET_STD
+from gcm.images.normalisation import IMAGENET, MeanDeviation
 from gcm.weights.catalogue import WeightEntry
 from gcm.weights.loading import load_checkpoint
 
@@ -47,8 +47,6 @@ def timm_info(name: str) -> BackboneInfo:
         )
     indices, info = _maps(model_name, timm)
     config = timm.get_pretrained_cfg(model_name)
-    mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
-    imagenet = tuple(mean) == IMAGENET_MEAN and tuple(std) == IMAGENET_STD
     return BackboneInfo(
         PREFIX + model_name,
         taps=tuple(info[k]["module"] for k in indices),
@@ -57,8 +55,22 @@ def timm_info(name: str) -> BackboneInfo:
         weights=_weights(PREFIX + model_name, config),
         description=f"timm {model_name}",
         citation="Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models",
-        normalisation="imagenet" if imagenet else f"mean {list(mean)}, deviation {list(std)}",
+        normalisation=timm_normalisation(model_name),
     )
+
+
+def timm_normalisation(model_name: str) -> MeanDeviation:
+    """The mean and deviation a model of timm was trained with; ImageNet's where timm states none.
+
+    Raises:
+        DependencyError: timm is not installed.
+        ConfigError: it takes no colour images.
+    """
+    config = _timm(PREFIX + model_name).get_pretrained_cfg(model_name)
+    if config is None:
+        return IMAGENET
+    mean, deviation = tuple(config.mean), tuple(config.std)
+    return MeanDeviation(mean, deviation)
 
 
 class Timm(Backbone):
@@ -70,18 +82,11 @@ class Timm(Backbone):
         timm = _timm(info.name)
         self._model_name = info.name[len(PREFIX) :]
         self._indices, _ = _maps(self._model_name, timm)
-        config = timm.get_pretrained_cfg(self._model_name)
-        self._mean: tuple[float, ...] = config.mean if config else IMAGENET_MEAN
-        self._std: tuple[float, ...] = config.std if config else IMAGENET_STD
         self.network: nn.Module = timm.create_model(
             self._model_name, features_only=True, out_indices=self._indices, pretrained=False
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        if self.info.normalisation != "imagenet":
-            shape = (3, 1, 1)
-            mean, std = (torch.tensor(v, device=x.device).view(shape) for v in (self._mean, self._std))
-            x = (to_unit_range(x) - mean) / std
         maps: list[Tensor] = self.network(x)
         return maps
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torchvision import models
-
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.backbones.tapped import TappedBackbone, unloaded
+from gcm.backbones.tapped import TappedBackbone, torchvision_network
 
 __all__ = ["INFOS", "create"]
 
@@ -15,26 +11,26 @@ _CITATION = "Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015
 _CHANNELS = (64, 128, 256, 512, 512, 512)
 _STRIDES = (1, 2, 4, 8, 16, 16)
 
-_NETWORKS: dict[str, tuple[Callable[..., models.VGG], tuple[int, ...]]] = {
-    "VGG19": (models.vgg19, (2, 7, 12, 21, 30, 32)),
-    "VGG19_BN": (models.vgg19_bn, (3, 10, 17, 30, 43, 46)),
-    "COARSEVGG19": (models.vgg19, (7, 12, 21, 30, 32)),
-    "VGG16": (models.vgg16, (2, 7, 12, 19, 26, 28)),
-    "COARSEVGG16": (models.vgg16, (7, 12, 19, 26, 28)),
+_NETWORKS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "VGG19": ("vgg19", (2, 7, 12, 21, 30, 32)),
+    "VGG19_BN": ("vgg19_bn", (3, 10, 17, 30, 43, 46)),
+    "COARSEVGG19": ("vgg19", (7, 12, 21, 30, 32)),
+    "VGG16": ("vgg16", (2, 7, 12, 19, 26, 28)),
+    "COARSEVGG16": ("vgg16", (7, 12, 19, 26, 28)),
 }
 """Torchvision's constructor and the tapped modules of ``.features``, by backbone name."""
 
 
 def _info(name: str) -> BackboneInfo:
-    build, taps = _NETWORKS[name]
+    network, taps = _NETWORKS[name]
     n = len(taps)
     return BackboneInfo(
         name,
         taps=tuple(f"features.{tap}" for tap in taps),
         strides=_STRIDES[-n:],
         channels=_CHANNELS[-n:],
-        weights=build.__name__,
-        description=f"torchvision {build.__name__}" + (" without its stride-1 map" if n == 5 else ""),
+        weights=network,
+        description=f"torchvision {network}" + (" without its stride-1 map" if n == 5 else ""),
         citation=_CITATION,
     )
 
@@ -44,4 +40,4 @@ INFOS: tuple[BackboneInfo, ...] = tuple(_info(name) for name in _NETWORKS)
 
 def create(info: BackboneInfo) -> Backbone:
     """VGG up to the last tap."""
-    return TappedBackbone(info, unloaded(_NETWORKS[info.name][0]))
+    return TappedBackbone(info, torchvision_network(_NETWORKS[info.name][0]))

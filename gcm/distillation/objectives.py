@@ -19,7 +19,8 @@ from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.teachers import create_teacher
 from gcm.distillation.view_pairs import ViewBatch, ViewDataset
 from gcm.errors import ConfigError
-from gcm.images.network_input import NORMALISATIONS
+from gcm.images.network_input import standardise
+from gcm.images.normalisation import NORMALISATIONS
 
 __all__ = ["Objective", "create_objective"]
 
@@ -87,7 +88,7 @@ class PatchObjective:
             ..., before : size - after : spacing, before : size - after : spacing
         ]
         variants = batch.seen.shape[0]
-        x = NORMALISATIONS[self.recipe.normalisation](batch.seen.to(self.device), None)
+        x = standardise(batch.seen.to(self.device), NORMALISATIONS[self.recipe.normalisation])
         x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
@@ -121,7 +122,7 @@ class CompactObjective:
     def loss(self, batch: ViewBatch, step: int) -> Tensor:
         recipe = self.recipe
         n = batch.seen.shape[1]
-        x = NORMALISATIONS[recipe.normalisation](batch.seen.to(self.device), None).flatten(0, 1)
+        x = standardise(batch.seen.to(self.device), NORMALISATIONS[recipe.normalisation]).flatten(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             map2, map4, map8 = self.student(x)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gcm.backbones.r2d2 import patch_network_from_state
 from gcm.errors import DependencyError, WeightsError
-from gcm.images.network_input import normalise
+from gcm.images.network_input import standardise
+from gcm.images.normalisation import IMAGENET
 
 __all__ = ["Teacher", "create_teacher"]
 
@@ -84,7 +85,7 @@ def _r2d2(weights: Path | None, device: torch.device | None) -> Teacher:
 
     def teach(images: Tensor) -> Tensor:
         with torch.inference_mode():
-            x = normalise(images.to(device=device)).contiguous(memory_format=torch.channels_last)
+            x = standardise(images.to(device=device), IMAGENET).contiguous(memory_format=torch.channels_last)
             descriptors: Tensor = network(x)
             return descriptors
 

@@ -20,6 +20,7 @@ from gcm.backbones.patch_stream import SampledDescriptors
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
+from gcm.images.normalisation import IMAGENET, Normalisation
 from gcm.refinement.maps import KEPT_CELLS, FeatureMap, UnitMap, whole_map
 
 __all__ = ["PRECISIONS", "FeatureExtractor", "Pyramid"]
@@ -183,7 +184,7 @@ class FeatureExtractor:
             while total > CACHE_BYTES and len(self._cache) > 1:
                 total -= self._cache.popitem(last=False)[1].nbytes
 
-    def _input(self, image: RGBImage, normalisation: str, like: RGBImage | None) -> Tensor:
+    def _input(self, image: RGBImage, normalisation: Normalisation, like: RGBImage | None) -> Tensor:
         multiple = self.backbone.info.pad_multiple
         x = network_input(image, multiple, self.device, normalisation=normalisation, like=like)
         return x.contiguous(memory_format=torch.channels_last)
@@ -257,7 +258,7 @@ class FeatureExtractor:
         if self.fine is None:
             return
         missing = len(pyramid.maps) == len(self.backbone.info.strides)
-        normalisation = getattr(self.fine, "normalisation", "imagenet")
+        normalisation = getattr(self.fine, "normalisation", IMAGENET)
 
         def source() -> Tensor:
             return self._input(image, normalisation, like)
