@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,10 +17,21 @@ from gcm_cli import (
     match,
     organize,
 )
+from gcm_cli.streams import guarded_streams
 
 __all__ = ["app"]
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """The command in a process of its own."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Typer writes help and usage errors itself, so the streams are guarded out here.
+        with guarded_streams():
+            return super().__call__(*args, **kwargs)
+
+
+app = _App(
     name="gcm",
     help="Precise point correspondences between two photos of the same thing.",
     no_args_is_help=True,

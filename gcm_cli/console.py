@@ -10,26 +10,22 @@ import functools
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console as RichConsole
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from gcm.errors import GCMError
+from gcm_cli.streams import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import RenderableType
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Table
 
 __all__ = ["PARTIAL", "Console", "command", "human_size"]
 
@@ -52,18 +48,18 @@ class Console:
     def __init__(self, *, json_output: bool = False, quiet: bool = False) -> None:
         self.json_output = json_output
         self.quiet = quiet
-        self._out = RichConsole(highlight=False, soft_wrap=False)
-        self._err = RichConsole(stderr=True, highlight=False)
+        self._out = _rich_console(stderr=False)
+        self._err = _rich_console(stderr=True)
 
     def table(self, table: Table) -> None:
         """Show a table on stdout, unless quiet or printing JSON."""
         if not self.quiet and not self.json_output:
-            self._out.print(table)
+            _show(self._out, table)
 
     def text(self, text: str) -> None:
         """Print plain text as data on stdout (markdown, LaTeX, ...), unless quiet or printing JSON."""
         if not self.quiet and not self.json_output:
-            self._out.print(text, markup=False, soft_wrap=True)
+            _line(self._out, text)
 
     def document(self, document: Any) -> None:
         """Print the one JSON document of ``--json``; does nothing otherwise. nan and inf become null."""
@@ -73,45 +69,61 @@ class Console:
     def note(self, message: str) -> None:
         """A message for people, on stderr."""
         if not self.quiet:
-            self._err.print(message, markup=False, soft_wrap=True)
+            _line(self._err, message)
 
     def warn(self, message: str) -> None:
         """Something went on but not as asked; on stderr even when quiet."""
-        self._err.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        _line(self._err, f"warning: {message}", style="yellow")
 
-    def waiting(self, what: str) -> AbstractContextManager[object]:
+    def waiting(self, activity: str) -> AbstractContextManager[object]:
         """A spinner on stderr while something takes a moment; silent when quiet or no terminal."""
         if self.quiet or not self._err.is_terminal:
             return nullcontext()
-        return self._err.status(what)
+        return self._err.status(activity)
 
     def error(self, message: str) -> None:
         """One thing of several failed; on stderr even when quiet."""
-        self._err.print(f"gcm: error: {message}", markup=False, soft_wrap=True)
+        _line(self._err, f"gcm: error: {message}")
 
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on stderr; False where nobody is there to answer."""
         return sys.stdin.isatty() and typer.confirm(question, err=True)
 
     def progress(self, *columns: ProgressColumn | str) -> Progress:
-        """A progress bar on stderr; silent when quiet or when stderr is no terminal.
+        """A progress bar on stderr, a line now and then where that is no terminal; silent when quiet.
 
         Without `columns`: description, bar, count, time elapsed and left. Use it as a context manager.
         """
-        default: tuple[ProgressColumn | str, ...] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        return Progress(
-            *(columns or default),
-            console=self._err,
-            transient=True,
-            disable=self.quiet or not self._err.is_terminal,
-        )
+        from gcm_cli.progress import WorkProgress
+
+        return WorkProgress(*columns, console=self._err, quiet=self.quiet, say=self.note)
+
+
+def _rich_console(*, stderr: bool) -> RichConsole:
+    """Rich without markup: brackets and colons in file names are nothing else."""
+    from rich.console import Console as RichConsole
+
+    return RichConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def _line(console: RichConsole, text: str, *, style: str | None = None) -> None:
+    """Text as it is, however long, on a console of any width."""
+    console.print(printable(text, keep="\n\t"), style=style, soft_wrap=True)
+
+
+def _show(console: RichConsole, renderable: RenderableType) -> None:
+    """Something drawn, with the control characters of what is written in it escaped."""
+    from rich.segment import Segment, Segments
+
+    drawn = [
+        part if part.control else Segment(printable(part.text, keep="\n"), part.style)
+        for part in console.render(renderable)
+    ]
+    console.print(Segments(drawn), soft_wrap=True, end="")
+
+
+_ALL_CONTROL = "".join(map(chr, range(160)))
+"""JSON has escapes of its own for these."""
 
 
 def _plain(value: Any) -> Any:
@@ -119,14 +131,14 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {printable(str(k), keep=_ALL_CONTROL): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, int | float | bool):
         return value
-    return str(value)
+    return printable(str(value), keep=_ALL_CONTROL)
 
 
 def human_size(size: int | None) -> str:
@@ -140,8 +152,8 @@ def human_size(size: int | None) -> str:
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Turn a command's errors into one line on stderr and the right exit code.
 
-    A :class:`GCMError` prints its message and exits with its code; Ctrl-C exits with 130; a reader that
-    closed the pipe (``gcm ... | head``) is no error. With ``GCM_DEBUG=1`` errors keep their traceback.
+    A :class:`GCMError` prints its message and exits with its code; Ctrl-C exits with 130. With
+    ``GCM_DEBUG=1`` errors keep their traceback.
     """
 
     @functools.wraps(function)
@@ -151,14 +163,11 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except GCMError as error:
             if os.environ.get("GCM_DEBUG") == "1":
                 raise
-            typer.echo(f"gcm: error: {' '.join(str(error).split())}", err=True)
+            message = re.sub(r"\s*[\r\n]\s*", " ", str(error).strip())
+            typer.echo(f"gcm: error: {printable(message)}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("gcm: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
 
     return run
