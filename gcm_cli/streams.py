@@ -13,11 +13,10 @@ from typing import TextIO
 
 __all__ = ["guarded_streams", "printable"]
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
-    9: "\\t",
-    10: "\\n",
-    13: "\\r",
-}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROL |= {9: "\\t", 10: "\\n", 13: "\\r"}
+_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Those that stand for no byte."""
 
 
 def printable(text: str, *, keep: str = "") -> str:
