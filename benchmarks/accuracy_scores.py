@@ -11,7 +11,8 @@ import numpy as np
 from accuracy_sets import ANGLES, FRAME_GAPS, SCALES, Cameras, Case, Disparity, Plane, Points
 from numpy.typing import NDArray
 
-from gcm.geometry import apply_homography, estimate_homography
+from gcm.estimation import estimate_homography
+from gcm.geometry import apply_homography
 from gcm.metrics.homography import MAGSAC_THRESHOLD, score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 from gcm.metrics.pose import pose_auc, score_relative_pose

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gcm.benchmark.evaluate import evaluate
-from gcm.benchmark.hpatches import SUBSETS
-from gcm.geometry import apply_homography, estimate_homography
+from gcm.benchmark.layout import SUBSETS
+from gcm.estimation import estimate_homography
+from gcm.geometry import apply_homography
 from gcm.metrics.matching import THRESHOLDS, count_within, transfer_errors
 
 BAR = 1.3

@@ -7,7 +7,6 @@ image 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,10 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "HomographyEstimate",
     "apply_homography",
     "cell_to_pixel",
-    "estimate_homography",
     "homography_scale",
     "image_corners",
     "inside",
@@ -93,49 +90,6 @@ def inside(points: NDArray[Any], width: int, height: int) -> NDArray[np.bool_]:
     x, y = np.asarray(points)[:, 0], np.asarray(points)[:, 1]
     result: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return result
-
-
-@dataclass(frozen=True)
-class HomographyEstimate:
-    """A robustly estimated homography; `matrix` is None and `inliers` all False when none was found."""
-
-    matrix: Matrix | None
-    inliers: NDArray[np.bool_]
-
-
-def estimate_homography(
-    source: NDArray[Any],
-    target: NDArray[Any],
-    *,
-    threshold: float,
-    method: int = cv2.RANSAC,
-    iterations: int = 5000,
-    confidence: float = 0.9999,
-) -> HomographyEstimate:
-    """Homography that maps N x 2 `source` points to `target` points.
-
-    Args:
-        source, target: corresponding points; fewer than 4 give no homography.
-        threshold: reprojection error, in pixels of the target, below which a match is an inlier.
-        method: an OpenCV robust method. OpenCV seeds these afresh at every call, so equal inputs give
-            equal results.
-        iterations: the most samples tried.
-        confidence: of having found the best model.
-    """
-    none = HomographyEstimate(None, np.zeros(len(source), dtype=bool))
-    if len(source) < 4:
-        return none
-    matrix, mask = cv2.findHomography(
-        np.ascontiguousarray(source, dtype=np.float64),
-        np.ascontiguousarray(target, dtype=np.float64),
-        method,
-        threshold,
-        maxIters=iterations,
-        confidence=confidence,
-    )
-    if matrix is None or not np.all(np.isfinite(matrix)):
-        return none
-    return HomographyEstimate(np.asarray(matrix, dtype=np.float64), np.asarray(mask).ravel().astype(bool))
 
 
 def warp_image(image: NDArray[np.uint8], h: ArrayLike, width: int, height: int) -> NDArray[np.uint8]:

@@ -23,12 +23,12 @@ from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import ConfigError
+from gcm.estimation import estimate_homography
 from gcm.features.extractor import FeatureExtractor, Pyramid
 from gcm.features.in_step import in_step
 from gcm.geometry import (
     apply_homography,
     cell_to_pixel,
-    estimate_homography,
     inside,
     resize_matrix,
     resize_points,

@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from gcm.geometry import (
     apply_homography,
     cell_to_pixel,
-    estimate_homography,
     image_corners,
     inside,
     pixel_to_cell,
@@ -104,41 +103,6 @@ def test_inside_means_within_the_centres_of_the_border_pixels() -> None:
     assert inside(points, 10, 5).tolist() == [True, True, False, False, False, False, False, False]
     assert inside(image_corners(10, 5), 10, 5).all()
     assert image_corners(10, 5).tolist() == [[0, 0], [9, 0], [9, 4], [0, 4]]
-
-
-TRUE_H = np.array([[0.9, 0.1, 20.0], [-0.05, 1.1, 5.0], [1e-4, -2e-4, 1.0]])
-
-
-def test_a_homography_is_found_among_outliers() -> None:
-    rng = np.random.default_rng(0)
-    source = rng.uniform(0, 500, (200, 2))
-    target = apply_homography(TRUE_H, source)
-    target[::4] = rng.uniform(0, 500, (50, 2))
-    found = estimate_homography(source, target, threshold=1.0)
-    assert found.matrix is not None
-    np.testing.assert_allclose(found.matrix, TRUE_H, rtol=1e-4, atol=1e-5)
-    true = np.ones(200, bool)
-    true[::4] = False
-    assert (found.inliers[true]).all()
-    assert found.inliers[~true].sum() <= 1
-    again = estimate_homography(source, target, threshold=1.0)
-    assert np.array_equal(again.matrix, found.matrix)  # equal inputs, equal results
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_fewer_than_four_points_give_no_homography(count: int) -> None:
-    points = np.random.default_rng(0).uniform(0, 9, (count, 2))
-    found = estimate_homography(points, points, threshold=3)
-    assert found.matrix is None
-    assert found.inliers.shape == (count,)
-    assert not found.inliers.any()
-
-
-def test_points_that_determine_no_homography_give_none() -> None:
-    same = np.ones((20, 2))
-    found = estimate_homography(same, same, threshold=3)
-    assert found.matrix is None
-    assert not found.inliers.any()
 
 
 def test_warping_agrees_with_mapping_points(photo: np.ndarray) -> None:

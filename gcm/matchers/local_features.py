@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.geometry import estimate_homography
+from gcm.estimation import estimate_homography
 from gcm.images.files import ImageLike, RGBImage, load_image
 from gcm.matches import Matches
 

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from gcm.estimation import estimate_homography
 from gcm.features.extractor import FeatureExtractor
 from gcm.geometry import (
     Matrix,
     Points,
     apply_homography,
     cell_to_pixel,
-    estimate_homography,
     image_corners,
     inverse,
     resize_matrix,

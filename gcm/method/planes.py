@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.geometry import Matrix, Points, apply_homography, estimate_homography
+from gcm.estimation import estimate_homography
+from gcm.geometry import Matrix, Points, apply_homography
 
 __all__ = [
     "FEWEST_IN_PLANE",

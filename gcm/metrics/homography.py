@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcm.geometry import apply_homography, estimate_homography, image_corners
+from gcm.estimation import estimate_homography
+from gcm.geometry import apply_homography, image_corners
 
 __all__ = [
     "MAGSAC_THRESHOLD",
@@ -70,7 +71,7 @@ def score_homography(
         h_0_to_1: 3 x 3 ground truth.
         size0: width and height of image 0.
     """
-    found = estimate_homography(
+    estimate = estimate_homography(
         points0,
         points1,
         threshold=MAGSAC_THRESHOLD,
@@ -78,11 +79,11 @@ def score_homography(
         iterations=5000,
         confidence=0.9999,
     )
-    inliers = int(np.count_nonzero(found.inliers))
-    if found.matrix is None:
+    inliers = int(np.count_nonzero(estimate.inliers))
+    if estimate.matrix is None:
         return HomographyScore(math.inf, math.inf, inliers)
     corners = np.concatenate([image_corners(*size0), swapped_corners(*size0)])
-    distances = _corner_distances(found.matrix, h_0_to_1, corners)
+    distances = _corner_distances(estimate.matrix, h_0_to_1, corners)
     return HomographyScore(_mean_error(distances[:4]), _mean_error(distances[4:]), inliers)
 
 

@@ -10,16 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gcm.estimation import estimate_relative_pose
 
 __all__ = [
     "FAILED",
     "PoseError",
-    "RelativePose",
     "angle_between",
-    "estimate_relative_pose",
     "pose_auc",
     "relative_pose_error",
     "rotation_angle",
@@ -28,24 +27,6 @@ __all__ = [
 
 FAILED = 180.0
 """Degrees: the error of a pose that was not found."""
-
-_CONFIDENCE = 0.99999
-_FEWEST = 5
-"""Matches an essential matrix needs."""
-
-_FAR = 1e9
-"""Points are taken as in front of a camera up to this depth, in baselines; OpenCV's own limit of 50 would
-discard the far points of a short baseline."""
-
-
-@dataclass(frozen=True)
-class RelativePose:
-    """An estimated pose; `translation` has length 1."""
-
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
-    inliers: NDArray[np.bool_]
-    """N, the matches that agree with the pose and lie in front of both cameras."""
 
 
 @dataclass(frozen=True)
@@ -60,59 +41,6 @@ class PoseError:
     def worst(self) -> float:
         """The larger of the two."""
         return max(self.rotation, self.translation)
-
-
-def estimate_relative_pose(
-    points0: NDArray[Any],
-    points1: NDArray[Any],
-    intrinsics0: ArrayLike,
-    intrinsics1: ArrayLike,
-    *,
-    threshold: float = 0.5,
-) -> RelativePose | None:
-    """The pose that explains most matches (five-point algorithm, RANSAC, OpenCV); None when there is none.
-
-    Args:
-        points0, points1: N x 2 matched points, pixels.
-        intrinsics0, intrinsics1: 3 x 3 camera matrices, for the pixels the points are given in; their skew
-            is taken as 0.
-        threshold: distance to the epipolar line, in pixels, below which a match is an inlier.
-    """
-    k0, k1 = np.asarray(intrinsics0, dtype=np.float64), np.asarray(intrinsics1, dtype=np.float64)
-    first, second = _normalised(points0, k0), _normalised(points1, k1)
-    if len(first) < _FEWEST:
-        return None
-    focal = (k0[0, 0] + k0[1, 1] + k1[0, 0] + k1[1, 1]) / 4
-    try:
-        stacked, mask = cv2.findEssentialMat(
-            first, second, np.eye(3), method=cv2.RANSAC, prob=_CONFIDENCE, threshold=threshold / focal
-        )
-    except cv2.error:  # what it makes of some degenerate input
-        return None
-    if stacked is None or mask is None or len(stacked) < 3 or not np.isfinite(stacked).all():
-        return None
-    best: RelativePose | None = None
-    most = 0
-    # With very few points several essential matrices fit; they come one below the other.
-    for essential in np.split(stacked[: len(stacked) // 3 * 3], len(stacked) // 3):
-        count, rotation, translation, kept, _ = cv2.recoverPose(
-            essential, first, second, np.eye(3), distanceThresh=_FAR, mask=mask.copy()
-        )
-        if count > most:
-            most = int(count)
-            best = RelativePose(
-                np.asarray(rotation, dtype=np.float64),
-                np.asarray(translation, dtype=np.float64).ravel(),
-                np.asarray(kept).ravel() > 0,
-            )
-    return best
-
-
-def _normalised(points: NDArray[Any], intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on the plane one unit before the camera."""
-    centre, focal = intrinsics[[0, 1], [2, 2]], intrinsics[[0, 1], [0, 1]]
-    result: NDArray[np.float64] = (np.asarray(points, dtype=np.float64).reshape(-1, 2) - centre) / focal
-    return np.ascontiguousarray(result)
 
 
 def rotation_angle(rotation: ArrayLike) -> float:
@@ -160,12 +88,19 @@ def score_relative_pose(
     pose_0_to_1: ArrayLike,
     *,
     threshold: float = 0.5,
+    library: str = "opencv",
 ) -> PoseError:
-    """Estimate the pose from matches and compare it; both errors are :data:`FAILED` where none was found."""
-    found = estimate_relative_pose(points0, points1, intrinsics0, intrinsics1, threshold=threshold)
-    if found is None:
+    """Estimate the pose from matches and compare it; both errors are :data:`FAILED` where none was found.
+
+    The arguments are those of :func:`gcm.estimation.estimate_relative_pose` and
+    :func:`relative_pose_error`.
+    """
+    estimate = estimate_relative_pose(
+        points0, points1, intrinsics0, intrinsics1, threshold=threshold, library=library
+    )
+    if estimate is None:
         return PoseError(FAILED, FAILED)
-    return relative_pose_error(found.rotation, found.translation, pose_0_to_1)
+    return relative_pose_error(estimate.rotation, estimate.translation, pose_0_to_1)
 
 
 def pose_auc(errors: ArrayLike, limits: ArrayLike) -> NDArray[np.float64]:

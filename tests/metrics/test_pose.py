@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gcm.estimation import estimate_relative_pose
 from gcm.metrics.homography import auc_terms
 from gcm.metrics.pose import (
     FAILED,
     PoseError,
     angle_between,
-    estimate_relative_pose,
     pose_auc,
     relative_pose_error,
     rotation_angle,

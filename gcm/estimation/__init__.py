@@ -1,0 +1,29 @@
+"""Robust estimation of homographies, fundamental matrices and relative poses; a file a library.
+
+>>> from gcm.estimation import estimate_homography
+>>> estimate_homography(points0, points1, threshold=3.0)                      # OpenCV
+>>> estimate_homography(points0, points1, threshold=3.0, library="poselib")   # pip install 'gcm[poselib]'
+"""
+
+from gcm.estimation.base import (
+    Estimator,
+    FundamentalEstimate,
+    HomographyEstimate,
+    RelativePose,
+    RobustOptions,
+)
+from gcm.estimation.registry import estimator, list_estimators
+from gcm.estimation.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
+
+__all__ = [
+    "Estimator",
+    "FundamentalEstimate",
+    "HomographyEstimate",
+    "RelativePose",
+    "RobustOptions",
+    "estimate_fundamental",
+    "estimate_homography",
+    "estimate_relative_pose",
+    "estimator",
+    "list_estimators",
+]

@@ -1,0 +1,176 @@
+"""Homography, fundamental matrix and relative pose from matches of which many may be wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gcm.errors import UsageError
+from gcm.estimation.base import (
+    Estimator,
+    FundamentalEstimate,
+    HomographyEstimate,
+    Mask,
+    Points,
+    RelativePose,
+    RobustOptions,
+)
+from gcm.estimation.opencv import OpenCVEstimator
+from gcm.estimation.registry import estimator
+
+__all__ = ["estimate_fundamental", "estimate_homography", "estimate_relative_pose"]
+
+_FEWEST = {"homography": 4, "fundamental": 8, "pose": 5}
+"""Matches that determine the model (the fundamental matrix up to three solutions from 7, one from 8)."""
+
+_LINE = 1e-6
+"""Points are on one line when their extent across it is at most this share of that along it."""
+
+
+def estimate_homography(
+    source: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    threshold: float,
+    method: int = cv2.RANSAC,
+    iterations: int = 5000,
+    confidence: float = 0.9999,
+    seed: int = 0,
+    library: str = "opencv",
+) -> HomographyEstimate:
+    """Homography that maps N x 2 `source` points to `target` points.
+
+    Args:
+        source, target: corresponding points, pixels. Fewer than 4, or all on one line, give no homography;
+            pairs that are not finite are no inliers.
+        threshold: reprojection error, in pixels of the target, below which a match is an inlier.
+        method: a robust method of OpenCV's (``cv2.RANSAC``, ``cv2.USAC_MAGSAC``, ...).
+        iterations: the most samples tried.
+        confidence: of having found the best model.
+        seed: equal inputs and seeds give equal results.
+        library: see :func:`gcm.estimation.list_estimators`.
+
+    Raises:
+        UsageError: no such library, or a `method` for another library than OpenCV.
+        DependencyError: the library is not installed.
+    """
+    source, target, usable = _usable(source, target)
+    chosen: Estimator
+    if library == "opencv":
+        chosen = OpenCVEstimator(homography_method=method)
+    elif method != cv2.RANSAC:
+        raise UsageError(f"method is a setting of opencv; leave it out with library '{library}'")
+    else:
+        chosen = estimator(library)
+    if len(source) >= _FEWEST["homography"]:
+        fit = chosen.homography(source, target, RobustOptions(threshold, iterations, confidence, seed))
+        if fit is not None and np.isfinite(fit[0]).all() and _determined(source, target, fit[1]):
+            return HomographyEstimate(fit[0], _all_rows(fit[1], usable))
+    return HomographyEstimate(None, np.zeros(len(usable), dtype=bool))
+
+
+def estimate_fundamental(
+    points0: NDArray[Any],
+    points1: NDArray[Any],
+    *,
+    threshold: float = 1.0,
+    iterations: int = 5000,
+    confidence: float = 0.9999,
+    seed: int = 0,
+    library: str = "opencv",
+) -> FundamentalEstimate:
+    """Fundamental matrix F with ``x1^T F x0 = 0``; for cameras whose intrinsics are not known.
+
+    Args:
+        points0, points1: N x 2 matched points, pixels. Fewer than 8, or all on one line, give no matrix;
+            pairs that are not finite are no inliers.
+        threshold: distance to the epipolar line, in pixels, below which a match is an inlier.
+        iterations, confidence, seed, library: see :func:`estimate_homography`.
+
+    Raises:
+        UsageError: no such library.
+        DependencyError: the library is not installed.
+    """
+    points0, points1, usable = _usable(points0, points1)
+    chosen = estimator(library)
+    if len(points0) >= _FEWEST["fundamental"]:
+        fit = chosen.fundamental(points0, points1, RobustOptions(threshold, iterations, confidence, seed))
+        if fit is not None and np.isfinite(fit[0]).all() and _determined(points0, points1, fit[1]):
+            return FundamentalEstimate(fit[0], _all_rows(fit[1], usable))
+    return FundamentalEstimate(None, np.zeros(len(usable), dtype=bool))
+
+
+def estimate_relative_pose(
+    points0: NDArray[Any],
+    points1: NDArray[Any],
+    intrinsics0: ArrayLike,
+    intrinsics1: ArrayLike,
+    *,
+    threshold: float = 0.5,
+    iterations: int = 1000,
+    confidence: float = 0.99999,
+    seed: int = 0,
+    library: str = "opencv",
+) -> RelativePose | None:
+    """The pose that explains most matches, by way of the essential matrix; None when there is none.
+
+    Args:
+        points0, points1: N x 2 matched points, pixels. Fewer than 5, or all on one line, give no pose;
+            pairs that are not finite are no inliers.
+        intrinsics0, intrinsics1: 3 x 3 camera matrices, for the pixels the points are given in; their skew
+            is taken as 0.
+        threshold: distance to the epipolar line, in pixels, below which a match is an inlier.
+        iterations, confidence, seed, library: see :func:`estimate_homography`.
+
+    Raises:
+        UsageError: no such library.
+        DependencyError: the library is not installed.
+    """
+    k0, k1 = np.asarray(intrinsics0, dtype=np.float64), np.asarray(intrinsics1, dtype=np.float64)
+    points0, points1, usable = _usable(points0, points1)
+    chosen = estimator(library)
+    if len(points0) < _FEWEST["pose"]:
+        return None
+    options = RobustOptions(threshold, iterations, confidence, seed)
+    pose = chosen.relative_pose(points0, points1, k0, k1, options)
+    if pose is None or not _determined(points0, points1, pose.inliers):
+        return None
+    if not (np.isfinite(pose.rotation).all() and np.isfinite(pose.translation).all()):
+        return None
+    return RelativePose(pose.rotation, pose.translation, _all_rows(pose.inliers, usable))
+
+
+def _usable(points0: NDArray[Any], points1: NDArray[Any]) -> tuple[Points, Points, Mask]:
+    """The matches whose points are finite, and which those are."""
+    first = np.ascontiguousarray(points0, dtype=np.float64).reshape(-1, 2)
+    second = np.ascontiguousarray(points1, dtype=np.float64).reshape(-1, 2)
+    if np.isfinite(first).all() and np.isfinite(second).all():
+        return first, second, np.ones(len(first), dtype=bool)
+    usable = np.asarray(np.isfinite(np.column_stack([first, second])).all(axis=1))
+    return first[usable], second[usable], usable
+
+
+def _all_rows(inliers: Mask, usable: Mask) -> Mask:
+    """Flags of the usable matches as flags of all matches."""
+    if len(inliers) == len(usable):
+        return inliers
+    flags = np.zeros(len(usable), dtype=bool)
+    flags[usable] = inliers
+    return flags
+
+
+def _determined(points0: Points, points1: Points, inliers: Mask) -> bool:
+    """Whether the matches that agree with a model lie on no one line; there, any number of models fits."""
+    return _spread(points0[inliers]) and _spread(points1[inliers])
+
+
+def _spread(points: Points) -> bool:
+    if len(points) < 3:
+        return False
+    centred = points - points.mean(axis=0)
+    (xx, xy), (_, yy) = centred.T @ centred
+    # Of this matrix the larger eigenvalue is about the trace, and their product the determinant.
+    return bool(xx * yy - xy * xy > _LINE**2 * (xx + yy) ** 2)
