@@ -152,22 +152,30 @@ def human_size(size: int | None) -> str:
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Turn a command's errors into one line on stderr and the right exit code.
 
-    A :class:`GCMError` prints its message and exits with its code; Ctrl-C exits with 130. With
-    ``GCM_DEBUG=1`` errors keep their traceback.
+    A :class:`GCMError` prints its message and exits with its code, what nobody foresaw prints its kind and
+    exits with 1; Ctrl-C exits with 130. With ``GCM_DEBUG=1`` errors keep their traceback.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except GCMError as error:
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
             if os.environ.get("GCM_DEBUG") == "1":
                 raise
-            message = re.sub(r"\s*[\r\n]\s*", " ", str(error).strip())
-            typer.echo(f"gcm: error: {printable(message)}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            typer.echo(f"gcm: error: {_one_line(error)}", err=True)
+            raise typer.Exit(error.exit_code if isinstance(error, GCMError) else 1) from None
         except KeyboardInterrupt:
             typer.echo("gcm: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
     return run
+
+
+def _one_line(error: Exception) -> str:
+    text = printable(re.sub(r"\s*[\r\n]\s*", " ", str(error).strip()))
+    if isinstance(error, GCMError):
+        return text
+    return f"{type(error).__name__}: {text} (unforeseen; GCM_DEBUG=1 shows where, please report it)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +10,18 @@ import typer
 
 from gcm_cli.console import Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.outputs import check_outputs
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from gcm.matches import Matches
 
 __all__ = ["match"]
 
-_A = Annotated[str, typer.Argument(metavar="A", help="First photo.")]
+_A = Annotated[str, typer.Argument(metavar="A", help="First photo; - reads standard input.")]
 _B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
 _Output = Annotated[
     Path | None,
@@ -41,6 +45,9 @@ _MinScore = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Only matches of at least this score.")
 ]
 
+_NOTHING = 1e-12
+"""An entry of a homography below this is a rounding error; the smallest that count are near 1e-8."""
+
 
 @command
 def match(
@@ -62,113 +69,103 @@ def match(
 ) -> None:
     """Match two photos: which point of A is which point of B.
 
-    Prints a summary, or with --json one document with the matches themselves. Points are (x, y) in
-    pixels of the photos as given, the centre of the top-left pixel at (0, 0).
+    Prints a summary, or with --json one document with the matches themselves.
+    Points are (x, y) in pixels of the photos as given, the centre of the
+    top-left pixel at (0, 0).
     """
     from gcm.config import load_config
-    from gcm.matches import Matches as MatchesType
+    from gcm.images.files import load_image
 
     console = Console(json_output=json_output, quiet=quiet)
+    _check_files(output, draw, warp, inputs=(image0, image1, config))
+    options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
+    changes = {key: value for key, value in options.items() if value is not None}
+    resolved = load_config(config, **{**parse_settings(settings), **changes})
+    # All that may be mistyped is looked at before the seconds that importing torch takes.
+    photo0, photo1 = load_image(image0), load_image(image1)
+    with console.waiting("loading the networks"):
+        from gcm.features.device import choose_device
+        from gcm.matcher import Matcher
+
+        # A device in a file may give way to the CPU, one that was asked for just now may not.
+        choose_device(resolved.device, strict=device is not None)
+        matcher = Matcher(resolved, name=config or "default")
+    with console.waiting("matching"):
+        matches = matcher.match(photo0, photo1).best(top_k=top_k, min_score=min_score)
+    # Files first: whatever becomes of the printing, they are there.
+    written = _write(matches, (photo0, photo1), output=output, draw=draw, warp=warp)
+    for note in matches.info["notes"]:
+        console.note(f"note: {note}")
+    if warp is not None and "warp" not in written:
+        console.note(f"note: {warp} is not written: no homography was found to warp by")
+    console.table(_summary(image0, image1, matches))
+    if len(matches) == 0:
+        console.warn("no matches; do the photos show the same thing, and at a similar angle and scale?")
+    for kind, path in written.items():
+        console.note(f"{kind}: {path}")
+    if json_output:
+        console.document(_document(image0, image1, matches, written))
+
+
+def _check_files(
+    output: Path | None, draw: Path | None, warp: Path | None, *, inputs: Sequence[str | None]
+) -> None:
+    """Refuse names that cannot be written before any work is done."""
+    from gcm.images.files import check_image_suffix
+    from gcm.matches import Matches as MatchesType
+
     if output is not None:
         MatchesType.check_suffix(output)
     for picture in (draw, warp):
-        _check_picture(picture)
-    asked = {
-        "max_side": max_side,
-        "device": device,
-        "hypotheses": hypotheses,
-        "precision": precision,
-    }
-    changes = {
-        **parse_settings(settings),
-        **{key: value for key, value in asked.items() if value is not None},
-    }
-    resolved = load_config(config, **changes)
-    if device is not None:
-        _check_device(resolved.device)
-    # Reading the photos first: a mistyped name should not cost the loading of a network.
-    from gcm.images.files import load_image
-
-    photo0, photo1 = load_image(image0), load_image(image1)
-    with console.waiting("loading the networks"):
-        from gcm.matcher import Matcher
-
-        matcher = Matcher(resolved, name=config or "default")
-    with console.waiting("matching"):
-        found = matcher.match(photo0, photo1).best(top_k=top_k, min_score=min_score)
-    for note in found.info["notes"]:
-        console.note(f"note: {note}")
-    console.table(_summary(image0, image1, found))
-    if len(found) == 0:
-        console.warn("no matches; do the photos show the same thing, and at a similar angle and scale?")
-    _write(found, photo0, photo1, output, draw, warp)
-    written = {"output": output, "draw": draw, "warp": warp}
-    for what, path in written.items():
-        if path is not None:
-            console.note(f"{what}: {path}")
-    if json_output:
-        console.document(_document(image0, image1, found, written))
-
-
-def _check_picture(path: Path | None) -> None:
-    """Refuse a picture's name before any work is done."""
-    from gcm.images.files import check_image_suffix
-
-    if path is not None:
-        check_image_suffix(path)
-
-
-def _check_device(device: str | None) -> None:
-    """A device asked for on the command line must be there (one in a file gives way to the CPU)."""
-    import torch
-
-    from gcm.errors import UsageError
-
-    kind, _, index = (device or "cpu").partition(":")
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
-    if int(index or 0) >= there:
-        raise UsageError(f"--device {device}: not available on this machine; use --device cpu")
+        if picture is not None:
+            check_image_suffix(picture)
+    check_outputs({"--output": output, "--draw": draw, "--warp": warp}, inputs)
 
 
 def _write(
-    found: Matches, photo0: Any, photo1: Any, output: Path | None, draw: Path | None, warp: Path | None
-) -> None:
-    from gcm.errors import OutputError
-
-    if output is not None:
-        found.save(output)
-    if draw is None and warp is None:
-        return
-    import numpy as np
-
+    matches: Matches,
+    photos: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    *,
+    output: Path | None,
+    draw: Path | None,
+    warp: Path | None,
+) -> dict[str, Path]:
+    """Write what was asked for and can be; the files by their kind."""
+    from gcm.geometry import inverse
     from gcm.images.files import write_image
     from gcm.viz.matches import blend_warped, draw_matches
 
+    written: dict[str, Path] = {}
+    if output is not None:
+        matches.save(output)
+        written["output"] = output
     if draw is not None:
-        write_image(draw, draw_matches(photo0, photo1, found))
-    if warp is not None:
-        if found.homography is None:
-            raise OutputError(f"{warp}: not written, because no homography was found to warp by")
-        write_image(warp, blend_warped(photo0, photo1, np.linalg.inv(found.homography)))
+        write_image(draw, draw_matches(*photos, matches))
+        written["draw"] = draw
+    if warp is not None and matches.homography is not None:
+        write_image(warp, blend_warped(*photos, inverse(matches.homography)))
+        written["warp"] = warp
+    return written
 
 
-def _summary(name0: str, name1: str, found: Matches) -> Table:
+def _summary(name0: str, name1: str, matches: Matches) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 1))
-    table.add_column(style="bold")
-    table.add_column()
-    for label, name, size in (("A", name0, found.size0), ("B", name1, found.size1)):
+    table.add_column(style="bold", no_wrap=True)
+    # Folded, not cut: two long paths often differ in their last letters only.
+    table.add_column(overflow="fold")
+    for label, name, size in (("A", name0, matches.size0), ("B", name1, matches.size1)):
         table.add_row(label, f"{name} ({size[0]} x {size[1]})")
-    info = found.info
+    info = matches.info
     table.add_row("preset", f"{info['preset']} ({info['model']}) on {info['device']}")
-    table.add_row("matches", str(len(found)))
-    if found.homography is None:
+    table.add_row("matches", str(len(matches)))
+    if matches.homography is None:
         table.add_row("homography", "none found")
     else:
-        share = 100 * found.inlier_count / max(1, len(found))
-        table.add_row("inliers", f"{found.inlier_count} ({share:.0f} %) of the homography A to B")
-        rows = ["  ".join(f"{value:>11.6g}" for value in row) for row in found.homography.tolist()]
+        share = 100 * matches.inlier_count / max(1, len(matches))
+        table.add_row("inliers", f"{matches.inlier_count} ({share:.0f} %) of the homography A to B")
+        rows = ["  ".join(f"{_rounded(v):>11.6g}" for v in row) for row in matches.homography.tolist()]
         table.add_row("homography", "\n".join(rows))
     seconds = info["seconds"]
     stages = ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())
@@ -176,12 +173,17 @@ def _summary(name0: str, name1: str, found: Matches) -> Table:
     return table
 
 
-def _document(name0: str, name1: str, found: Matches, written: dict[str, Path | None]) -> dict[str, Any]:
+def _rounded(value: float) -> float:
+    """An entry of a homography as people read it: what moves no pixel of any photo is 0."""
+    return 0.0 if abs(value) < _NOTHING else value
+
+
+def _document(name0: str, name1: str, matches: Matches, written: dict[str, Path]) -> dict[str, Any]:
     return {
         "image0": name0,
         "image1": name1,
-        **found.to_dict(),
-        "inliers": None if found.inliers is None else found.inliers.tolist(),
-        **found.info,
-        "files": {what: str(path) for what, path in written.items() if path is not None},
+        **matches.to_dict(),
+        "inliers": None if matches.inliers is None else matches.inliers.tolist(),
+        **matches.info,
+        "files": {kind: str(path) for kind, path in written.items()},
     }
