@@ -72,7 +72,7 @@ def extract(
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
     from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.hpatches import PAIR_LIST
+    from gcm.benchmark.layout import PAIR_LIST
     from gcm.benchmark.pairs import read_pairs
 
     console = Console(json_output=json_output, quiet=quiet)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.benchmark.extract import CONVERTED_FOLDER, MATCHES_FOLDER, matches_name, read_places
-from gcm.benchmark.hpatches import SUBSETS
+from gcm.benchmark.layout import SUBSETS
 from gcm.errors import DatasetError
-from gcm.storage.atomic import clear_leftovers, only_writer, whole_file
+from gcm.storage.atomic import clear_leftovers, whole_file
+from gcm.storage.locks import only_writer
 from gcm.storage.npz import Npz
 
 __all__ = ["Conversion", "Prediction", "convert", "converted_path", "matched_index", "read_prediction"]

@@ -24,14 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
 from gcm.benchmark.convert import Prediction, converted_path, read_prediction
-from gcm.benchmark.hpatches import PAIR_LIST, read_homography
 from gcm.benchmark.ime_csv import overall_csv, rows_csv
-from gcm.benchmark.pairs import Pair, read_pairs
+from gcm.benchmark.layout import PAIR_LIST
+from gcm.benchmark.pairs import Pair, read_homography, read_pairs
 from gcm.errors import DatasetError, UsageError, did_you_mean
 from gcm.metrics.homography import score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 from gcm.metrics.protocols import PairScore, Protocol
-from gcm.storage.atomic import clear_leftovers, only_writer, write_if_changed
+from gcm.storage.atomic import clear_leftovers, write_if_changed
+from gcm.storage.locks import only_writer
 from gcm.storage.npz import Npz
 
 __all__ = ["Evaluation", "evaluate", "score_pair"]

@@ -23,7 +23,8 @@ from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import Outcome, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError
 from gcm.matchers import AlgorithmSpec
-from gcm.storage.atomic import clear_leftovers, only_writer, write_if_changed
+from gcm.storage.atomic import clear_leftovers, write_if_changed
+from gcm.storage.locks import only_writer
 
 __all__ = ["MATCHES_FOLDER", "PAIRS_FILE", "Extraction", "extract", "matches_name"]
 

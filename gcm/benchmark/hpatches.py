@@ -8,7 +8,6 @@ local descriptors, CVPR 2017. The eight sequences with images over 1600 x 1200 a
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import secrets
@@ -18,9 +17,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gcm.benchmark.layout import PAIR_LIST, SEQUENCE_FILES, SUBSETS
+from gcm.benchmark.pairs import read_homography
 from gcm.errors import DatasetError, DownloadError, GCMError, OutputError
 from gcm.storage.archives import Progress, extract_archive
 from gcm.storage.atomic import clear_leftovers, whole_file, write_if_changed
@@ -34,7 +32,6 @@ __all__ = [
     "fetch_hpatches",
     "is_complete",
     "organise_hpatches",
-    "read_homography",
     "unpack_hpatches",
 ]
 
@@ -71,12 +68,9 @@ SEQUENCES = tuple(
 )
 """The 108 sequences of the benchmark, sorted."""
 
-SUBSETS = {"i": "illumination", "v": "viewpoint"}
 _NAME = re.compile(r"[iv]_\w+")
-FILES = tuple([f"{k}.ppm" for k in range(1, 7)] + [f"H_1_{k}" for k in range(2, 7)])
-"""What every sequence folder holds."""
-PAIR_LIST = "image_pairs.txt"
-_MARK = ".unpacked.json"
+_UNPACKED_RECORD = ".unpacked.json"
+"""Says which archive a folder was unpacked from."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +149,14 @@ def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress |
         DatasetError: not an archive, unsafe, damaged, or without any sequence.
         OutputError: the files cannot be written.
     """
-    mark = destination / _MARK
+    mark = destination / _UNPACKED_RECORD
     stamp = (
         json.dumps({"archive": archive.name, "bytes": archive.stat().st_size if archive.is_file() else None})
         + "\n"
     )
     if mark.is_file() and mark.read_text(encoding="utf-8") == stamp and complete_sequences(destination):
         return complete_sequences(destination)
-    clear_leftovers(destination.glob("*"), FILES)
+    clear_leftovers(destination.glob("*"), SEQUENCE_FILES)
     extract_archive(archive, destination, _place, on_progress=on_progress)
     found = complete_sequences(destination)
     if not found:
@@ -176,7 +170,7 @@ def _place(path: PurePosixPath) -> PurePosixPath | None:
     if len(path.parts) < 2 or "__MACOSX" in path.parts:
         return None
     sequence, name = path.parts[-2:]
-    if not _NAME.fullmatch(sequence) or sequence in HIGH_RESOLUTION or name not in FILES:
+    if not _NAME.fullmatch(sequence) or sequence in HIGH_RESOLUTION or name not in SEQUENCE_FILES:
         return None
     return PurePosixPath(sequence, name)
 
@@ -202,7 +196,7 @@ def _sequence_folders(folder: Path) -> list[Path]:
 
 
 def _absent(sequence: Path) -> list[str]:
-    return [name for name in FILES if not (sequence / name).is_file()]
+    return [name for name in SEQUENCE_FILES if not (sequence / name).is_file()]
 
 
 # -- the organised layout ----------------------------------------------------------------------
@@ -281,12 +275,12 @@ def _organise_sequence(folder: Path, destination: Path, link: Link) -> int:
     if absent:
         raise DatasetError(f"{folder}: lacks {', '.join(absent)}")
     target = destination / SUBSETS[folder.name[0]] / folder.name
-    targets = {name: target / f"{folder.name}_{name}" for name in FILES}
-    pending = [name for name in FILES if not _same(folder / name, targets[name])]
+    targets = {name: target / f"{folder.name}_{name}" for name in SEQUENCE_FILES}
+    pending = [name for name in SEQUENCE_FILES if not _same(folder / name, targets[name])]
     if not pending:
         return 0
     clear_leftovers([target], [path.name for path in targets.values()])
-    for name in FILES:
+    for name in SEQUENCE_FILES:
         _verify(folder / name)
     for name in pending:
         _bring(folder / name, targets[name], link)
@@ -341,38 +335,10 @@ def _organised_sequences(destination: Path) -> list[str]:
         for subset in SUBSETS.values()
         for folder in _sequence_folders(destination / subset)
         if folder.name not in HIGH_RESOLUTION
-        and all((folder / f"{folder.name}_{name}").is_file() for name in FILES)
+        and all((folder / f"{folder.name}_{name}").is_file() for name in SEQUENCE_FILES)
     )
 
 
 def _pair_line(name: str, k: int) -> str:
     start = f"{SUBSETS[name[0]]}/{name}/{name}"
     return f"{start}_1.ppm {start}_{k}.ppm {start}_H_1_{k}\n"
-
-
-def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.float64]:
-    """Read a 3 x 3 homography (``h_0_to_1`` of a pair) from text.
-
-    Args:
-        path: the file.
-        content: its bytes, where they have been read already.
-
-    Raises:
-        DatasetError: missing, not nine finite numbers, or not invertible.
-    """
-    try:
-        lines = (path.read_bytes() if content is None else content).decode("ascii").splitlines()
-        rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a 3 x 3 homography ({error})") from error
-    values = [value for row in rows for value in row]
-    if [len(row) for row in rows] != [3, 3, 3] or not all(map(math.isfinite, values)):
-        shape = " + ".join(str(len(row)) for row in rows) or "0"
-        raise DatasetError(f"{path}: not a 3 x 3 homography of finite numbers ({shape} numbers)")
-    a, b, c, d, e, f, g, h, i = values
-    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    if abs(determinant) < 1e-12 * max(1.0, *map(abs, values)):
-        raise DatasetError(f"{path}: a homography that cannot be inverted")
-    return np.array(rows)

@@ -8,6 +8,7 @@ with # are skipped.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,9 +17,12 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gcm.errors import DatasetError
 
-__all__ = ["Pair", "name_pairs", "read_pairs"]
+__all__ = ["Pair", "name_pairs", "read_homography", "read_pairs"]
 
 _MOST_WORDS = 24
 """Beyond this a line is not searched for paths with spaces."""
@@ -151,3 +155,31 @@ def _name(pair: Pair, depth: int, *, suffix: bool) -> str:
         last = image.name if suffix else image.stem
         ends.append("-".join([*folders[max(0, len(folders) - depth) :], last]))
     return "_".join(ends)
+
+
+def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.float64]:
+    """Read a 3 x 3 homography (``h_0_to_1`` of a pair) from text.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read already.
+
+    Raises:
+        DatasetError: missing, not nine finite numbers, or not invertible.
+    """
+    try:
+        lines = (path.read_bytes() if content is None else content).decode("ascii").splitlines()
+        rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a 3 x 3 homography ({error})") from error
+    values = [value for row in rows for value in row]
+    if [len(row) for row in rows] != [3, 3, 3] or not all(map(math.isfinite, values)):
+        shape = " + ".join(str(len(row)) for row in rows) or "0"
+        raise DatasetError(f"{path}: not a 3 x 3 homography of finite numbers ({shape} numbers)")
+    a, b, c, d, e, f, g, h, i = values
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if abs(determinant) < 1e-12 * max(1.0, *map(abs, values)):
+        raise DatasetError(f"{path}: a homography that cannot be inverted")
+    return np.array(rows)

@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from gcm.errors import OutputError
 
-__all__ = ["clear_leftovers", "only_writer", "sha256_of", "whole_file", "write_if_changed"]
+__all__ = ["clear_leftovers", "sha256_of", "whole_file", "write_if_changed"]
 
 _LONGEST_STEM = 200
 """Characters of a name that go into the temporary one; all of a long stem would not fit."""
@@ -98,29 +96,6 @@ def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
         if not folder.is_dir():
             continue
         for path in folder.iterdir():
-            found = _LEFTOVER.fullmatch(path.name)
-            if found and found["stem"] + (found["suffix"] or "") in known:
+            match = _LEFTOVER.fullmatch(path.name)
+            if match and match["stem"] + (match["suffix"] or "") in known:
                 path.unlink(missing_ok=True)
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Keep other processes that use this function from writing into a folder meanwhile.
-
-    Raises:
-        OutputError: another process is at it, or the folder cannot be written into.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"{folder}: another gcm is writing there; wait for it, or use another folder"
-        ) from error
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    try:
-        yield
-    finally:
-        lock.release()

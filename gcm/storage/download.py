@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from filelock import FileLock
+from gcm.errors import DownloadError, OutputError, UsageError
+from gcm.storage.http import ExpectedFile, PermanentError, Progress, Transfer
+from gcm.storage.locks import exclusive_lock
 
-from gcm.errors import DownloadError, OutputError
-from gcm.storage.http import GiveUpError, Progress, Promise, Transfer
-
-__all__ = ["download", "offline"]
+__all__ = ["download", "is_sha256", "offline"]
 
 
 def offline() -> bool:
     """Whether ``GCM_OFFLINE`` forbids the network."""
     return os.environ.get("GCM_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text is a SHA-256: 64 hex digits, in capitals or not."""
+    return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None
 
 
 def download(
@@ -46,17 +49,17 @@ def download(
         `destination`.
 
     Raises:
+        UsageError: a hash that is none.
         DownloadError: no address served the right file, ``GCM_OFFLINE=1`` forbids to ask, or the disk is
             full. A part that is good so far stays as ``<name>.part`` for the next try.
     """
-    expected = sha256 or sha256_prefix
-    promise = Promise(expected.lower() if expected else None, size)
-    fault = _fault(destination, promise)
-    if fault is None:
+    expected = ExpectedFile(_hex_digits(sha256, sha256_prefix), size)
+    problem = _problem(destination, expected)
+    if problem is None:
         return destination
     if offline():
         raise DownloadError(
-            f"{destination}: {fault} and GCM_OFFLINE=1 forbids to download it; unset GCM_OFFLINE, "
+            f"{destination}: {problem} and GCM_OFFLINE=1 forbids to download it; unset GCM_OFFLINE, "
             f"or put the file there by hand{f' (from {urls[0]})' if urls else ''}"
         )
     if not urls:
@@ -64,44 +67,54 @@ def download(
             f"{destination}: there is no address to download it from; put the file there by hand"
         )
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(destination.with_name(f".{destination.name}.lock"))
-        with lock:
-            if _fault(destination, promise) is not None:
+        with exclusive_lock(destination.with_name(f".{destination.name}.lock"), wait=True):
+            if _problem(destination, expected) is not None:
                 destination.unlink(missing_ok=True)
-                _fetch(urls, destination, promise, on_progress or (lambda done, total: None))
+                _fetch(urls, destination, expected, on_progress or (lambda done, total: None))
     except OutputError as error:
         raise DownloadError(str(error)) from error
     except OSError as error:
-        _disk_error(destination, error)
+        raise DownloadError(
+            f"{destination}: cannot be written ({error.strerror or error}); check the folder and its rights"
+        ) from error
     return destination
 
 
-def _fault(destination: Path, promise: Promise) -> str | None:
-    """What keeps the destination from being the promised file; None when it is."""
+def _hex_digits(sha256: str | None, prefix: str | None) -> str | None:
+    """The digits a hash must begin with, in lower case.
+
+    Raises:
+        UsageError: they are no SHA-256.
+    """
+    if sha256 is not None and not is_sha256(sha256):
+        length = f", not {len(sha256)} characters" if len(sha256) != 64 else ""
+        raise UsageError(f"'{sha256}' is no SHA-256: that is 64 hex digits (0-9, a-f){length}")
+    if prefix is not None and not re.fullmatch(r"[0-9a-fA-F]{1,64}", prefix):
+        raise UsageError(f"'{prefix}' is no beginning of a SHA-256: that is up to 64 hex digits (0-9, a-f)")
+    digits = sha256 or prefix
+    return digits.lower() if digits else None
+
+
+def _problem(destination: Path, expected: ExpectedFile) -> str | None:
+    """What keeps the destination from being the expected file; None when it is."""
     if destination.is_dir():
         raise DownloadError(f"{destination}: is a folder; give a file name")
-    return promise.fault(destination) if destination.is_file() else "is missing"
+    return expected.mismatch(destination) if destination.is_file() else "is missing"
 
 
-def _fetch(urls: Sequence[str], destination: Path, promise: Promise, on_progress: Progress) -> None:
+def _fetch(urls: Sequence[str], destination: Path, expected: ExpectedFile, on_progress: Progress) -> None:
     reasons = []
     for url in urls:
-        transfer = Transfer(url, destination, promise, on_progress)
+        transfer = Transfer(url, destination, expected, on_progress)
         try:
             transfer.run()
-        except GiveUpError as error:
+        except PermanentError as error:
             reasons.append(f"{url}: {error}")
             continue
-        transfer.part.replace(destination)
-        transfer.note.unlink(missing_ok=True)
+        transfer.partial_file.replace(destination)
+        transfer.record_file.unlink(missing_ok=True)
         return
     raise DownloadError(
         f"{destination.name} could not be downloaded: {'; '.join(reasons)}; "
         f"try again later, or put the file at {destination} by hand"
     )
-
-
-def _disk_error(path: Path, error: OSError) -> NoReturn:
-    hint = "free some space" if error.errno == errno.ENOSPC else "check the folder and its rights"
-    raise DownloadError(f"{path}: cannot be written ({error.strerror or error}); {hint}") from error

@@ -78,9 +78,9 @@ def _plain_members(content: bytes) -> tuple[dict[str, Data], bytes] | None:
         mark, *_, count, _, directory, comment = _END.unpack_from(content, len(content) - _END.size)
         if mark != b"PK\5\6" or comment:
             return None
-        place, seen = directory, 0
+        entry_offset, covered = directory, 0
         for _ in range(count):
-            entry = _ENTRY.unpack_from(content, place)
+            entry = _ENTRY.unpack_from(content, entry_offset)
             flags, method, checksum, packed, size = entry[3], entry[4], *entry[7:10]
             name_length, extra_length, comment_length, offset = *entry[10:13], entry[16]
             local = _LOCAL.unpack_from(content, offset)
@@ -88,16 +88,16 @@ def _plain_members(content: bytes) -> tuple[dict[str, Data], bytes] | None:
                 return None
             begin = offset + _LOCAL.size + local[-2] + local[-1]
             data = view[begin : begin + size]
-            if offset < seen or packed != len(data) or packed != size or zlib.crc32(data) != checksum:
+            if offset < covered or packed != len(data) or packed != size or zlib.crc32(data) != checksum:
                 return None
-            rest.append(view[seen:begin])
-            seen = begin + size
-            place += _ENTRY.size
-            members[bytes(view[place : place + name_length]).decode("ascii")] = data
-            place += name_length + extra_length + comment_length
+            rest.append(view[covered:begin])
+            covered = begin + size
+            entry_offset += _ENTRY.size
+            members[bytes(view[entry_offset : entry_offset + name_length]).decode("ascii")] = data
+            entry_offset += name_length + extra_length + comment_length
     except (struct.error, UnicodeDecodeError):
         return None
-    return members, b"".join([*rest, view[seen:]])
+    return members, b"".join([*rest, view[covered:]])
 
 
 def _array(data: Data) -> NDArray[Any]:

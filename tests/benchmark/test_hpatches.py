@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from gcm.benchmark.hpatches import (
-    FILES,
     HIGH_RESOLUTION,
     SEQUENCES,
     Link,
     complete_sequences,
     fetch_hpatches,
     organise_hpatches,
-    read_homography,
     unpack_hpatches,
 )
+from gcm.benchmark.layout import SEQUENCE_FILES
+from gcm.benchmark.pairs import read_homography
 from gcm.errors import DatasetError, DownloadError
 
 
@@ -53,7 +53,7 @@ def test_the_sequences_of_the_benchmark() -> None:
 def test_unpacks_what_the_benchmark_needs_once(tmp_path: Path, tiny_release: Path) -> None:
     archive = zipped(tiny_release, tmp_path / "a.zip")
     assert unpack_hpatches(archive, tmp_path / "out") == ["i_fog", "v_boat", "v_wall"]
-    assert {p.name for p in (tmp_path / "out" / "v_boat").iterdir()} == set(FILES)
+    assert {p.name for p in (tmp_path / "out" / "v_boat").iterdir()} == set(SEQUENCE_FILES)
     assert not (tmp_path / "out" / "v_talent").exists()
     assert (tmp_path / "out/v_boat/3.ppm").read_bytes() == (tiny_release / "v_boat/3.ppm").read_bytes()
     before = snapshot(tmp_path / "out")

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from gcm.storage import archives
 
 from gcm.errors import DatasetError
+from gcm.storage import archives
 from gcm.storage.archives import extract_archive
 
 

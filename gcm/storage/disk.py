@@ -1,0 +1,44 @@
+"""Whether the disk has room, and what to say when it has not."""
+
+from __future__ import annotations
+
+import errno
+import math
+import shutil
+from pathlib import Path
+
+__all__ = ["disk_shortage", "is_disk_full", "megabytes"]
+
+HEADROOM = 16 << 20
+"""Bytes of disk to leave free."""
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def disk_shortage(folder: Path, needed: int, *, estimated: bool = False) -> str | None:
+    """Say, in words that go on after "path: ", what is short on the disk of `folder`; None when it has room.
+
+    Args:
+        folder: where files are to be written; it need not exist yet.
+        needed: bytes they will take.
+        estimated: `needed` is not known for sure.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed <= 0 or free >= needed + HEADROOM:
+        return None
+    about = "about " if estimated else ""
+    return (
+        f"needs {about}{megabytes(needed + HEADROOM)} of disk, {math.floor(free / 1e6)} MB are free; "
+        "free some space or choose another folder"
+    )
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a write failed for want of room: disk, quota or the largest file allowed."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def megabytes(size: int) -> str:
+    """Bytes as whole megabytes, rounded up: never "0 MB" of something."""
+    return f"{math.ceil(size / 1e6)} MB"
