@@ -1,1 +1,8 @@
-"""TODO"""
+"""Pictures for people: matches side by side, a warped image, curves of an evaluation."""
+
+from __future__ import annotations
+
+from gcm.viz.curves import plot_curves
+from gcm.viz.matches import blend_warped, draw_matches
+
+__all__ = ["blend_warped", "draw_matches", "plot_curves"]

@@ -6,7 +6,10 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image as PILImage
+
 from gcm.errors import DependencyError
+from gcm.images.files import check_image_suffix
 from gcm.metrics.matching import THRESHOLDS
 from gcm.metrics.protocols import PairScore, Protocol, summarise
 from gcm.storage.atomic import write_if_changed
@@ -15,9 +18,15 @@ __all__ = ["plot_curves"]
 
 
 def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, path: Path) -> None:
-    """Draw both curves over 1 to 10 px, all pairs, a line an algorithm; written as PNG.
+    """Draw both curves over 1 to 10 px, all pairs, a line an algorithm.
+
+    Args:
+        results: scores of every pair, by algorithm.
+        protocol: what the scores are of.
+        path: a picture, whose format follows from its suffix; left alone where it shows just that already.
 
     Raises:
+        UsageError: a suffix that names no image format.
         DependencyError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
@@ -28,7 +37,8 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
         raise DependencyError(
             "--plot needs matplotlib, which is not installed; pip install 'gcm[plot]'"
         ) from error
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    image_format = check_image_suffix(path)
+    figure = Figure(figsize=(9, 4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     for name, scores in results.items():
@@ -41,7 +51,9 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(f"protocol {protocol.value}", fontsize="medium")
-    content = io.BytesIO()
-    # Without its version, the same results give the same file.
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    # Through the writer of all pictures, for any format; without matplotlib's version in it, the same
+    # results give the same file.
+    PILImage.open(drawn).convert("RGB").save(content, format=image_format)
     write_if_changed(path, content.getvalue(), alone=True)

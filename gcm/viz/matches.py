@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.geometry import warp_image
+from gcm.geometry import resize_points, warp_image
 from gcm.images.files import RGBImage
+from gcm.images.sizes import fit_within, image_size
 from gcm.matches import Matches
 
 __all__ = ["blend_warped", "draw_matches"]
@@ -44,16 +45,16 @@ def draw_matches(
     Returns:
         H x W x 3 uint8 RGB.
     """
-    scale0, scale1 = _scale(image0), _scale(image1)
-    panel0, panel1 = _shrink(image0, scale0), _shrink(image1, scale1)
+    panel0, panel1 = fit_within(image0, _PANEL), fit_within(image1, _PANEL)
     height = max(panel0.shape[0], panel1.shape[0])
     left = panel0.shape[1] + _GAP
     canvas = np.full((height + _LEGEND, left + panel1.shape[1], 3), _BACKGROUND, np.uint8)
     canvas[: panel0.shape[0], : panel0.shape[1]] = panel0
     canvas[: panel1.shape[0], left:] = panel1
     lines = max(1, height // _LINE_SPACING) if lines is None else lines
-    points0 = _place(matches.points0, scale0, 0)
-    points1 = _place(matches.points1, scale1, left)
+    points0 = resize_points(matches.points0, image_size(image0), image_size(panel0))
+    points1 = resize_points(matches.points1, image_size(image1), image_size(panel1))
+    points1[:, 0] += left
     inliers = np.ones(len(matches), bool) if matches.inliers is None else matches.inliers
     colours = _colours(matches.scores, inliers)
     # Worst first, so that the best lie on top.
@@ -89,23 +90,6 @@ def blend_warped(image0: RGBImage, image1: RGBImage, h_1_to_0: NDArray[Any]) -> 
     weight = covered[..., None].astype(np.float32) / 510
     blended = (1 - weight) * image0 * (0.5 + weight) + weight * warped
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
-
-
-def _scale(image: RGBImage) -> float:
-    return min(1.0, _PANEL / float(max(image.shape[:2])))
-
-
-def _shrink(image: RGBImage, scale: float) -> RGBImage:
-    if scale == 1.0:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _place(points: NDArray[np.float64], scale: float, left: int) -> NDArray[np.float64]:
-    placed: NDArray[np.float64] = (points + 0.5) * scale - 0.5
-    placed[:, 0] += left
-    return placed
 
 
 def _xy(point: NDArray[np.float64]) -> tuple[int, int]:
@@ -145,11 +129,11 @@ def _legend(canvas: RGBImage, top: int, matches: Matches, lines: int) -> None:
     """Write what the colours mean into the strip below the images, as far as it fits."""
     width = canvas.shape[1]
     base = top + _LEGEND - 9
-    text = f"{len(matches)} matches"
+    text = _count(len(matches), "match", "matches")
     if matches.inliers is not None:
-        text += f", {matches.inlier_count} inliers"
+        text += f", {_count(matches.inlier_count, 'inlier', 'inliers')}"
     if lines < len(matches):
-        text += f", {lines} lines"
+        text += f", {_count(lines, 'line', 'lines')}"
     cv2.putText(canvas, text, (8, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _TEXT, 1, cv2.LINE_AA)
     ramp = np.linspace(0, 1, 80)
     scales = [("inliers by score", np.ones(80, bool))]
@@ -163,3 +147,7 @@ def _legend(canvas: RGBImage, top: int, matches: Matches, lines: int) -> None:
         place = (left + 86, base)
         cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
         left += 230
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -56,3 +56,15 @@ def test_blend_is_half_of_each_where_both_are() -> None:
     blended = blend_warped(a, b, shift)
     assert abs(int(blended[20, 50, 0]) - 150) <= 2
     assert blended[20, 5, 0] == 100  # image 0 alone, dimmed
+
+
+def test_points_lie_on_what_they_show_when_images_are_shrunk() -> None:
+    """A wide image is drawn at half its size: the dot must lie on the spot it belongs to."""
+    image = np.zeros((600, 1800, 3), np.uint8)
+    image[300:310, 1500:1510] = 255
+    spot = np.array([[1504.5, 304.5]])
+    matches = Matches(spot, spot, np.ones(1), (1800, 600), (1800, 600), np.eye(3), np.ones(1, bool))
+    drawn = draw_matches(image, image, matches)
+    yellow = np.argwhere((drawn[:300, :, 0] > 200) & (drawn[:300, :, 2] < 100))[:, ::-1]
+    left = yellow[yellow[:, 0] < 900]
+    assert np.abs(left - [751.75, 151.75]).max(axis=1).min() <= 1
