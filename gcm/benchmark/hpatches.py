@@ -22,7 +22,7 @@ from gcm.benchmark.pairs import read_homography
 from gcm.errors import DatasetError, DownloadError, GCMError, OutputError
 from gcm.storage.archives import Progress, extract_archive
 from gcm.storage.atomic import clear_leftovers, whole_file, write_if_changed
-from gcm.storage.download import download, offline
+from gcm.storage.download import download_file, offline
 
 __all__ = [
     "HIGH_RESOLUTION",
@@ -130,7 +130,7 @@ def fetch_hpatches(
         if offline() and not target.is_file():
             continue
         try:
-            return download(
+            return download_file(
                 source.urls, target, sha256=source.sha256, size=source.size, on_progress=on_progress
             )
         except DownloadError as error:

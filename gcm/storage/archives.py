@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +13,10 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from gcm.errors import DatasetError, GCMError, OutputError
+from gcm.errors import DatasetError, OutputError
+from gcm.storage.archive_errors import ARCHIVE_ERRORS, archive_error, is_stream_damage, unknown_archive_error
 from gcm.storage.atomic import whole_file
+from gcm.storage.disk import disk_shortage, is_disk_full, megabytes
 
 __all__ = ["extract_archive"]
 
@@ -27,7 +26,6 @@ TOTAL_LIMIT = 16 << 30
 """Bytes all members together may unpack to."""
 COUNT_LIMIT = 100_000
 _BLOCK = 1 << 20
-_HEADROOM = 16 << 20
 
 Wanted = Callable[[PurePosixPath], PurePosixPath | None]
 Progress = Callable[[int, int], None]
@@ -65,40 +63,42 @@ def extract_archive(
         OutputError: the files cannot be written.
     """
     if not archive.is_file():
-        what = "is a folder; give the archive itself" if archive.is_dir() else "no such archive"
-        raise DatasetError(f"{archive}: {what}")
-    written = 0
+        reason = "is a folder; give the archive itself" if archive.is_dir() else "no such archive"
+        raise DatasetError(f"{archive}: {reason}")
+    written: list[Path] = []
+    listed: list[_Member] = []
     try:
         with ExitStack() as stack:
             listed, members = _open(archive, stack)
-            _check_space(destination, sum(m.size for m in listed if _pending(m, destination, wanted)))
+            to_write = sum(m.size for m in listed if _pending_target(m, destination, wanted))
+            _check_space(destination, to_write)
             unpacked = 0
             for count, (member, done, whole) in enumerate(members):
                 unpacked += member.size
                 if count > COUNT_LIMIT or unpacked > TOTAL_LIMIT:
                     raise DatasetError(f"{archive}: unpacks to more than any data set does; not unpacked")
-                written += _take(archive, member, destination, wanted)
+                target = _pending_target(member, destination, wanted)
+                if target is not None:
+                    _check_member(archive, member)
+                    # Of a tar, the length of what is still packed stands for what it unpacks to.
+                    remaining = to_write if listed else max(member.size, whole - done)
+                    _check_space(target.parent, member.size, remaining)
+                    _write(archive, member, target, remaining)
+                    written.append(target)
+                    to_write -= member.size
                 if on_progress is not None:
                     on_progress(done, whole)
-    except GCMError:
-        raise
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        # Python's archive modules report damage, passwords and unknown compressions with any of these.
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise DatasetError(f"{destination}: the disk is full; free some space") from error
-        raise DatasetError(f"{archive}: not a sound zip or tar archive ({error}); fetch it again") from error
-    return written
+    except (DatasetError, *ARCHIVE_ERRORS) as error:
+        if not listed and is_stream_damage(error):
+            for target in written:
+                target.unlink(missing_ok=True)
+        if isinstance(error, DatasetError):
+            raise
+        raise archive_error(archive, error) from error
+    return len(written)
 
 
-def _pending(member: _Member, destination: Path, wanted: Wanted) -> Path | None:
+def _pending_target(member: _Member, destination: Path, wanted: Wanted) -> Path | None:
     """Where a member is to be written; None when it is not wanted, or there already."""
     path = PurePosixPath(member.path)
     place = wanted(path) if path.parts and not member.is_folder else None
@@ -110,11 +110,8 @@ def _pending(member: _Member, destination: Path, wanted: Wanted) -> Path | None:
     return None if target.is_file() and target.stat().st_size == member.size else target
 
 
-def _take(archive: Path, member: _Member, destination: Path, wanted: Wanted) -> int:
-    """Write one member if it is wanted and not there yet; return how many files that made."""
-    target = _pending(member, destination, wanted)
-    if target is None:
-        return 0
+def _check_member(archive: Path, member: _Member) -> None:
+    """Refuse a member that is not a plain file of sensible size at a sensible place."""
     path = PurePosixPath(member.path)
     if path.is_absolute() or ".." in path.parts or "\\" in member.path or ":" in path.parts[0]:
         raise DatasetError(f"{archive}: '{member.path}' points out of the archive; not unpacked")
@@ -122,27 +119,45 @@ def _take(archive: Path, member: _Member, destination: Path, wanted: Wanted) -> 
         raise DatasetError(f"{archive}: '{member.path}' is a link or device, not a file; not unpacked")
     if member.size > MEMBER_LIMIT:
         raise DatasetError(f"{archive}: '{member.path}' is too large ({member.size} bytes); not unpacked")
-    _check_space(target.parent, member.size)
-    _write(archive, member, target)
-    return 1
 
 
-def _write(archive: Path, member: _Member, target: Path) -> None:
+def _write(archive: Path, member: _Member, target: Path, remaining: int) -> None:
     if target.is_symlink() or target.parent.is_symlink():
         raise OutputError(f"{target}: is, or lies behind, a symbolic link; remove it first")
-    with whole_file(target) as temporary, temporary.open("wb") as out:
-        source = member.open()
-        if source is None:
-            raise DatasetError(f"{archive}: '{member.path}' cannot be read")
-        with source:
+    try:
+        with whole_file(target) as temporary, temporary.open("wb") as out:
             done = 0
-            while block := source.read(_BLOCK):
+            for block in _content(archive, member):
                 done += len(block)
                 if done > member.size:
                     raise DatasetError(f"{archive}: '{member.path}' is longer than it says; not unpacked")
                 out.write(block)
-        if done != member.size:
-            raise DatasetError(f"{archive}: '{member.path}' is cut short; fetch the archive again")
+            if done != member.size:
+                raise DatasetError(f"{archive}: '{member.path}' is cut short; fetch the archive again")
+    except OutputError as error:
+        if not is_disk_full(error.__cause__):
+            raise
+        raise OutputError(
+            f"{target}: the disk is full; about {megabytes(remaining)} are still needed; "
+            "free some space or choose another folder"
+        ) from error
+
+
+def _content(archive: Path, member: _Member) -> Iterator[bytes]:
+    """What a member unpacks to, in blocks.
+
+    Raises:
+        DatasetError: it cannot be unpacked.
+    """
+    try:
+        source = member.open()
+        if source is None:
+            raise DatasetError(f"{archive}: '{member.path}' cannot be read")
+        with source:
+            while block := source.read(_BLOCK):
+                yield block
+    except ARCHIVE_ERRORS as error:
+        raise archive_error(archive, error, member.path) from error
 
 
 def _open(archive: Path, stack: ExitStack) -> tuple[list[_Member], Iterator[tuple[_Member, int, int]]]:
@@ -155,7 +170,10 @@ def _open(archive: Path, stack: ExitStack) -> tuple[list[_Member], Iterator[tupl
         listed = [_zip_member(bundle, info) for info in bundle.infolist()]
         return listed, _through_zip(bundle, listed)
     raw = stack.enter_context(archive.open("rb"))
-    tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:*"))  # noqa: SIM115
+    try:
+        tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:*"))  # noqa: SIM115
+    except tarfile.TarError as error:
+        raise unknown_archive_error(archive) from error
     return [], _through_tar(tar, raw, archive.stat().st_size)
 
 
@@ -179,14 +197,31 @@ def _through_tar(tar: tarfile.TarFile, raw: IO[bytes], whole: int) -> Iterator[t
             raw.tell(),
             whole,
         )
+    _check_end(tar)
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < needed + _HEADROOM:
-        raise DatasetError(
-            f"{folder}: unpacking needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free; "
-            "free some space or choose another folder"
-        )
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Make sure that a tar was read to its end: tarfile takes a damaged header in the middle for the end.
+
+    Raises:
+        EOFError: the tar is cut short.
+        tarfile.ReadError: a header is damaged.
+        gzip.BadGzipFile, ...: the checksum at the end of a compressed stream does not agree.
+    """
+    stream = tar.fileobj
+    if stream is None:
+        return
+    stream.seek(tar.offset)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise EOFError
+    if any(block):
+        raise tarfile.ReadError("a damaged header")
+    while stream.read(_BLOCK):
+        pass
+
+
+def _check_space(folder: Path, needed: int, remaining: int | None = None) -> None:
+    shortage = disk_shortage(folder, needed, remaining)
+    if shortage is not None:
+        raise DatasetError(f"{folder}: unpacking {shortage}")

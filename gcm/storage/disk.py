@@ -14,23 +14,23 @@ HEADROOM = 16 << 20
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
-def disk_shortage(folder: Path, needed: int, *, estimated: bool = False) -> str | None:
+def disk_shortage(folder: Path, needed: int, remaining: int | None = None) -> str | None:
     """Say, in words that go on after "path: ", what is short on the disk of `folder`; None when it has room.
 
     Args:
         folder: where files are to be written; it need not exist yet.
-        needed: bytes they will take.
-        estimated: `needed` is not known for sure.
+        needed: bytes that must fit now.
+        remaining: bytes, as far as one can tell, that will be needed in all, for the message.
     """
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if needed <= 0 or free >= needed + HEADROOM:
         return None
-    about = "about " if estimated else ""
+    amount = megabytes(max(needed, remaining or 0) + HEADROOM)
     return (
-        f"needs {about}{megabytes(needed + HEADROOM)} of disk, {math.floor(free / 1e6)} MB are free; "
-        "free some space or choose another folder"
+        f"needs {'' if remaining is None else 'about '}{amount} of disk, {math.floor(free / 1e6)} MB are "
+        "free; free some space or choose another folder"
     )
 
 

@@ -11,7 +11,7 @@ from gcm.errors import DownloadError, OutputError, UsageError
 from gcm.storage.http import ExpectedFile, PermanentError, Progress, Transfer
 from gcm.storage.locks import exclusive_lock
 
-__all__ = ["download", "is_sha256", "offline"]
+__all__ = ["download_file", "is_sha256", "offline"]
 
 
 def offline() -> bool:
@@ -24,7 +24,7 @@ def is_sha256(text: str) -> bool:
     return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None
 
 
-def download(
+def download_file(
     urls: Sequence[str],
     destination: Path,
     *,

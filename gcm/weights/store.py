@@ -17,7 +17,7 @@ import platformdirs
 
 from gcm.errors import WeightsError
 from gcm.storage.atomic import sha256_of, whole_file
-from gcm.storage.download import download, offline
+from gcm.storage.download import download_file, offline
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
 
 __all__ = [
@@ -172,7 +172,7 @@ def fetch_weights(
     if not entry.urls:
         raise WeightsError(_how_to_get(entry))
     path = (folder or cache_folder()) / entry.filename
-    download(
+    download_file(
         entry.urls,
         path,
         sha256=entry.sha256,
