@@ -1,5 +1,5 @@
-"""The server that hands out weights, for the tests of this folder."""
+"""The server that hands out files, for the tests of this folder."""
 
-from weight_server import weight_server
+from file_server import file_server, weight_server
 
-__all__ = ["weight_server"]
+__all__ = ["file_server", "weight_server"]

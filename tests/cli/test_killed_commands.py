@@ -10,20 +10,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from file_server import FileServer
 from typer.testing import CliRunner
 
 from gcm.benchmark.hpatches import Link, organise_hpatches
 from gcm_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.e2e
 
 KILLED_AT = """
 import os, runpy, signal, sys
@@ -79,9 +80,7 @@ def contents(folder: Path) -> dict[str, bytes | str]:
         return b"" if path.name in ("config.yml", "times.csv") else path.read_bytes()
 
     return {
-        str(path.relative_to(folder)): content(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock")
+        str(path.relative_to(folder)): content(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 
@@ -124,10 +123,7 @@ COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["evaluate", *(pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS if name != "evaluate")],
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_killed_before_a_change_and_run_again(
     tmp_path: Path, shared: Path, tiny_release: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,71 +150,34 @@ def test_killed_before_a_change_and_run_again(
         assert process.returncode == -signal.SIGKILL
         finish(killed, arguments, monkeypatch)
         assert contents(killed) == contents(whole), moment
-
-
-class Slow(BaseHTTPRequestHandler):
-    """Serves `content` in small pieces, from where it is asked to; HTTP/1.1 ranges."""
-
-    content = b""
-    asked: list[str | None]
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.asked.append(wanted)
-        begin = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
-        self.send_response(206 if begin else 200)
-        self.send_header("ETag", '"1"')
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(self.content) - begin))
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(self.content) - 1}/{len(self.content)}")
-        self.end_headers()
-        try:
-            for place in range(begin, len(self.content), 1 << 14):
-                self.wfile.write(self.content[place : place + (1 << 14)])
-                if not begin:
-                    time.sleep(0.02)
-        except ConnectionError:
-            pass  # the reader was killed
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        # Killed just before it removed its lock, a command leaves that to the next that has to write.
+        assert moment == count or not list(killed.rglob("*.lock")), moment
+    assert not list(whole.rglob("*.lock"))
 
 
 def test_a_download_killed_on_its_way_goes_on(
-    tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_release: Path, file_server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     prepare_download(folder, tiny_release, tiny_release)
-    content = (folder / "release.zip").read_bytes()
+    content = file_server.content = (folder / "release.zip").read_bytes()
     (folder / "release.zip").unlink()
-    handler = type("Handler", (Slow,), {"content": content, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        monkeypatch.setenv("GCM_OFFLINE", "0")
-        monkeypatch.setenv("no_proxy", "*")
-        url = f"http://127.0.0.1:{server.server_port}/release.zip"
-        arguments = ["download", "--url", url, "--dest", "D"]
-        process = start(folder, 0, *arguments)
-        part = folder / "release.zip.part"
-        deadline = time.monotonic() + 60
-        while not (part.is_file() and part.stat().st_size > 1 << 17):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        begun = part.stat().st_size
-        assert begun < len(content)
-        finish(folder, arguments, monkeypatch)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    file_server.pause = 0.02
+    arguments = ["download", "--url", f"{file_server.url}/release.zip", "--dest", "D"]
+    process = start(folder, 0, *arguments)
+    part = folder / "release.zip.part"
+    deadline = time.monotonic() + 60
+    while not (part.is_file() and part.stat().st_size > 1 << 17):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    begun = part.stat().st_size
+    assert begun < len(content)
+    finish(folder, arguments, monkeypatch)
     assert (folder / "release.zip").read_bytes() == content
-    assert handler.asked == [None, f"bytes={begun}-"]  # type: ignore[attr-defined]
+    assert file_server.ranges == [None, f"bytes={begun}-"]
     assert {name for name in contents(folder) if "/" not in name} == {"release.zip"}

@@ -80,6 +80,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.e2e
 def test_two_processes_fetch_once(gcm: Start, weight_server, tmp_path: Path, content: bytes) -> None:
     weight_server.delay = 1.0
     weight_server.drops = [len(content) // 2]

@@ -5,123 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import re
 import shutil
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from file_server import FileServer
 
 from gcm.errors import DownloadError, UsageError
-from gcm.storage import http as transfer
+from gcm.storage import http
 from gcm.storage.download import download_file
 
 CONTENT = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(12_000))  # 384 kB
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
-@dataclass
-class Server:
-    """What the server is to do, and what it was asked."""
-
-    url: str = ""
-    content: bytes = CONTENT
-    etag: str | None = '"one"'
-    statuses: list[int] = field(default_factory=list)
-    """Status codes for the next requests, before it serves."""
-    drops: list[int] = field(default_factory=list)
-    """After how many body bytes to close the connection, for the next requests."""
-    ranges: bool = True
-    shift: int = 0
-    """206 answers start that many bytes away from where they should."""
-    claimed: int | None = None
-    """Length claimed in place of the true one."""
-    no_length: bool = False
-    silent: bool = False
-    location: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
-    """Path, Range and If-Range of every request."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: ThreadingHTTPServer
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        state: Server = self.server.state  # type: ignore[attr-defined]
-        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        state.asked.append((self.path, wanted, condition))
-        if state.silent:
-            self.server.released.wait(10)  # type: ignore[attr-defined]
-            return
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", state.location or "/file")
-            self.end_headers()
-            return
-        if self.path == "/missing":
-            self.send_error(404)
-            return
-        if state.statuses:
-            self.send_response(state.statuses.pop(0))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.serve(state, wanted, condition)
-
-    def serve(self, state: Server, wanted: str | None, condition: str | None) -> None:
-        start, body = 0, state.content
-        if wanted and state.ranges and condition in (None, state.etag):
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
-            if start >= len(body):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(body)}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start = max(0, start + state.shift)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            self.send_response(200)
-        body = body[start:]
-        if not state.no_length:
-            self.send_header(
-                "Content-Length", str(len(body) if state.claimed is None else state.claimed - start)
-            )
-        if state.etag:
-            self.send_header("ETag", state.etag)
-        for name, value in state.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body[: state.drops.pop(0)] if state.drops else body)
-        self.close_connection = True
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.delenv("GCM_OFFLINE")
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(transfer, "_MAX_PAUSE", 0.02)
-    state = Server()
-    real = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    real.state = state  # type: ignore[attr-defined]
-    real.released = threading.Event()  # type: ignore[attr-defined]
-    state.url = f"http://127.0.0.1:{real.server_port}"
-    thread = threading.Thread(target=real.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    real.released.set()  # type: ignore[attr-defined]
-    real.shutdown()
-    thread.join()
-    real.server_close()
+def server(file_server: FileServer) -> FileServer:
+    file_server.content = CONTENT
+    return file_server
 
 
 @pytest.fixture
@@ -136,7 +37,7 @@ def assert_only(target: Path, *, there: bool) -> None:
         assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_fetches_and_reports_progress(server: Server, target: Path) -> None:
+def test_fetches_and_reports_progress(server: FileServer, target: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     assert (
         download_file([f"{server.url}/file"], target, sha256=SHA, on_progress=lambda *a: seen.append(a))
@@ -149,7 +50,7 @@ def test_fetches_and_reports_progress(server: Server, target: Path) -> None:
     assert seen == sorted(seen)
 
 
-def test_a_right_file_is_not_fetched_again(server: Server, target: Path) -> None:
+def test_a_right_file_is_not_fetched_again(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT)
     before = target.stat()
@@ -159,14 +60,14 @@ def test_a_right_file_is_not_fetched_again(server: Server, target: Path) -> None
     assert_only(target, there=True)
 
 
-def test_a_wrong_file_is_replaced(server: Server, target: Path) -> None:
+def test_a_wrong_file_is_replaced(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT[:-1] + b"?")
     download_file([f"{server.url}/file"], target, sha256_prefix=SHA[:8].upper())
     assert target.read_bytes() == CONTENT
 
 
-def test_goes_on_after_dropped_connections(server: Server, target: Path) -> None:
+def test_goes_on_after_dropped_connections(server: FileServer, target: Path) -> None:
     server.drops = [100_000, 70_000, 80_000]
     download_file([f"{server.url}/file"], target, sha256=SHA)
     assert target.read_bytes() == CONTENT
@@ -175,14 +76,14 @@ def test_goes_on_after_dropped_connections(server: Server, target: Path) -> None
     assert {condition for _, _, condition in server.asked[1:]} == {'"one"'}
 
 
-def test_progress_buys_new_tries(server: Server, target: Path) -> None:
+def test_progress_buys_new_tries(server: FileServer, target: Path) -> None:
     server.content = CONTENT * 2
     server.drops = [70_000] * 10  # twice the tries allowed without progress
     download_file([f"{server.url}/file"], target)
     assert target.read_bytes() == CONTENT * 2
 
 
-def test_gives_up_on_an_address_without_progress(server: Server, target: Path) -> None:
+def test_gives_up_on_an_address_without_progress(server: FileServer, target: Path) -> None:
     server.drops = [1000] + [0] * 50
     with pytest.raises(DownloadError, match=r"broke off after 1000 of 384000 bytes .5 tries."):
         download_file([f"{server.url}/file"], target)
@@ -190,7 +91,7 @@ def test_gives_up_on_an_address_without_progress(server: Server, target: Path) -
     assert not target.exists()
 
 
-def test_an_interrupted_download_goes_on(server: Server, target: Path) -> None:
+def test_an_interrupted_download_goes_on(server: FileServer, target: Path) -> None:
     def interrupt(done: int, total: int | None) -> None:
         if done > 100_000:
             raise KeyboardInterrupt
@@ -206,7 +107,7 @@ def test_an_interrupted_download_goes_on(server: Server, target: Path) -> None:
     assert_only(target, there=True)
 
 
-def test_a_complete_part_is_not_fetched_again(server: Server, target: Path) -> None:
+def test_a_complete_part_is_not_fetched_again(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(CONTENT)
     download_file([f"{server.url}/file"], target, sha256=SHA, size=len(CONTENT))
@@ -214,21 +115,21 @@ def test_a_complete_part_is_not_fetched_again(server: Server, target: Path) -> N
     assert_only(target, there=True)
 
 
-def leave_part(target: Path, server: Server, data: bytes, *, etag: str | None = '"one"') -> None:
+def leave_part(target: Path, server: FileServer, data: bytes, *, etag: str | None = '"one"') -> None:
     target.parent.mkdir(exist_ok=True)
     target.with_name("file.bin.part").write_bytes(data)
     note = {"url": f"{server.url}/file", "validator": etag, "total": len(server.content)}
     target.with_name("file.bin.part.json").write_text(json.dumps(note))
 
 
-def test_a_changed_file_is_not_glued_together(server: Server, target: Path) -> None:
+def test_a_changed_file_is_not_glued_together(server: FileServer, target: Path) -> None:
     leave_part(target, server, b"old" * 1000, etag='"zero"')
     download_file([f"{server.url}/file"], target)
     assert server.asked == [("/file", "bytes=3000-", '"zero"')]
     assert target.read_bytes() == CONTENT
 
 
-def test_a_part_of_unknown_origin_is_dropped(server: Server, target: Path) -> None:
+def test_a_part_of_unknown_origin_is_dropped(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(b"?" * 100)
     download_file([f"{server.url}/file"], target)
@@ -236,7 +137,7 @@ def test_a_part_of_unknown_origin_is_dropped(server: Server, target: Path) -> No
     assert target.read_bytes() == CONTENT
 
 
-def test_without_validator_another_length_starts_anew(server: Server, target: Path) -> None:
+def test_without_validator_another_length_starts_anew(server: FileServer, target: Path) -> None:
     server.etag = None
     leave_part(target, server, b"?" * 100, etag=None)
     server.content = CONTENT + b"more"
@@ -245,22 +146,22 @@ def test_without_validator_another_length_starts_anew(server: Server, target: Pa
     assert target.read_bytes() == CONTENT + b"more"
 
 
-def test_a_bad_part_under_a_hash_is_fetched_anew(server: Server, target: Path) -> None:
+def test_a_bad_part_under_a_hash_is_fetched_anew(server: FileServer, target: Path) -> None:
     leave_part(target, server, b"?" * 100)
     download_file([f"{server.url}/file"], target, sha256=SHA)
     assert [wanted for _, wanted, _ in server.asked] == ["bytes=100-", None]
     assert target.read_bytes() == CONTENT
 
 
-def test_a_server_that_ignores_ranges(server: Server, target: Path) -> None:
-    server.ranges = False
+def test_a_server_that_ignores_ranges(server: FileServer, target: Path) -> None:
+    server.supports_ranges = False
     server.drops = [100_000]
     download_file([f"{server.url}/file"], target, sha256=SHA)
     assert target.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("shift", [-10, 10])
-def test_a_206_from_another_place(server: Server, target: Path, shift: int) -> None:
+def test_a_206_from_another_place(server: FileServer, target: Path, shift: int) -> None:
     server.shift = shift
     server.drops = [100_000]
     download_file([f"{server.url}/file"], target)
@@ -268,7 +169,7 @@ def test_a_206_from_another_place(server: Server, target: Path, shift: int) -> N
     assert [wanted for _, wanted, _ in server.asked] == [None, "bytes=100000-", None]
 
 
-def test_a_416_for_a_complete_part(server: Server, target: Path) -> None:
+def test_a_416_for_a_complete_part(server: FileServer, target: Path) -> None:
     # The server promised more than it has: the first answer breaks off, the second says nothing is left.
     server.claimed = len(CONTENT) + 500
     download_file([f"{server.url}/file"], target, sha256=SHA)
@@ -276,14 +177,14 @@ def test_a_416_for_a_complete_part(server: Server, target: Path) -> None:
     assert server.asked[-1][1] == f"bytes={len(CONTENT)}-"
 
 
-def test_a_416_for_a_part_too_long(server: Server, target: Path) -> None:
+def test_a_416_for_a_part_too_long(server: FileServer, target: Path) -> None:
     leave_part(target, server, b"?" * (len(CONTENT) + 7))
     download_file([f"{server.url}/file"], target)
     assert [wanted for _, wanted, _ in server.asked] == [f"bytes={len(CONTENT) + 7}-", None]
     assert target.read_bytes() == CONTENT
 
 
-def test_a_length_claimed_too_short_shows(server: Server, target: Path) -> None:
+def test_a_length_claimed_too_short_shows(server: FileServer, target: Path) -> None:
     server.claimed = 1000
     with pytest.raises(DownloadError, match="1000 bytes where 384000 were expected"):
         download_file([f"{server.url}/file"], target, size=len(CONTENT))
@@ -292,7 +193,7 @@ def test_a_length_claimed_too_short_shows(server: Server, target: Path) -> None:
     assert_only(target, there=False)
 
 
-def test_without_length_more_than_expected_is_refused(server: Server, target: Path) -> None:
+def test_without_length_more_than_expected_is_refused(server: FileServer, target: Path) -> None:
     server.no_length = True
     with pytest.raises(DownloadError, match="more than the 1000 bytes expected"):
         download_file([f"{server.url}/file"], target, size=1000)
@@ -301,7 +202,7 @@ def test_without_length_more_than_expected_is_refused(server: Server, target: Pa
     assert target.read_bytes() == CONTENT
 
 
-def test_the_next_mirror_after_404_and_corrupt_file(server: Server, target: Path) -> None:
+def test_the_next_mirror_after_404_and_corrupt_file(server: FileServer, target: Path) -> None:
     good = server.content
     server.content = b"<html>sorry</html>"
     urls = [f"{server.url}/missing", f"{server.url}/corrupt", f"{server.url}/file"]
@@ -316,7 +217,7 @@ def test_the_next_mirror_after_404_and_corrupt_file(server: Server, target: Path
     assert_only(target, there=True)
 
 
-def test_all_mirrors_fail_names_each_and_leaves_nothing(server: Server, target: Path) -> None:
+def test_all_mirrors_fail_names_each_and_leaves_nothing(server: FileServer, target: Path) -> None:
     server.content = b"corrupt"
     with pytest.raises(DownloadError) as caught:
         download_file(
@@ -331,7 +232,7 @@ def test_all_mirrors_fail_names_each_and_leaves_nothing(server: Server, target: 
     assert_only(target, there=False)
 
 
-def test_503_and_429_are_asked_again_404_is_not(server: Server, target: Path) -> None:
+def test_503_and_429_are_asked_again_404_is_not(server: FileServer, target: Path) -> None:
     server.statuses = [503, 429, 502]
     download_file([f"{server.url}/file"], target, sha256=SHA)
     assert len(server.asked) == 4
@@ -340,7 +241,7 @@ def test_503_and_429_are_asked_again_404_is_not(server: Server, target: Path) ->
     assert len(server.asked) == 5
 
 
-def test_redirects_keep_the_range(server: Server, target: Path) -> None:
+def test_redirects_keep_the_range(server: FileServer, target: Path) -> None:
     server.drops = [100_000]
     download_file([f"{server.url}/moved"], target)
     assert target.read_bytes() == CONTENT
@@ -348,7 +249,7 @@ def test_redirects_keep_the_range(server: Server, target: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["file:///etc/hostname", "ftp://127.0.0.1/x", "/moved"])
-def test_redirects_elsewhere_are_refused(server: Server, target: Path, location: str) -> None:
+def test_redirects_elsewhere_are_refused(server: FileServer, target: Path, location: str) -> None:
     server.location = location
     with pytest.raises(DownloadError):
         download_file([f"{server.url}/moved"], target)
@@ -365,20 +266,20 @@ def test_other_addresses_are_refused(target: Path, url: str) -> None:
     assert not target.exists()
 
 
-def test_a_compressed_answer_is_refused(server: Server, target: Path) -> None:
+def test_a_compressed_answer_is_refused(server: FileServer, target: Path) -> None:
     server.headers = {"Content-Encoding": "gzip"}
     with pytest.raises(DownloadError, match="compressed"):
         download_file([f"{server.url}/file"], target)
 
 
-def test_a_silent_server_times_out(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_TIMEOUT_SECONDS", 0.05)
+def test_a_silent_server_times_out(server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_TIMEOUT_SECONDS", 0.05)
     server.silent = True
     with pytest.raises(DownloadError, match=r"no answer within 0.05 s .5 tries."):
         download_file([f"{server.url}/file"], target)
 
 
-def test_offline_never_dials(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_never_dials(server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCM_OFFLINE", "1")
     with pytest.raises(DownloadError, match="is missing and GCM_OFFLINE=1 forbids"):
         download_file([f"{server.url}/file"], target)
@@ -388,7 +289,9 @@ def test_offline_never_dials(server: Server, target: Path, monkeypatch: pytest.M
     assert download_file([f"{server.url}/file"], target, sha256=SHA) == target
 
 
-def test_a_full_disk_is_noticed_first(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_first(
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, 5))  # type: ignore[attr-defined]
     with pytest.raises(DownloadError, match="free some space"):
         download_file([f"{server.url}/file"], target, sha256=SHA)
@@ -397,7 +300,7 @@ def test_a_full_disk_is_noticed_first(server: Server, target: Path, monkeypatch:
 
 @pytest.mark.parametrize("length_known", [True, False])
 def test_a_disk_that_fills_up_says_how_much_is_needed(
-    server: Server, target: Path, length_known: bool, full_disk
+    server: FileServer, target: Path, length_known: bool, full_disk
 ) -> None:
     server.content = CONTENT * 10
     server.no_length = not length_known
@@ -410,7 +313,7 @@ def test_a_disk_that_fills_up_says_how_much_is_needed(
 
 
 @pytest.mark.parametrize("sha256", ["abc", SHA[:-1] + "g", SHA + "0", "", f"sha256:{SHA}"])
-def test_a_hash_of_the_wrong_form_is_refused_first(server: Server, target: Path, sha256: str) -> None:
+def test_a_hash_of_the_wrong_form_is_refused_first(server: FileServer, target: Path, sha256: str) -> None:
     with pytest.raises(UsageError, match="is no SHA-256: that is 64 hex digits"):
         download_file([f"{server.url}/file"], target, sha256=sha256)
     with pytest.raises(UsageError, match="no beginning of a SHA-256"):
@@ -419,12 +322,12 @@ def test_a_hash_of_the_wrong_form_is_refused_first(server: Server, target: Path,
     assert not target.parent.exists()
 
 
-def test_an_address_with_spaces_and_letters_outside_ascii(server: Server, target: Path) -> None:
+def test_an_address_with_spaces_and_letters_outside_ascii(server: FileServer, target: Path) -> None:
     download_file([f"{server.url}/my füle.bin?q=a b"], target, sha256=SHA)
     assert server.asked[0][0] == "/my%20f%C3%BCle.bin?q=a%20b"
 
 
-def test_a_folder_in_the_way(server: Server, tmp_path: Path) -> None:
+def test_a_folder_in_the_way(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="is a folder"):
         download_file([f"{server.url}/file"], tmp_path)
     (tmp_path / "file").write_text("")
@@ -437,7 +340,7 @@ def _download(url: str, target: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_two_processes_fetch_once(server: Server, target: Path) -> None:
+def test_two_processes_fetch_once(server: FileServer, target: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_download, args=(f"{server.url}/file", target)) for _ in range(2)]
     for worker in workers:
