@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.images.files import RGBImage
+from gcm.images.loaded import RGBImage
 
 __all__ = ["on_flat_ground"]
 

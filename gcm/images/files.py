@@ -1,4 +1,4 @@
-"""Images in and out: reading anything a camera or tool writes.
+"""Images in and out: reading anything a camera or tool writes, from wherever it comes.
 
 Everywhere in `gcm` an image is H x W x 3 uint8 RGB, upright (EXIF orientation applied). That upright
 image is "the image as given" in which all points are expressed.
@@ -6,179 +6,183 @@ image is "the image as given" in which all points are expressed.
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import stat
-import struct
-import warnings
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from gcm.errors import ImageError, OutputError, UsageError
+from gcm.images.arrays import array_from_tensor, is_tensor, rgb_from_array
+from gcm.images.decoding import decode, from_pil, reading
+from gcm.images.loaded import DEFAULT_MAX_PIXELS, LoadedImage, RGBImage
 from gcm.storage.atomic import whole_file
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = [
+    "DEFAULT_MAX_PIXELS",
     "ImageLike",
+    "LoadedImage",
     "RGBImage",
     "check_image_suffix",
+    "check_read_once",
     "load_image",
+    "read_image",
     "write_image",
 ]
 
-RGBImage: TypeAlias = NDArray[np.uint8]
-"""H x W x 3 uint8 RGB."""
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any] | PILImage.Image "
+    "| Tensor | LoadedImage"
+)
+"""A path (``-`` is standard input), the bytes of an image file, an open binary file, a numpy array (H x W
+grey, H x W x 3 RGB or H x W x 4 RGBA; integers or floats), a PIL image, a PyTorch tensor (C x H x W or
+H x W x C, on any device), or what :func:`read_image` gave. (A string, lest PyTorch be imported.)"""
 
-ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[Any] | PILImage.Image
-"""A path, a numpy array (H x W grey, H x W x 3 RGB or H x W x 4 RGBA; integers or floats), or a PIL image."""
+_STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
-def load_image(source: ImageLike) -> RGBImage:
-    """Return any image as upright H x W x 3 uint8 RGB.
+def read_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
+    """Read any image as upright H x W x 3 uint8 RGB, with its size as given and notes on what was done to it.
 
     EXIF orientation is applied (files and PIL images). Grey becomes three equal channels; palettes and
-    CMYK are converted; 16-bit values are divided by 257, which a wider or signed integer type also means
-    unless nothing in it exceeds 255; floating point is taken as 0..1 unless it exceeds 1, then as 0..255;
-    transparent pixels are laid over black.
+    CMYK are converted; transparent pixels are laid over black. How deeper values become 8 bits is said at
+    :func:`gcm.images.rgb_from_array`; a note is left where they were stretched or clipped.
+
+    Args:
+        source: see :data:`ImageLike`. A path may be that of a named pipe; a path of ``-`` is standard input.
+            An open file is read from its start, and its position left as it was, where it can be moved in.
+            A tensor is C x H x W, or H x W x C where that cannot be; a batch of one counts as its image.
+        max_pixels: files with more are refused before they are decoded, but JPEGs are decoded at 1/2, 1/4 or
+            1/8 of their size, with a note; the size in the result stays that of the whole image.
 
     Raises:
-        ImageError: missing, a folder, not an image, truncated, empty, or of a shape or type that is no image.
+        ImageError: missing, a folder, not an image, truncated, empty, too large, or of a shape or type that
+            is no image.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source, "array")
-    if isinstance(source, PILImage.Image):
-        return _guarded(lambda: _from_pil(source, "PIL image"), "PIL image")
-    if not isinstance(source, str | os.PathLike):
-        raise ImageError(f"{type(source).__name__}: no image; give a path, a numpy array or a PIL image")
-    path = Path(source)
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a name no file can have
-        raise ImageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{path}: is a folder; give an image file")
-    if status.st_size == 0:
-        raise ImageError(f"{path}: is empty; give an image file")
-    try:
-        return _guarded(lambda: _from_file(path), str(path))
-    except UnidentifiedImageError:
-        return _with_opencv(path)
-
-
-def _guarded(read: Callable[[], RGBImage], name: str) -> RGBImage:
-    """Run a Pillow reader; its many ways to report trouble become :class:`ImageError`."""
-    try:
-        with warnings.catch_warnings():
-            # Damaged metadata and 100-megapixel photos are no business of the caller's.
-            warnings.simplefilter("ignore")
-            return read()
-    except UnidentifiedImageError:
-        raise
-    except PILImage.DecompressionBombError as error:
+    if isinstance(source, LoadedImage):
+        return source
+    if isinstance(source, np.ndarray | PILImage.Image) or is_tensor(source):
+        return _of_pixels(source, max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode(io.BytesIO(source), "image in memory", max_pixels)
+    if hasattr(source, "read"):
+        return _read_open_file(source, max_pixels)
+    if not isinstance(source, str | os.PathLike) or isinstance(os.fspath(source), bytes):
         raise ImageError(
-            f"{name}: has too many pixels to be read safely; shrink it first ({error})"
-        ) from error
-    except PermissionError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        # Pillow reports damage found while decoding with any of these.
-        raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+            f"{type(source).__name__}: no image; give a path, bytes, an open binary file, a numpy array, "
+            "a PIL image or a PyTorch tensor"
+        )
+    if os.fspath(source) in _STANDARD_INPUT:
+        return decode(io.BytesIO(_standard_input()), "standard input", max_pixels)
+    return _read_path(os.fspath(source), max_pixels)
 
 
-def _from_file(path: Path) -> RGBImage:
-    with PILImage.open(path) as image:
-        return _from_pil(image, str(path))
+def load_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> RGBImage:
+    """The pixels of :func:`read_image`, which tells the rest; a JPEG beyond `max_pixels` is a reduced one."""
+    return read_image(source, max_pixels=max_pixels).pixels
 
 
-def _with_opencv(path: Path) -> RGBImage:
-    """Formats Pillow does not know (16-bit RGB TIFF, OpenEXR builds, ...) may still be OpenCV's."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        image = None
-    if image is None:
-        raise ImageError(f"{path}: not an image file that can be read (PNG, JPEG, PPM, TIFF, WebP, ... can)")
-    if image.ndim == 3 and image.shape[2] >= 3:
-        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
-    return _from_array(image, str(path))
+def check_read_once(*sources: object) -> None:
+    """Refuse several images from one source that can be read only once.
+
+    Raises:
+        UsageError: standard input, or one pipe, is given twice.
+    """
+    seen = set()
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            continue
+        name = os.fspath(source)
+        key: Any = "-" if name in _STANDARD_INPUT else None
+        try:
+            status = Path(name).stat()
+            if key is None and stat.S_ISFIFO(status.st_mode):
+                key = status.st_dev, status.st_ino
+        except (OSError, ValueError):
+            pass  # told when it is read
+        if key is not None and key in seen:
+            raise UsageError(f"{name}: is given twice but can be read only once; give one image as a file")
+        seen.add(key)
 
 
-def _from_pil(image: PILImage.Image, name: str) -> RGBImage:
-    image.load()
-    image = _upright(image)
-    if image.mode.startswith("I"):  # 16-bit grey, also in 32 bits
-        values = np.asarray(image)
-        if values.size and values.min() >= 0 and values.max() <= 65535:
-            values = values.astype(np.uint16)
-        return _from_array(values, name)
-    if image.mode == "F":
-        return _from_array(np.asarray(image), name)
-    if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
-        return _from_array(np.asarray(image.convert("RGBA")), name)
-    return _from_array(np.asarray(image.convert("RGB")), name)
-
-
-def _upright(image: PILImage.Image) -> PILImage.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
-        return image  # metadata too damaged to hold an orientation; the pixels are not
-
-
-def _from_array(array: NDArray[Any], name: str) -> RGBImage:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim == 2:
-        channels = 1
-    elif array.ndim == 3 and array.shape[2] in (3, 4):
-        channels = array.shape[2]
+def _of_pixels(source: Any, max_pixels: int) -> LoadedImage:
+    if isinstance(source, PILImage.Image):
+        with reading("PIL image"):
+            return from_pil(source, "PIL image", max_pixels)
+    if is_tensor(source):
+        pixels, notes = rgb_from_array(array_from_tensor(source), "tensor")
     else:
-        raise ImageError(f"{name}: shape {array.shape} is no image; give H x W, H x W x 3 or H x W x 4")
-    if 0 in array.shape:
-        raise ImageError(f"{name}: has no pixels (shape {array.shape})")
-    values = _to_uint8(array, name)
-    if channels == 1:
-        values = np.repeat(values[..., None], 3, axis=2)
-    elif channels == 4:
-        alpha = values[..., 3:].astype(np.uint16)
-        values = ((values[..., :3] * alpha + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(values)
+        pixels, notes = rgb_from_array(source, "array")
+    return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes)
 
 
-def _to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return np.asarray(array, dtype=np.uint8)
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if np.issubdtype(array.dtype, np.floating):
-        return _float_to_uint8(array, name)
-    if np.issubdtype(array.dtype, np.integer):
-        wide = array.astype(np.int64)
-        if wide.min() < 0 or wide.max() > 65535:
-            # Beyond 16 bits there is no agreed full scale.
-            raise ImageError(f"{name}: values outside 0..65535 are no 8- or 16-bit image; convert them first")
-        if array.dtype != np.uint16 and wide.max() <= 255:
-            return wide.astype(np.uint8)  # 8-bit values after arithmetic
-        return ((wide + 128) // 257).astype(np.uint8)
-    raise ImageError(f"{name}: values of type {array.dtype} are no image; give uint8, uint16 or float")
+def _standard_input() -> bytes:
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None or sys.stdin.closed:
+        raise ImageError("standard input: is closed; give an image file")
+    if sys.stdin.isatty():
+        raise ImageError(
+            "standard input: is a terminal; send an image into it, as in: gcm match - b.jpg < a.jpg"
+        )
+    data: bytes = stream.read()
+    if not data:
+        raise ImageError("standard input: is empty, or has been read already; send one image into it")
+    return data
 
 
-def _float_to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if not np.all(np.isfinite(array)):
-        raise ImageError(f"{name}: contains nan or infinite values; replace them first")
-    highest = float(array.max())
-    if highest > 2 * 255:  # interpolation may overshoot 255, but not by that much
-        raise ImageError(f"{name}: values up to {highest:g} are neither 0..1 nor 0..255; scale them first")
-    scale = 255.0 if highest <= 1.0 else 1.0
-    return np.clip(np.rint(array.astype(np.float64) * scale), 0, 255).astype(np.uint8)
+def _read_open_file(file: Any, max_pixels: int) -> LoadedImage:
+    name = file.name if isinstance(getattr(file, "name", None), str) else "open file"
+    try:
+        movable = file.seekable()
+        position = file.tell() if movable else 0
+        if movable:
+            file.seek(0)
+        data = file.read()
+        if movable:
+            file.seek(position)
+    except (OSError, ValueError, AttributeError) as error:  # closed, or opened for writing
+        raise ImageError(f"{name}: cannot be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: is opened as text; open it in mode 'rb'")
+    return decode(io.BytesIO(data), name, max_pixels)
+
+
+def _read_path(name: str, max_pixels: int) -> LoadedImage:
+    try:
+        mode = Path(name).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{name}: is a folder; give an image file")
+        if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode) and name != os.devnull:
+            raise ImageError(f"{name}: is a device or socket; give an image file")
+        with Path(name).open("rb") as file:
+            if file.seekable():
+                return decode(file, name, max_pixels)
+            data = file.read()
+    except FileNotFoundError as error:
+        if address := re.match(r"([a-z][a-z0-9+.-]+):/", name, re.IGNORECASE):
+            raise ImageError(_about_address(name, address[1].lower())) from error
+        raise ImageError(f"{name}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a name no file can have
+        raise ImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return decode(io.BytesIO(data), name, max_pixels)
+
+
+def _about_address(name: str, scheme: str) -> str:
+    if scheme == "file":
+        path = re.sub("^file:/+", "/", name, flags=re.IGNORECASE)
+        return f"{name}: is an address; give the path alone: {path}"
+    return (
+        f"{name}: is an address, and images are read from files; download it first, as with: curl -O ADDRESS"
+    )
 
 
 def check_image_suffix(path: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcm.images.files import RGBImage
+from gcm.images.loaded import RGBImage
 from gcm.images.normalisation import IMAGENET, MeanDeviation, Normalisation
 
 __all__ = ["Moments", "measure", "network_input", "standardise"]

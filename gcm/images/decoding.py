@@ -1,0 +1,248 @@
+"""From the bytes of an image file to 8-bit RGB.
+
+Pillow decodes nearly everything. It keeps 8 bits of some deep formats; those are decoded by tifffile
+(:mod:`gcm.images.tiff`) and OpenCV instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from PIL import UnidentifiedImageError
+
+from gcm.errors import ImageError
+from gcm.images.arrays import rgb_from_array, upright
+from gcm.images.loaded import LoadedImage, check_pixel_count
+
+__all__ = ["decode", "decode_with_opencv", "from_pil", "reading"]
+
+ORIENTATION = 0x0112
+"""EXIF's tag."""
+
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NO_PICTURES = {
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<svg": "an SVG drawing",
+    b"%pdf": "a PDF document",
+    b"pk\3\4": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"version https://git-lfs": "a Git LFS pointer, whose file was not fetched",
+}
+"""What often lies where an image is meant to be, by its first bytes in lower case."""
+
+_pillow_limit = threading.Lock()
+
+
+def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
+    """Decode an image file.
+
+    Args:
+        stream: its bytes; seekable, at the start.
+        name: for messages.
+        max_pixels: larger images are refused; JPEGs are decoded at 1/2, 1/4 or 1/8 of their size.
+
+    Raises:
+        ImageError: not an image, truncated, too large, or of a kind that cannot be read (HEIC without its
+            plug-in among them).
+    """
+    start = stream.read(64)
+    stream.seek(0)
+    if not start:
+        raise ImageError(f"{name}: is empty; give an image file")
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+        _register_heic(name)
+    with reading(name):
+        try:
+            image = _open(stream)
+        except UnidentifiedImageError:
+            image = None
+        if start.startswith(_TIFF_STARTS) and (image is None or _is_deep_tiff(image)):
+            from gcm.images.tiff import decode_tiff  # brings tifffile, which few images need
+
+            stream.seek(0)
+            return decode_tiff(stream, name, max_pixels)
+        if image is not None:
+            with image:
+                return from_pil(image, name, max_pixels, stream)
+    for beginning, kind in _NO_PICTURES.items():
+        if start.lstrip().lower().startswith(beginning):
+            raise ImageError(f"{name}: is {kind}, no image file (PNG, JPEG, PPM, TIFF, WebP, ...)")
+    array = decode_with_opencv(stream)
+    if array is None:
+        raise ImageError(f"{name}: not an image file that can be read (PNG, JPEG, PPM, TIFF, WebP, ... can)")
+    height, width = array.shape[:2]
+    pixels, notes = rgb_from_array(array, name)
+    return LoadedImage(pixels, (width, height), notes)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """The many ways in which decoders report trouble become :class:`ImageError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata is no business of the caller's
+            yield
+    except PILImage.DecompressionBombError as error:
+        raise ImageError(f"{name}: has too many pixels to be read safely; shrink it first") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: too large for this machine's memory; shrink it first") from error
+    except PermissionError as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error) as error:
+        # Damage found while decoding comes as any of these.
+        reason = " ".join(str(error).split())[:160]
+        raise ImageError(f"{name}: damaged or truncated image ({reason})") from error
+
+
+def _open(stream: BinaryIO) -> PILImage.Image:
+    """Read an image's header; how large it may be is decided here rather than by Pillow."""
+    with _pillow_limit:
+        limit = PILImage.MAX_IMAGE_PIXELS
+        PILImage.MAX_IMAGE_PIXELS = None
+        try:
+            return PILImage.open(stream)
+        finally:
+            PILImage.MAX_IMAGE_PIXELS = limit
+
+
+def from_pil(
+    image: PILImage.Image, name: str, max_pixels: int, stream: BinaryIO | None = None
+) -> LoadedImage:
+    """A PIL image as upright RGB; with the file it comes from, at that file's full depth.
+
+    Args:
+        image: decoded already, or not.
+        name: for messages.
+        max_pixels: see :func:`decode`; what is decoded already may be larger.
+        stream: of the file. Without it the image is the caller's, and it is not reduced.
+    """
+    stored, factor = image.size, 1
+    if getattr(image, "tile", None):  # not decoded yet
+        if stream is not None and image.format in ("JPEG", "MPO"):
+            factor = _reduce(image, max_pixels)
+        check_pixel_count(*image.size, max_pixels, name)
+    deep = stream is not None and _is_deep(image)
+    image.load()
+    array = decode_with_opencv(stream) if deep and stream is not None else None
+    orientation = _orientation(image)  # only now: of a TIFF, Pillow turns the pixels while it loads them
+    if factor > 1:
+        image = _without_padding(image, stored, factor)
+    pixels, notes = rgb_from_array(upright(_array(image) if array is None else array, orientation), name)
+    if factor == 1:
+        return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes)
+    note = (
+        f"decoded at 1/{factor} of its {stored[0]} x {stored[1]} pixels, which are more than "
+        f"max_pixels = {max_pixels}"
+    )
+    return LoadedImage(pixels, stored[::-1] if orientation in (5, 6, 7, 8) else stored, (note, *notes))
+
+
+def _array(image: PILImage.Image) -> NDArray[Any]:
+    if image.mode.startswith("I"):  # 16-bit grey, also in 32 bits
+        values = np.asarray(image)
+        if values.size and values.min() >= 0 and values.max() <= 65535:
+            values = values.astype(np.uint16)
+        return values
+    if image.mode == "F":
+        return np.asarray(image)
+    if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
+        return np.asarray(image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _orientation(image: PILImage.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
+        return 1  # metadata too damaged to hold an orientation; the pixels are not
+
+
+def _reduce(image: PILImage.Image, max_pixels: int) -> int:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size, whichever first has few enough pixels.
+
+    Returns:
+        By what the size is divided; 1 where it has few enough, or too many all the same.
+    """
+    width, height = image.size
+    for factor in (1, 2, 4, 8):
+        if -(-width // factor) * -(-height // factor) <= max_pixels:
+            if factor == 1 or min(width, height) < factor:
+                return 1
+            return factor if image.draft(None, (width // factor, height // factor)) else 1
+    return 1
+
+
+def _without_padding(image: PILImage.Image, size: tuple[int, int], factor: int) -> PILImage.Image:
+    """A JPEG of some size decoded at reduced size, less the part of its last column and row beyond it."""
+    box = (0.0, 0.0, size[0] / factor, size[1] / factor)
+    if box[2:] == image.size:
+        return image
+    exact = image.resize(image.size, PILImage.Resampling.BICUBIC, box=box)
+    exact.info = image.info
+    return exact
+
+
+def _is_deep_tiff(image: PILImage.Image) -> bool:
+    """Whether a TIFF has more than 8 bits a channel, or none that Pillow tells."""
+    bits = getattr(image, "tag_v2", {}).get(258, (1,))
+    return max(bits) > 8 if isinstance(bits, tuple) else True
+
+
+def _is_deep(image: PILImage.Image) -> bool:
+    """Whether a PNG or PPM that is not decoded yet has 16 bits in channels of which Pillow keeps 8."""
+    tiles = getattr(image, "tile", ())
+    arguments = tiles[0][3] if tiles else None
+    if image.format == "PNG":
+        rawmode = arguments[0] if isinstance(arguments, tuple) else arguments
+        deep = image.mode in ("RGB", "RGBA", "LA") and str(rawmode).endswith(";16B")
+        return deep and "transparency" not in image.info
+    return image.format == "PPM" and arguments == ("RGB", 65535)
+
+
+def decode_with_opencv(stream: BinaryIO) -> NDArray[Any] | None:
+    """H x W or H x W x C as stored, at full depth, RGB before alpha; None when OpenCV cannot."""
+    stream.seek(0)
+    with _opencv_silenced():
+        try:
+            array = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            return None
+    if array is None:
+        return None
+    if array.ndim == 3 and array.shape[2] >= 3:
+        array = array[..., [2, 1, 0, *range(3, array.shape[2])]]
+    return np.asarray(array)
+
+
+@contextmanager
+def _opencv_silenced() -> Iterator[None]:
+    """OpenCV prints its errors besides raising them."""
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
+
+
+def _register_heic(name: str) -> None:
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise ImageError(
+            f"{name}: is a HEIC photo, which takes a plug-in to read; install it with: "
+            "pip install pillow-heif, or save the photo as JPEG"
+        )
+    importlib.import_module("pillow_heif").register_heif_opener()
