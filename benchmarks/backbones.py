@@ -81,7 +81,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         path, kind = weights_of(name, options.weights, Path(folder), image0)
         config = MatcherConfig(
             model=name,
-            ratio_th=(1.0,) * len(backbone_info(name).level_strides),
+            ratio_th=(1.0,) * len(backbone_info(name).step_strides),
             weights_path=str(path),
             compat=False,
             device=options.device,

@@ -1,25 +1,43 @@
-"""The matcher's configuration: validated, and read from the published YAML files unchanged."""
+"""The matcher's configuration: validated, and read from the published YAML files unchanged.
+
+What both methods need stands at the top; the rest belongs to `method`, which is one of two sets of options::
+
+    model: GCM_COMPACT
+    ratio_th: [1.0, 1.0, 1.0, 1.0, 1.0]
+    method:
+      guided:
+        geometry: auto
+
+A method's keys may also stand at the top, as in the published files. Without `method`, a configuration with
+`geometry` is guided, any other published.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gcm.errors import ConfigError, did_you_mean
+from gcm.options import GuidedOptions, PublishedOptions, inapplicable
+from gcm.storage.yaml_files import read_yaml
 
 __all__ = ["DEFAULT_PRESET", "MatcherConfig", "config_folder", "list_presets", "load_config"]
 
 DEFAULT_PRESET = "default"
 
+METHODS: dict[str, type[PublishedOptions] | type[GuidedOptions]] = {
+    "published": PublishedOptions,
+    "guided": GuidedOptions,
+}
+
 
 class MatcherConfig(BaseModel):
-    """How to match. Unknown keys are refused; an empty value means the default."""
+    """How to match. Unknown keys, and keys that do not apply to the method, are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,21 +46,21 @@ class MatcherConfig(BaseModel):
         description="ratio thresholds, one a level from fine to coarse (the coarsest twice); "
         "1 keeps every mutual pair"
     )
-    fine_model: str | None = Field(None, description="patch descriptor, by name; none when empty")
-    fine_ratio: float = Field(
-        0.95, description="ratio threshold of the patch descriptor's refinement; -1 turns it off"
+    method: Annotated[PublishedOptions | GuidedOptions, Field(discriminator="name")] = Field(
+        PublishedOptions(), description="the way to match, `published` or `guided`, with its options"
     )
+    weights_path: str | None = Field(None, description="a local file with the backbone's weights")
     up_sample: tuple[int, int] | None = Field(
         None, description="stride of the coarsest map and of the last refinement; derived when empty"
     )
-    enable_two_stage: bool = Field(True, description="undo the gross homography first")
-    bidirectional: bool = Field(True, description="ratio test in both directions")
-    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; the best there is when empty")
-    output_directory: str | None = Field(None, description="where extract writes unless told otherwise")
-    weights_path: str | None = Field(None, description="a local file with the backbone's weights")
-    fine_weights_path: str | None = Field(
-        None, description="a local file with the patch descriptor's weights"
+    finest_stride: Literal[1, 2, 4] = Field(
+        1, description="stride of the last map to refine to; guided positions are finer than that"
     )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="what the networks compute in; auto: bfloat16 or float16 where that is faster",
+    )
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; the best there is when empty")
     resize: int | tuple[int, int] | None = Field(
         None,
         description="network input: width and height, or the longer side alone; "
@@ -52,34 +70,23 @@ class MatcherConfig(BaseModel):
         None, description="divide the image's sides (or width and height each) by this before matching"
     )
     max_side: int | None = Field(None, description="shrink images whose longer side exceeds this")
-    hypotheses: Literal["upright", "auto", "full"] | None = Field(
-        None,
-        description="stage 0 at low resolution, the images also tried turned and scaled; empty: as published",
+    max_pixels: int = Field(
+        250_000_000,
+        description="largest image that is read whole; a larger JPEG is read at reduced size, "
+        "any other refused",
     )
-    geometry: Literal["homography", "multi", "none", "auto"] | None = Field(
-        None,
-        description="what undoes the gross motion: one homography, several, none, or as the matches ask for; "
-        "empty: as published",
+    feature_cache: int = Field(
+        2048, ge=0, description="megabytes of features of earlier images that are kept; 0 keeps none"
     )
-    second_round: bool = Field(
-        True, description="with geometry: match again, guided by what was found, where that helps"
+    homography_threshold: float = Field(
+        3.0, gt=0, description="pixels; reprojection error of the inliers of the final homography"
     )
-    subpixel: bool = Field(True, description="with geometry: positions to a fraction of a pixel")
-    verify: bool = Field(True, description="with geometry: keep what its neighbours bear out")
-    smooth: bool = Field(
-        True, description="with geometry and verify: positions drawn towards what their neighbours say"
-    )
-    finest_stride: Literal[1, 2, 4] = Field(
-        1, description="stride of the last map to refine to; with geometry, positions are finer than that"
-    )
-    matches_per_cell: int = Field(
-        2, ge=1, le=4, description="with geometry: most matches that a cell of the coarsest map gives"
-    )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "float32",
-        description="what the networks compute in; auto: bfloat16 or float16 where that is faster",
-    )
-    compat: bool = Field(True, description="reproduce the published code's three quirks")
+    output_directory: str | None = Field(None, description="where extract writes unless told otherwise")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, values: Any) -> Any:
+        return _without_empty(_nest(values)) if isinstance(values, Mapping) else values
 
     @field_validator("ratio_th", mode="before")
     @classmethod
@@ -93,14 +100,7 @@ class MatcherConfig(BaseModel):
             raise ValueError("each ratio must lie in (0, 1], or be -1 for no test")
         return value
 
-    @field_validator("fine_ratio")
-    @classmethod
-    def _ratio(cls, value: float) -> float:
-        if not (0 < value <= 1 or value == -1):
-            raise ValueError("must lie in (0, 1], or be -1 for no test")
-        return value
-
-    @field_validator("resize", "max_side", "down_sample", "up_sample")
+    @field_validator("resize", "max_side", "max_pixels", "down_sample", "up_sample")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value if isinstance(value, tuple) else (value,)
@@ -129,6 +129,21 @@ class MatcherConfig(BaseModel):
             raise ValueError(f"'{value}' is no device; use cpu, cuda, cuda:N, mps or auto")
         return value.lower()
 
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        values = self.model_dump(exclude_defaults=True)
+        method = {key: value for key, value in values.pop("method", {}).items() if key != "name"}
+        changed = ", ".join(f"{key}={value!r}" for key, value in (values | method).items())
+        return f"MatcherConfig({self.method.name}: {changed})"
+
+    __str__ = __repr__
+
+
+def known_keys() -> list[str]:
+    """Every key a configuration may hold: the common ones, then those of the methods."""
+    method_keys = [key for options in METHODS.values() for key in options.model_fields if key != "name"]
+    return list(dict.fromkeys([*MatcherConfig.model_fields, *method_keys]))
+
 
 def config_folder() -> Path:
     """Where the shipped configurations lie: in the wheel beside this file, in a checkout above it."""
@@ -147,21 +162,32 @@ def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **cha
     Args:
         source: name of a shipped configuration (case does not matter), path of a YAML file, an object,
             or None for the default preset.
-        **changes: keys to set; they go through the same checks.
+        **changes: keys to set; they go through the same checks. An option within a group is named with
+            dots, as in ``{"neighbours.share": 0.2}``. A change of `method` drops the source's options of
+            the other method.
 
     Raises:
-        ConfigError: no such preset or file, not YAML, unknown key (with a suggestion), bad value.
+        ConfigError: no such preset or file, not YAML, unknown key (with a suggestion), a key that does not
+            apply to the method, bad value.
     """
     if isinstance(source, MatcherConfig):
-        values, origin = source.model_dump(), "configuration"
+        values, origin = source.model_dump(exclude_unset=True), "configuration"
+        values["method"] = {**values.get("method", {}), "name": source.method.name}
+    elif source is None or isinstance(source, str | PathLike):
+        path = _find_config(source or DEFAULT_PRESET)
+        values, origin = read_yaml(path), str(path)
     else:
-        path = _find(source or DEFAULT_PRESET)
-        values, origin = _read(path), str(path)
-    values.update(changes)
-    return _validate(values, origin, changes)
+        raise ConfigError(
+            f"a configuration is the name of a preset, the path of a YAML file or a MatcherConfig, "
+            f"not {type(source).__name__}"
+        )
+    _refuse_unknown(values, f"{origin}: ")
+    _refuse_unknown(changes, "")
+    merged = _merge(_nest(values), _nest(changes, name_method=False))
+    return _validate(_without_empty(merged), origin, changes)
 
 
-def _find(source: str | PathLike[str]) -> Path:
+def _find_config(source: str | PathLike[str]) -> Path:
     text = str(source)
     path = Path(source).expanduser()
     if path.is_file():
@@ -177,42 +203,138 @@ def _find(source: str | PathLike[str]) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a configuration is a list of 'key: value' lines")
-    return {str(key): value for key, value in data.items()}
+# -- from flat keys to the union ---------------------------------------------------------------
+
+
+def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
+    known = known_keys()
+    for key in values:
+        if key.removeprefix("method.").partition(".")[0] not in known:
+            raise ConfigError(
+                f"{where}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
+            )
+
+
+def _nest(values: Mapping[str, Any], *, name_method: bool = True) -> dict[str, Any]:
+    """The values with a method's keys below `method`.
+
+    Args:
+        values: flat, nested or both.
+        name_method: name the method, where the values do not, by the keys they hold.
+    """
+    common: dict[str, Any] = {}
+    method: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.removeprefix("method.")
+        if key == "method":
+            method |= _method_values(value)
+        elif name.partition(".")[0] in MatcherConfig.model_fields or not _is_method_key(name):
+            common[key] = value
+        else:
+            group, dot, inner = name.partition(".")
+            if dot:
+                method[group] = {**_as_dict(method.get(group)), inner: value}
+            else:
+                method[name] = value
+    if name_method and "name" not in method:
+        method["name"] = "published" if _empty("geometry", method.get("geometry")) else "guided"
+    return {**common, "method": method} if method else common
+
+
+def _without_empty(nested: dict[str, Any]) -> dict[str, Any]:
+    """The values that are set."""
+    common = {key: value for key, value in nested.items() if not _empty(key, value)}
+    method = {k: v for k, v in _as_dict(common.get("method")).items() if not _empty(k, v)}
+    return {**common, "method": method}
+
+
+def _method_values(value: Any) -> dict[str, Any]:
+    """Of ``method: guided``, ``method: {guided: {...}}``, an object or its plain values."""
+    if isinstance(value, PublishedOptions | GuidedOptions):
+        return {**value.model_dump(exclude_unset=True), "name": value.name}
+    if isinstance(value, str) and not _empty("method", value):
+        return {"name": value.lower()}
+    if isinstance(value, Mapping):
+        if len(value) == 1 and next(iter(value)) in METHODS:
+            name, options = next(iter(value.items()))
+            return {**_as_dict(options), "name": name}
+        return dict(value)
+    return {} if value is None or isinstance(value, str) else {"name": value}
+
+
+def _is_method_key(key: str) -> bool:
+    return any(key.partition(".")[0] in options.model_fields for options in METHODS.values())
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The values changed; of the old ones, without what the changes make pointless."""
+    method, changed = _as_dict(values.get("method")), _as_dict(changes.get("method"))
+    if changed.get("name", method.get("name")) != method.get("name"):
+        method = {}
+    for key in inapplicable(changed):
+        method.pop(key, None)
+    for key, value in changed.items():
+        old = method.get(key)
+        method[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return {**values, **changes, "method": method}
+
+
+def _empty(key: str, value: Any) -> bool:
+    """Whether a value is one of YAML's common spellings of nothing, which means "not set"."""
+    if key == "geometry" and value == "none":  # a value of its own there
+        return False
+    return value is None or (isinstance(value, str) and value.strip().lower() in {"", "none", "null"})
+
+
+# -- errors ------------------------------------------------------------------------------------
 
 
 def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
     def where(key: str) -> str:  # what the caller changed is not the file's fault
         return "" if key in changes else f"{origin}: "
 
-    known = MatcherConfig.model_fields
-    for key in values:
-        if key not in known:
-            raise ConfigError(
-                f"{where(key)}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
+    method = _as_dict(values.get("method"))
+    name = method.get("name")
+    options = METHODS.get(name) if isinstance(name, str) else None
+    if options is None:
+        raise ConfigError(
+            f"{where('method')}method: no method '{name}'{did_you_mean(str(name), METHODS)}; "
+            f"known: {', '.join(METHODS)}"
+        )
+    for key in method:
+        if key not in options.model_fields:
+            other = (
+                next(n for n, o in METHODS.items() if key in o.model_fields) if _is_method_key(key) else ""
             )
-    # An empty value, or YAML's common spellings of nothing, means "not set".
-    given = {key: value for key, value in values.items() if not _empty(key, value)}
+            belongs = f" (it belongs to '{other}')" if other else ""
+            raise ConfigError(
+                f"{where(key)}{key}: does not apply to the method '{name}'{belongs}; leave it out, "
+                "or change `method`"
+            )
     try:
-        return MatcherConfig.model_validate(given)
+        return MatcherConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][:1])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing" and len(first["loc"]) == 1:
-            raise ConfigError(f"{origin}: the key '{key}' is missing") from error
-        raise ConfigError(f"{where(key)}{key}: {message} (given: {values.get(key)!r})") from error
+        raise ConfigError(_first_fault(error, values, origin, where)) from error
 
 
-def _empty(key: str, value: Any) -> bool:
-    if key == "geometry" and value == "none":  # a value of its own there
-        return False
-    return value is None or (isinstance(value, str) and value.strip().lower() in {"", "none", "null"})
+def _first_fault(error: ValidationError, values: dict[str, Any], origin: str, where: Any) -> str:
+    first = error.errors()[0]
+    location = [part for part in first["loc"] if isinstance(part, str)]
+    message = first["msg"].removeprefix("Value error, ")
+    in_method = location[:1] == ["method"]
+    names = location[2:] if in_method else location[:1]
+    if not names:
+        return f"{where(message.partition(' ')[0])}{message}"
+    if first["type"] == "extra_forbidden":
+        return f"{where('.'.join(names))}unknown key '{'.'.join(names)}'"
+    if first["type"] == "missing" and not in_method:
+        return f"{origin}: the key '{names[0]}' is missing"
+    value: Any = values["method"] if in_method else values
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else value
+    key = ".".join(names)
+    return f"{where(key)}{key}: {message} (given: {value!r})"

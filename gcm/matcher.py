@@ -1,17 +1,13 @@
-"""The GCM matcher: read this file to understand the method.
+"""The matcher: from any two images to their matches.
 
-Two images become two feature pyramids. The coarsest maps give an initial homography (stage 0), by which
-image 1 is warped into image 0's frame; the dense match of the next map (stage 1) is then refined level by
-level to single pixels, at last with a patch descriptor, and mapped back.
-
-Source: GCM, arXiv 2403.05388; DFM, arXiv 2106.07791.
+It reads the images, brings them to working size, lets one of the two methods (:mod:`gcm.method.published`,
+:mod:`gcm.method.guided`) match them, and maps the result back to the images as given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -19,51 +15,48 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
-from gcm.errors import ConfigError
+from gcm.errors import UsageError
 from gcm.estimation import estimate_homography
-from gcm.features.extractor import FeatureExtractor, Pyramid
-from gcm.features.in_step import in_step
-from gcm.geometry import (
-    apply_homography,
-    cell_to_pixel,
-    inside,
-    resize_matrix,
-    resize_points,
-    warp_image,
-)
-from gcm.images.content import on_flat_ground
-from gcm.images.files import ImageLike, RGBImage, load_image
-from gcm.images.sizes import image_size, resize_to
+from gcm.features.batching import Work, run_alone, run_batched
+from gcm.features.device import choose_device, choose_precision
+from gcm.features.extractor import FeatureExtractor
+from gcm.geometry import inverse, resize_matrix, resize_points
+from gcm.images.files import ImageLike, RGBImage, read_image
+from gcm.images.sizes import image_size, resize_to, working_size
 from gcm.matches import Matches
-from gcm.method.coarse import PUBLISHED_THRESHOLD, CoarseMatching, search_hypotheses
-from gcm.method.guided import Found, Guidance, guided_match
-from gcm.method.steps import Clock, matching_levels
-from gcm.refinement.dense import CellMatches, dense_match
-from gcm.refinement.hierarchical import refine
-from gcm.refinement.maps import whole_map
+from gcm.method.guided import match_guided
+from gcm.method.published import match_published
+from gcm.method.steps import Clock, matching_steps
+from gcm.method.working_matches import MethodResult
+from gcm.options import GuidedOptions, PublishedOptions
 
 __all__ = ["Matcher", "match"]
 
 _PAIRS_AT_ONCE = 8
 
-_FINAL_THRESHOLD = 3.0
-"""Pixels: reprojection error of the final homography's inliers."""
+
+@dataclass(frozen=True)
+class _WorkingImage:
+    """An image as it is matched."""
+
+    pixels: RGBImage
+    """At working size."""
+    size: tuple[int, int]
+    """Width and height of the image as given."""
+    notes: tuple[str, ...]
 
 
 class Matcher:
     """Finds point correspondences between pairs of images; build once, use for many pairs.
 
-    Every match has a score in [0, 1] that ranks matches by how likely they are right. With `geometry`
-    set it is that of :func:`gcm.method.guided.guided_match`; as published it is ``1 - ratio / t`` of the last
-    refinement, where *ratio* is the larger of the two directions' ratio of the best to the second-best
-    squared descriptor distance among the pixels considered, and *t* the threshold it had to stay
-    below: 1 is unmistakable, 0 just passed.
+    Every match has a score in [0, 1] that ranks matches by how likely they are right; what it is made of
+    is said by :func:`gcm.method.view.match_view` and :func:`gcm.method.published.match_published`.
 
-    The features of the images last seen are kept, so that consecutive pairs that share an image
-    compute them once. A matcher is not safe for use by several threads at a time.
+    The features of the images last seen are kept (`feature_cache` megabytes of them), so that consecutive
+    pairs that share an image compute them once. Several threads may use one matcher, and it can be copied
+    and pickled; copies start with no features.
 
     Args:
         config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
@@ -85,14 +78,24 @@ class Matcher:
         self.config = load_config(config, **changes)
         self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
-        self.levels = matching_levels(self.config)
-        device, self._notes = _choose_device(self.config.device)
-        backbone: Backbone = create_backbone(self.config.model, weights=self.config.weights_path)
+        self.steps = matching_steps(self.config)
+        device, self._notes = choose_device(self.config.device)
+        backbone = create_backbone(self.config.model, weights=self.config.weights_path)
         fine = None
-        if self.config.fine_model:
-            fine = create_fine_model(self.config.fine_model, weights=self.config.fine_weights_path)
-        self.precision = _choose_precision(self.config.precision, device)
-        self.features = FeatureExtractor(backbone, fine, device, precision=self.precision)
+        method = self.config.method
+        if isinstance(method, PublishedOptions) and method.fine_model:
+            fine = create_fine_model(method.fine_model, weights=method.fine_weights_path)
+        self.precision = choose_precision(self.config.precision, device)
+        self.features = FeatureExtractor(
+            backbone,
+            fine,
+            device,
+            precision=self.precision,
+            cache_bytes=self.config.feature_cache * 2**20,
+        )
+
+    def __repr__(self) -> str:
+        return f"Matcher({self.name!r}: {self.info.name} on {self.device}, {self.precision})"
 
     @property
     def device(self) -> torch.device:
@@ -107,28 +110,19 @@ class Matcher:
         """Match two images.
 
         Args:
-            image0, image1: path, numpy array (H x W, H x W x 3 RGB, H x W x 4) or PIL image; sizes may
-                differ.
+            image0, image1: anything :func:`gcm.images.read_image` reads: a path, ``-`` for standard input,
+                bytes, an open file, a numpy array (H x W, H x W x 3 RGB, H x W x 4), a tensor or a PIL
+                image; sizes may differ.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
-            matches is a valid answer; a score's meaning is in the class's docstring.
+            matches is a valid answer.
 
         Raises:
             ImageError: an image that cannot be read.
         """
-        clock = Clock()
         with torch.inference_mode():
-            with clock("read"):
-                given0, given1 = load_image(image0), load_image(image1)
-                work0, work1 = self._working_image(given0), self._working_image(given1)
-            if self.config.geometry is None:
-                found = self._match_as_published(work0, work1, clock)
-            else:
-                found = guided_match(self.features, work0, work1, self.levels, self._guidance(), clock)
-            with clock("geometry"):
-                result = self._assemble(found, work0, work1, given0, given1)
-        return self._with_info(result, clock, work0, work1, given0, given1)
+            return run_alone(self._work(image0, image1), self.features.answer)
 
     @property
     def pairs_at_once(self) -> int:
@@ -145,190 +139,94 @@ class Matcher:
 
         Returns:
             For each pair its matches, or the error that prevented them.
+
+        Raises:
+            UsageError: something in the list is no pair of images.
         """
-        if len(pairs) > 1 and self.features.fine is None:
-            works = [partial(self._match_asking, pair) for pair in pairs]
-            with torch.inference_mode():
-                found = in_step(works, self.features.answer)
+        for number, pair in enumerate(pairs):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise UsageError(f"match_many takes pairs, [(a, b), (c, d), ...]; entry {number} is none")
+        with torch.inference_mode():
+            if self.features.fine is None:
+                works = [self._work(image0, image1) for image0, image1 in pairs]
+                return run_batched(works, self.features.answer)
+            return [
+                result
+                for image0, image1 in pairs
+                for result in run_batched([self._work(image0, image1)], self.features.answer)
+            ]
+
+    # -- one pair ------------------------------------------------------------------------------
+
+    def _work(self, source0: ImageLike, source1: ImageLike) -> Work[Matches]:
+        """The match of a pair, which asks for features as it needs them."""
+        clock = Clock()
+        with clock("read"):
+            images = self._read(source0), self._read(source1)
+        work0, work1 = images[0].pixels, images[1].pixels
+        method = self.config.method
+        result: MethodResult
+        if isinstance(method, GuidedOptions):
+            result = yield from match_guided(work0, work1, self.steps, method, clock)
         else:
-            found = [self._match_or_error(pair) for pair in pairs]
-        for result in found:
-            if isinstance(result, BaseException) and not isinstance(result, Exception):
-                raise result
-        return found  # type: ignore[return-value]
-
-    def _match_asking(self, pair: tuple[ImageLike, ImageLike], ask: Callable[[Any], Any]) -> Matches:
-        with self.features.asking(ask):
-            return self.match(*pair)
-
-    def _match_or_error(self, pair: tuple[ImageLike, ImageLike]) -> Matches | BaseException:
-        try:
-            return self.match(*pair)
-        except Exception as error:
-            return error
-
-    def _guidance(self) -> Guidance:
-        config = self.config
-        return Guidance(
-            config.geometry or "homography",
-            config.hypotheses or "upright",
-            config.second_round,
-            config.subpixel,
-            config.verify,
-            config.smooth,
-            config.matches_per_cell,
-        )
-
-    # -- as published --------------------------------------------------------------------------
-
-    def _match_as_published(self, work0: RGBImage, work1: RGBImage, clock: Clock) -> Found:
-        with clock("features 0"):
-            pyramid0 = self.features.pyramid(work0)
-        initial, h_1_to_0 = None, np.eye(3)
-        if self.config.enable_two_stage:
-            with clock("stage 0"):
-                initial = self._initial_homography(work0, work1)
-                h_1_to_0 = h_1_to_0 if initial is None else initial
-        with clock("features 1"):
-            # Where stage 0 finds nothing, the published code warps by the identity, which crops.
-            if self.config.enable_two_stage and (initial is not None or self.config.compat):
-                warped = warp_image(work1, h_1_to_0, *image_size(work0))
-                pyramid1 = self.features.pyramid_of_warped(warped, work1)
-            else:
-                pyramid1 = self.features.pyramid(work1)
-        with clock("match"):
-            cells = self._refine_levels(pyramid0, pyramid1)
+            result = yield from match_published(work0, work1, self.steps, method, clock)
         with clock("geometry"):
-            points0, points1, keep = self._map_back(cells, h_1_to_0, work0, work1)
-            return Found(points0, points1, self._scores(cells, keep), h_1_to_0)
+            matches = self._in_images_as_given(result, images)
+        return replace(matches, info=self._info(result, images, clock))
 
-    def _initial_homography(self, image0: RGBImage, image1: RGBImage) -> NDArray[np.float64] | None:
-        """Stage 0: homography from image 1 to image 0 from the coarsest maps; None when none is found."""
-        level, config = self.levels[0], self.config
-        matching = CoarseMatching(level.stride, level.threshold, config.bidirectional, config.compat)
-        if config.hypotheses is None:
-            maps = self.features.coarsest(image0), self.features.coarsest(image1)
-            found = matching.support(*maps, tolerance=PUBLISHED_THRESHOLD)
-        else:
-            found = search_hypotheses(self.features, image0, image1, matching, mode=config.hypotheses)
-        return None if found is None else found.matrix
-
-    def _refine_levels(self, pyramid0: Pyramid, pyramid1: Pyramid) -> CellMatches:
-        """Stage 1 and the refinements, from the coarsest map to the finest."""
+    def _read(self, source: ImageLike) -> _WorkingImage:
+        """An image at the size the networks work at."""
+        loaded = read_image(source, max_pixels=self.config.max_pixels)
         config = self.config
-        first, *finer = self.levels[1:]
-        cells = dense_match(
-            whole_map(pyramid0.maps[first.index]),
-            whole_map(pyramid1.maps[first.index]),
-            threshold=first.threshold,
-            bidirectional=config.bidirectional,
-            compat=config.compat,
+        size = working_size(
+            loaded.size, resize=config.resize, down_sample=config.down_sample, max_side=config.max_side
         )
-        stride = first.stride
-        for level in finer:
-            cells = refine(
-                cells,
-                pyramid0.maps[level.index],
-                pyramid1.maps[level.index],
-                stride_ratio=stride // level.stride,
-                threshold=level.threshold,
-                bidirectional=config.bidirectional,
-                compat=config.compat,
-            )
-            stride = level.stride
-        return cells
+        if image_size(loaded.pixels) != loaded.size:  # read at reduced size: enlarging it shows nothing more
+            size = min(size, image_size(loaded.pixels))
+        return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, loaded.notes)
 
-    def _map_back(
-        self,
-        cells: CellMatches,
-        h_1_to_0: NDArray[np.float64],
-        image0: RGBImage,
-        image1: RGBImage,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Cells of image 0 and of the warped image 1 to points of both images; drops what lies outside.
-
-        Unless `compat`, what lies on flat ground is dropped as well.
-        """
-        stride = self.levels[-1].stride
-        raw0, raw1 = cells.cells0.cpu().numpy(), cells.cells1.cpu().numpy()
-        if self.config.compat:
-            points0, points1 = raw0.astype(np.float64) * stride, raw1.astype(np.float64) * stride
-        else:
-            points0, points1 = cell_to_pixel(raw0, stride), cell_to_pixel(raw1, stride)
-        if not np.array_equal(h_1_to_0, np.eye(3)):
-            points1 = apply_homography(np.linalg.inv(h_1_to_0), points1)
-        keep = inside(points0, *image_size(image0))
-        if self.config.compat:
-            # The published code tests y against the width, and neither coordinate against zero.
-            width = image1.shape[1]
-            keep &= (points1[:, 0] < width) & (points1[:, 1] < width) & np.isfinite(points1).all(axis=1)
-        else:
-            keep &= inside(points1, *image_size(image1))
-            for points, image in ((points0, image0), (points1, image1)):
-                keep[keep] = ~on_flat_ground(image, points[keep])
-        return points0[keep], points1[keep], keep
-
-    def _scores(self, cells: CellMatches, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
-        threshold = self.levels[-1].threshold
-        ratios = cells.ratio.double().cpu().numpy()[keep]
-        scores: NDArray[np.float64] = np.clip(1 - ratios / (threshold if threshold > 0 else 1.0), 0.0, 1.0)
-        return scores
-
-    def _assemble(
-        self, found: Found, work0: RGBImage, work1: RGBImage, given0: RGBImage, given1: RGBImage
+    def _in_images_as_given(
+        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage]
     ) -> Matches:
         """From the working images to those given, with the final homography."""
-        enlarge0 = resize_matrix(image_size(work0), image_size(given0))
-        reduce1 = resize_matrix(image_size(given1), image_size(work1))
-        points0 = resize_points(found.points0, image_size(work0), image_size(given0))
-        points1 = resize_points(found.points1, image_size(work1), image_size(given1))
-        initial = enlarge0 @ (np.eye(3) if found.h_1_to_0 is None else found.h_1_to_0) @ reduce1
-        final = estimate_homography(points1, points0, threshold=_FINAL_THRESHOLD)
+        works, sizes = [image_size(image.pixels) for image in images], [image.size for image in images]
+        points0 = resize_points(result.matches.points0, works[0], sizes[0])
+        points1 = resize_points(result.matches.points1, works[1], sizes[1])
+        initial = np.eye(3) if result.h_1_to_0_initial is None else result.h_1_to_0_initial
+        initial = resize_matrix(works[0], sizes[0]) @ initial @ resize_matrix(sizes[1], works[1])
+        final = estimate_homography(points1, points0, threshold=self.config.homography_threshold)
         h_0_to_1: NDArray[np.float64] | None = None
         inliers: NDArray[np.bool_] | None = None
         if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
-            inverse: NDArray[np.float64] = np.linalg.inv(final.matrix).astype(np.float64)
-            h_0_to_1 = inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
+            back = inverse(final.matrix)
+            h_0_to_1 = back / back[2, 2] if abs(back[2, 2]) > 1e-12 else back
             inliers = final.inliers
-        sizes = image_size(given0), image_size(given1)
-        info = {"trace": list(found.trace)} if found.trace else {}
-        return Matches(points0, points1, found.scores, *sizes, h_0_to_1, inliers, initial, info)
+        scores = result.matches.scores
+        return Matches(points0, points1, scores, sizes[0], sizes[1], h_0_to_1, inliers, initial)
 
-    # -- around them ---------------------------------------------------------------------------
-
-    def _working_image(self, image: RGBImage) -> RGBImage:
-        """The image at the size the networks work at."""
-        return resize_to(image, working_size(image_size(image), self.config))
-
-    def _with_info(
-        self,
-        matches: Matches,
-        clock: Clock,
-        work0: RGBImage,
-        work1: RGBImage,
-        given0: RGBImage,
-        given1: RGBImage,
-    ) -> Matches:
+    def _info(
+        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], clock: Clock
+    ) -> dict[str, Any]:
         notes = list(self._notes)
-        for number, work, given in ((0, work0, given0), (1, work1, given1)):
-            worked_at, full = image_size(work), image_size(given)
-            if worked_at != full:
+        for number, image in enumerate(images):
+            notes += [f"image {number}: {note}" for note in image.notes]
+            worked_at = image_size(image.pixels)
+            if worked_at != image.size:
                 notes.append(
-                    f"image {number}: worked at {_text(worked_at)} instead of {_text(full)}; "
+                    f"image {number}: worked at {_text(worked_at)} instead of {_text(image.size)}; "
                     "points are in original pixels"
                 )
-        info = {
-            **matches.info,
+        return {
+            **({"trace": list(result.trace)} if result.trace else {}),
             "preset": self.name,
             "model": self.info.name,
             "device": str(self.device),
             "precision": self.precision,
-            "working_size0": list(image_size(work0)),
-            "working_size1": list(image_size(work1)),
+            "working_size0": list(image_size(images[0].pixels)),
+            "working_size1": list(image_size(images[1].pixels)),
             "seconds": clock.seconds,
             "notes": notes,
         }
-        return replace(matches, info=info)
 
 
 def match(
@@ -342,53 +240,6 @@ def match(
     Args and errors are those of :class:`Matcher` and :meth:`Matcher.match`.
     """
     return Matcher(config, **changes).match(image0, image1)
-
-
-def working_size(size: tuple[int, int], config: MatcherConfig) -> tuple[int, int]:
-    """Width and height the networks work at for an image of that width and height."""
-    width, height = float(size[0]), float(size[1])
-    if isinstance(config.resize, tuple):
-        width, height = float(config.resize[0]), float(config.resize[1])
-    elif config.resize is not None:
-        factor = config.resize / max(width, height)
-        width, height = width * factor, height * factor
-    if config.down_sample is not None:
-        factors = config.down_sample if isinstance(config.down_sample, tuple) else (config.down_sample,) * 2
-        width, height = width / factors[0], height / factors[1]
-    if config.max_side is not None and max(width, height) > config.max_side:
-        factor = config.max_side / max(width, height)
-        width, height = width * factor, height * factor
-    return max(1, round(width)), max(1, round(height))
-
-
-def _choose_device(name: str | None) -> tuple[torch.device, list[str]]:
-    """The device a configuration asks for, or the best there is; with a note when it is not to be had."""
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name is None:
-        return torch.device(best), []
-    kind = name.partition(":")[0]
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and best != "mps"):
-        # Published configurations name a GPU; they must run on a machine without one.
-        return torch.device("cpu"), [f"device {name} is not available here; used cpu"]
-    index = torch.device(name).index or 0
-    if kind == "cuda" and index >= (count := torch.cuda.device_count()):
-        raise ConfigError(f"device {name} does not exist; there are {count}, counted from cuda:0")
-    return torch.device(name), []
-
-
-def _choose_precision(name: str, device: torch.device) -> str:
-    """The precision a configuration asks for; for ``auto`` what this hardware computes fastest in."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.
-    tells = (getattr(torch.cpu, f"_is_{what}_supported", None) for what in ("avx512_bf16", "amx_tile"))
-    return (
-        "bfloat16"
-        if device.type == "cpu" and any(tell is not None and tell() for tell in tells)
-        else "float32"
-    )
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -7,7 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import OutputError, UsageError
+from gcm.errors import InputError, UsageError
 from gcm.storage.atomic import whole_file
 
 __all__ = ["Matches"]
@@ -41,10 +41,10 @@ class Matches:
     """Width and height of image 0."""
     size1: tuple[int, int]
     """Width and height of image 1."""
-    homography: NDArray[np.float64] | None = None
-    """``h_0_to_1``, 3 x 3, maps image 0 to image 1; None when no homography was found."""
+    h_0_to_1: NDArray[np.float64] | None = None
+    """3 x 3, maps points of image 0 to image 1; None when no homography was found."""
     inliers: NDArray[np.bool_] | None = None
-    """N, which matches agree with `homography`; None without one."""
+    """N, which matches agree with `h_0_to_1`; None without one."""
     h_1_to_0_initial: NDArray[np.float64] | None = None
     """The stage-0 homography, image 1 to image 0; the identity when stage 0 found none or was off."""
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -59,8 +59,8 @@ class Matches:
             )
         if self.inliers is not None and self.inliers.shape != (n,):
             raise ValueError(f"inliers {self.inliers.shape} must have one entry for each of {n} matches")
-        if self.homography is not None and self.homography.shape != (3, 3):
-            raise ValueError(f"homography {self.homography.shape} must be 3 x 3")
+        if self.h_0_to_1 is not None and self.h_0_to_1.shape != (3, 3):
+            raise ValueError(f"h_0_to_1 {self.h_0_to_1.shape} must be 3 x 3")
         if not (np.isfinite(self.points0).all() and np.isfinite(self.points1).all()):
             raise ValueError("points must be finite")
         if not ((self.scores >= 0) & (self.scores <= 1)).all():
@@ -69,6 +69,25 @@ class Matches:
     def __len__(self) -> int:
         return len(self.points0)
 
+    def __repr__(self) -> str:
+        """In short; the arrays are named attributes."""
+        (w0, h0), (w1, h1) = self.size0, self.size1
+        homography = "no homography" if self.h_0_to_1 is None else f"{self.inlier_count} inliers"
+        return f"Matches({len(self)} between {w0} x {h0} and {w1} x {h1}, {homography})"
+
+    @property
+    def homography(self) -> NDArray[np.float64] | None:
+        """Another name of `h_0_to_1`, the one that files of matches use."""
+        return self.h_0_to_1
+
+    @property
+    def h_1_to_0(self) -> NDArray[np.float64] | None:
+        """3 x 3, maps points of image 1 to image 0, its last entry 1 where that can be; None without one."""
+        if self.h_0_to_1 is None:
+            return None
+        inverse: NDArray[np.float64] = np.linalg.inv(self.h_0_to_1).astype(np.float64)
+        return inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
+
     @property
     def inlier_count(self) -> int:
         """How many matches agree with the homography; 0 without one."""
@@ -76,16 +95,12 @@ class Matches:
 
     def subset(self, index: NDArray[Any]) -> Matches:
         """The matches an index array or boolean mask names, everything else unchanged."""
-        return Matches(
-            self.points0[index],
-            self.points1[index],
-            self.scores[index],
-            self.size0,
-            self.size1,
-            self.homography,
-            None if self.inliers is None else self.inliers[index],
-            self.h_1_to_0_initial,
-            self.info,
+        return replace(
+            self,
+            points0=self.points0[index],
+            points1=self.points1[index],
+            scores=self.scores[index],
+            inliers=None if self.inliers is None else self.inliers[index],
         )
 
     def best(self, *, top_k: int | None = None, min_score: float | None = None) -> Matches:
@@ -116,13 +131,14 @@ class Matches:
             "keypoints1": self.points1.tolist(),
             "matches": [[k, k] for k in index],
             "scores": self.scores.tolist(),
-            "homography": None if self.homography is None else self.homography.tolist(),
+            "homography": None if self.h_0_to_1 is None else self.h_0_to_1.tolist(),
+            "inliers": None if self.inliers is None else self.inliers.tolist(),
             "size0": list(self.size0),
             "size1": list(self.size1),
         }
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the npz file; `homography` is absent when there is none."""
+        """The arrays of the npz file; `homography` (``h_0_to_1``) and `inliers` are absent without one."""
         index = np.arange(len(self), dtype=np.int64)
         arrays: dict[str, NDArray[Any]] = {
             "keypoints0": self.points0,
@@ -132,8 +148,10 @@ class Matches:
             "size0": np.array(self.size0, dtype=np.int64),
             "size1": np.array(self.size1, dtype=np.int64),
         }
-        if self.homography is not None:
-            arrays["homography"] = self.homography
+        if self.h_0_to_1 is not None:
+            arrays["homography"] = self.h_0_to_1
+        if self.inliers is not None:
+            arrays["inliers"] = self.inliers
         return arrays
 
     @staticmethod
@@ -179,7 +197,7 @@ class Matches:
 
         Raises:
             UsageError: another suffix (csv carries no image sizes).
-            OutputError: missing or damaged file.
+            InputError: missing or damaged file.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -194,18 +212,18 @@ class Matches:
                 data = json.loads(path.read_text(encoding="utf-8"))
             return cls._from_mapping(data)
         except FileNotFoundError as error:
-            raise OutputError(f"{path}: no such file") from error
+            raise InputError(f"{path}: no such file") from error
         except KeyError as error:
-            raise OutputError(f"{path}: not a file of matches (lacks {error})") from error
+            raise InputError(f"{path}: not a file of matches (lacks {error})") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, *_DAMAGED) as error:
-            raise OutputError(f"{path}: not a file of matches ({error})") from error
+            raise InputError(f"{path}: not a file of matches ({error})") from error
 
     @classmethod
     def _from_mapping(cls, data: Mapping[str, Any]) -> Matches:
         index = np.asarray(data["matches"], dtype=np.int64).reshape(-1, 2)
         keypoints0 = np.asarray(data["keypoints0"], dtype=np.float64).reshape(-1, 2)
         keypoints1 = np.asarray(data["keypoints1"], dtype=np.float64).reshape(-1, 2)
-        homography = data.get("homography")
+        homography, inliers = data.get("homography"), data.get("inliers")
         size0, size1 = ([int(v) for v in data[key]] for key in ("size0", "size1"))
         return cls(
             keypoints0[index[:, 0]],
@@ -214,4 +232,5 @@ class Matches:
             (size0[0], size0[1]),
             (size1[0], size1[1]),
             None if homography is None else np.asarray(homography, dtype=np.float64),
+            None if inliers is None else np.asarray(inliers, dtype=bool).reshape(-1),
         )

@@ -49,7 +49,7 @@ def _backbone(info: BackboneInfo) -> dict[str, Any]:
         "taps": info.taps,
         "strides": info.strides,
         "channels": info.channels,
-        "ratio_th_length": len(info.level_strides),
+        "ratio_th_length": len(info.step_strides),
         "pad_multiple": info.pad_multiple,
         "normalisation": str(info.normalisation),
         "parameters": cost.parameters,

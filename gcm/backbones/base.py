@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gcm.errors import ConfigError, WeightsError
 from gcm.images.normalisation import IMAGENET, MeanDeviation, Normalisation, PerImage
-from gcm.refinement.maps import FeatureMap
+from gcm.refinement.maps import DenseMap, FeatureMap
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
 
@@ -46,8 +46,8 @@ class BackboneInfo:
             )
 
     @property
-    def level_strides(self) -> tuple[int, ...]:
-        """Strides of the matcher's levels m[0] .. m[n-1], the coarsest one twice."""
+    def step_strides(self) -> tuple[int, ...]:
+        """Strides of the matcher's steps, fine to coarse, the coarsest one twice."""
         if len(self.strides) >= 2 and self.strides[-1] == self.strides[-2]:
             return self.strides
         return (*self.strides, self.strides[-1])
@@ -84,10 +84,13 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
-    def levels(self, x: Tensor) -> list[list[FeatureMap]]:
-        """Each image's maps, C x H x W each; a backbone may compute some only where asked."""
+    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
+        """Each image's maps, fine to coarse; a backbone may compute some only where asked."""
         maps: list[Tensor] = self(x)
-        return [[m[k] for m in maps] for k in range(len(x))]
+        return [
+            [DenseMap(m[k], stride) for m, stride in zip(maps, self.info.strides, strict=True)]
+            for k in range(len(x))
+        ]
 
     def coarsest(self, x: Tensor) -> Tensor:
         """The last map alone, B x C x H x W; a backbone may leave out what only others need."""

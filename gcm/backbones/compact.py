@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
 from gcm.images.normalisation import PerImage
-from gcm.refinement.maps import FeatureMap, SubcellMap
+from gcm.refinement.maps import DenseMap, FeatureMap, SubcellMap
 
 __all__ = ["INFOS", "Compact", "CompactNetwork"]
 
@@ -147,13 +147,20 @@ class Compact(Backbone):
         maps: list[Tensor] = self.network(x)
         return [self.network.pixels(maps[0]), *maps]
 
-    def levels(self, x: Tensor) -> list[list[FeatureMap]]:
+    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
         maps: list[Tensor] = self.network(x)
         hidden, out = self.network.pixel_hidden, self.network.pixel_out
         assert hidden.bias is not None
         assert out.bias is not None
         layers = (hidden.weight.flatten(1), hidden.bias), (out.weight.flatten(1), out.bias)
-        return [[SubcellMap(maps[0][k], *layers), *(m[k] for m in maps)] for k in range(len(x))]
+        strides = self.info.strides[1:]
+        return [
+            [
+                SubcellMap(maps[0][k], *layers),
+                *(DenseMap(m[k], stride) for m, stride in zip(maps, strides, strict=True)),
+            ]
+            for k in range(len(x))
+        ]
 
     def coarsest(self, x: Tensor) -> Tensor:
         return self.network.coarse(x)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcm.refinement.maps import all_cells
+
 __all__ = ["FoldedLayer", "SampledDescriptors", "run_dense"]
 
 STRIP_PIXELS = {"cpu": 2**15}
@@ -147,7 +149,8 @@ class SampledDescriptors:
             larger than :data:`KEPT_BYTES`.
     """
 
-    unit = False
+    stride = 1
+    cheaper_at_once = True
 
     def __init__(
         self,
@@ -171,21 +174,38 @@ class SampledDescriptors:
     def _input(self) -> Tensor:
         return self.image().to(self._dense[0].weight.dtype)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self._dense[0].weight.device
+
     def at(self, cells: Tensor) -> Tensor:
+        """Unit descriptors, ... x C float32, of ... x 2 int64 pixels (x, y) inside the map."""
+        return F.normalize(self.descriptors(cells), dim=-1)
+
+    def flat(self) -> Tensor:
+        """All unit descriptors, (H W) x C, row by row."""
+        return self.at(all_cells(self))
+
+    def prepared(self) -> SampledDescriptors:
+        """Itself: it keeps what is worth keeping."""
+        return self
+
+    def descriptors(self, cells: Tensor) -> Tensor:
         """Descriptors, ... x C float32 and not of unit length, at pixels.
 
         Args:
             cells: ... x 2 int64, (x, y), inside the map.
         """
         width = self.shape[2]
-        out = torch.empty(*cells.shape[:-1], self.shape[0], device=cells.device)
+        out = torch.empty(*cells.shape[:-1], self.shape[0], dtype=torch.float32, device=cells.device)
         if not cells.numel():
             return out
         # Each pixel once, row by row, however many matches share it.
         flat = cells[..., 1].flatten() * width + cells[..., 0].flatten()
         order, back = torch.unique(flat, return_inverse=True)
         rows, columns = order // width, order % width
-        found = torch.empty(len(order), self.shape[0], device=cells.device)
+        found = torch.empty(len(order), self.shape[0], dtype=torch.float32, device=cells.device)
         reach = sum(layer.reach for layer in self._sparse)
         for buffer, origin, low, high in self._buffers(int(rows[0]), int(rows[-1]), reach):
             part = slice(*torch.searchsorted(rows, torch.tensor([low, high], device=rows.device)).tolist())

@@ -83,7 +83,7 @@ class DistillRecipe(_Strict):
     validate_every: int = Field(250, ge=1)
     checkpoint_every: int = Field(250, ge=1)
     validation_batches: int = Field(8, ge=1)
-    augmentation: AugmentationRecipe = AugmentationRecipe()  # type: ignore[call-arg]
+    augmentation: AugmentationRecipe = AugmentationRecipe()
 
 
 def load_recipe(path: Path) -> DistillRecipe:

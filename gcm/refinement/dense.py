@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.refinement.maps import FeatureMap, flat_unit
+from gcm.geometry import cell_to_pixel
+from gcm.refinement.maps import FeatureMap, map_size
 
 __all__ = [
     "CellMatches",
@@ -31,7 +34,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class CellMatches:
-    """Matched cells of two maps, in cells of the maps' common stride."""
+    """Matched cells of two maps of one stride."""
 
     cells0: Tensor
     """N x 2 int64, (x, y) in map 0."""
@@ -41,20 +44,35 @@ class CellMatches:
     """N float, squared distance 2 - 2 <a, b> of the unit descriptors."""
     ratio: Tensor
     """N float, the larger of the two directions' ratio of best to second-best squared distance."""
+    stride: int
+    """Pixels of the network's input a cell."""
 
     def __len__(self) -> int:
         return len(self.cells0)
 
     def take(self, index: Tensor) -> CellMatches:
         """The matches an index or boolean mask names."""
-        return CellMatches(self.cells0[index], self.cells1[index], self.distance[index], self.ratio[index])
+        return replace(
+            self,
+            cells0=self.cells0[index],
+            cells1=self.cells1[index],
+            distance=self.distance[index],
+            ratio=self.ratio[index],
+        )
+
+    def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres of the matched cells, N x 2 float64 each, in pixels of the networks' input."""
+        points0, points1 = (
+            cell_to_pixel(cells.cpu().numpy(), self.stride) for cells in (self.cells0, self.cells1)
+        )
+        return points0, points1
 
     @staticmethod
-    def empty(device: torch.device | None = None) -> CellMatches:
+    def empty(stride: int, device: torch.device | None = None) -> CellMatches:
         """No matches."""
         cells = torch.zeros((0, 2), dtype=torch.int64, device=device)
-        values = torch.zeros(0, device=device)
-        return CellMatches(cells, cells, values, values)
+        values = torch.zeros(0, dtype=torch.float32, device=device)
+        return CellMatches(cells, cells, values, values, stride)
 
 
 @dataclass(frozen=True)
@@ -134,16 +152,16 @@ def mutual_match(map0: FeatureMap, map1: FeatureMap, *, budget: int = SIMILARITY
     """Mutual nearest neighbours without a ratio test, at half the time of :func:`dense_match`.
 
     Args:
-        map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
+        map0, map1: maps of one stride; their sizes may differ.
         budget: see :func:`top_two`.
 
     Returns:
         As of :func:`dense_match` with a threshold of 1, but `ratio` is that of map 0's cells alone.
     """
-    (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
-    if min(h0, w0, h1, w1) < 3:  # nothing but border
-        return CellMatches.empty(flat_unit(map0).device)
-    a, b = flat_unit(map0), flat_unit(map1)
+    stride, sizes = common_stride(map0, map1), (map_size(map0), map_size(map1))
+    if min(*sizes[0], *sizes[1]) < 3:  # nothing but border
+        return CellMatches.empty(stride, map0.device)
+    a, b = map0.flat(), map1.flat()
     n, m = len(a), len(b)
     rows = max(1, min(n, budget // (m * a.element_size())))
     best, second = a.new_empty(n), a.new_empty(n)
@@ -158,7 +176,7 @@ def mutual_match(map0: FeatureMap, map1: FeatureMap, *, budget: int = SIMILARITY
     mutual = (best == best1[j]) & (best - second > ROUNDING)
     mutual &= torch.bincount(j[mutual], minlength=m)[j] == 1
     i = mutual.nonzero()[:, 0]
-    return inner_matches(i, j[i], (w0, h0), (w1, h1), best[i], ratio(best, second)[i])
+    return inner_matches(i, j[i], *sizes, best[i], ratio(best, second)[i], stride)
 
 
 def dense_match(
@@ -170,10 +188,10 @@ def dense_match(
     compat: bool = False,
     budget: int = SIMILARITY_BUDGET,
 ) -> CellMatches:
-    """Mutual nearest neighbours with a symmetric ratio test (specification, section 3).
+    """Mutual nearest neighbours with a symmetric ratio test (docs/method.md, "Dense match").
 
     Args:
-        map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
+        map0, map1: maps of one stride; their sizes may differ.
         threshold: largest ratio kept, in both directions; 1 keeps every mutual pair, and so does -1,
             "no test", as it does in :func:`gcm.refinement.hierarchical.refine`.
         bidirectional: False drops the ratio test from map 1 to map 0.
@@ -185,10 +203,10 @@ def dense_match(
         The matches in the order of map 0's cells, row by row. Matches that touch the first or last row
         or column of either map are left out.
     """
-    (_, h0, w0), (_, h1, w1) = map0.shape, map1.shape
-    if min(h0, w0, h1, w1) < 3:  # nothing but border
-        return CellMatches.empty(flat_unit(map0).device)
-    a, b = flat_unit(map0), flat_unit(map1)
+    stride, sizes = common_stride(map0, map1), (map_size(map0), map_size(map1))
+    if min(*sizes[0], *sizes[1]) < 3:  # nothing but border
+        return CellMatches.empty(stride, map0.device)
+    a, b = map0.flat(), map1.flat()
     forward, backward = top_two(a, b, budget=budget)
     i = torch.arange(len(a), device=a.device)
     j = forward.index
@@ -200,7 +218,7 @@ def dense_match(
         keep &= worst <= threshold
     if not compat:
         keep &= forward.distinct & backward.distinct[j]
-    return inner_matches(i[keep], j[keep], (w0, h0), (w1, h1), forward.best[keep], worst[keep])
+    return inner_matches(i[keep], j[keep], *sizes, forward.best[keep], worst[keep], stride)
 
 
 def coarse_match(
@@ -212,8 +230,25 @@ def coarse_match(
     return dense_match(map0, map1, threshold=threshold, bidirectional=bidirectional, compat=compat)
 
 
+def common_stride(map0: FeatureMap, map1: FeatureMap) -> int:
+    """The stride of two maps whose cells are to be matched.
+
+    Raises:
+        ValueError: their strides differ.
+    """
+    if map0.stride != map1.stride:
+        raise ValueError(f"maps of strides {map0.stride} and {map1.stride} have no cells in common")
+    return map0.stride
+
+
 def inner_matches(
-    i: Tensor, j: Tensor, size0: tuple[int, int], size1: tuple[int, int], best: Tensor, ratios: Tensor
+    i: Tensor,
+    j: Tensor,
+    size0: tuple[int, int],
+    size1: tuple[int, int],
+    best: Tensor,
+    ratios: Tensor,
+    stride: int,
 ) -> CellMatches:
     """Matches of cells by number, row by row, less those that touch a border of either map.
 
@@ -222,6 +257,7 @@ def inner_matches(
         size0, size1: width and height of the maps.
         best: N similarities.
         ratios: N.
+        stride: of both maps.
     """
     inner = torch.ones_like(i, dtype=torch.bool)
     cells = []
@@ -229,4 +265,4 @@ def inner_matches(
         x, y = number % width, number // width
         inner &= (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
         cells.append(torch.stack([x, y], 1))
-    return CellMatches(cells[0], cells[1], 2 - 2 * best, ratios).take(inner)
+    return CellMatches(cells[0], cells[1], 2 - 2 * best, ratios, stride).take(inner)

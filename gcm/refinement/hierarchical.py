@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from gcm.refinement.dense import CellMatches, TopTwo, ratio
-from gcm.refinement.maps import FeatureMap
+from gcm.refinement.dense import CellMatches, TopTwo, common_stride, ratio
+from gcm.refinement.maps import FeatureMap, inside_map
 
 __all__ = ["refine"]
 
@@ -23,7 +24,6 @@ def refine(
     map0: FeatureMap,
     map1: FeatureMap,
     *,
-    stride_ratio: int = 2,
     threshold: float,
     bidirectional: bool = True,
     compat: bool = False,
@@ -35,13 +35,11 @@ def refine(
     Each coarse cell covers r x r children; the children of the two cells are scored against each other.
     A child of map 0 keeps its best child of map 1 when it is that child's best too and the larger of
     the two ratios (best to second-best squared distance) is below `threshold`. Of the survivors of one
-    coarse match the two with the smallest distance remain. (Specification, section 5.)
+    coarse match the two with the smallest distance remain. (docs/method.md, "Refinement".)
 
     Args:
         matches: cells of the coarser level.
-        map0, map1: C x H x W descriptors of the finer level; normalised here. Of a
-            :class:`gcm.refinement.maps.SampledMap` all that is needed is asked for at once.
-        stride_ratio: r, the coarser level's stride over the finer one's.
+        map0, map1: maps of one finer stride; r is the stride of the matches over theirs, a whole number.
         threshold: largest ratio, exclusive; -1 turns the ratio and mutual tests off, then every child of
             map 0 keeps its best and the two best remain.
         bidirectional: False ignores map 1's ratio; the mutual test stays.
@@ -57,11 +55,13 @@ def refine(
         Matches in cells of the finer level, in the order of the coarse ones, a match's own survivors in
         that of map 0's children (the published code's order, on which its RANSAC's result depends).
     """
+    stride = common_stride(map0, map1)
     if len(matches) == 0:
-        return matches
+        return replace(matches, stride=stride)
+    stride_ratio = matches.stride // stride
     children0 = _children(matches.cells0, stride_ratio)
     children1 = _children(matches.cells1, stride_ratio, margin)
-    from0, from1 = _Source(map0, children0), _Source(map1, children1)
+    from0, from1 = _Descriptors(map0, children0), _Descriptors(map1, children1)
     parts = [
         _refine_chunk(
             children0[part],
@@ -71,6 +71,7 @@ def refine(
             bidirectional,
             compat,
             survivors,
+            stride,
         )
         for part in (slice(start, start + _CHUNK) for start in range(0, len(matches), _CHUNK))
     ]
@@ -79,34 +80,30 @@ def refine(
         torch.cat([p.cells1 for p in parts]),
         torch.cat([p.distance for p in parts]),
         torch.cat([p.ratio for p in parts]),
+        stride,
     )
     if compat and len(refined) < 4 <= len(matches):
-        return CellMatches(
-            matches.cells0 * stride_ratio, matches.cells1 * stride_ratio, matches.distance, matches.ratio
+        return replace(
+            matches,
+            cells0=matches.cells0 * stride_ratio,
+            cells1=matches.cells1 * stride_ratio,
+            stride=stride,
         )
     return refined
 
 
-class _Source:
-    """Unit descriptors of N x K cells, a slice of them at a time."""
+class _Descriptors:
+    """Unit descriptors of N x K cells, a slice of the N at a time."""
 
     def __init__(self, feature_map: FeatureMap, cells: Tensor) -> None:
-        _, height, width = feature_map.shape
+        self._map = feature_map
         # A map may be a cell short of its coarser one when sizes are odd; the last cell then serves twice.
-        self._cells = torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp(min=0)
-        self._map = feature_map.permute(1, 2, 0) if isinstance(feature_map, Tensor) else None
-        self._unit = not isinstance(feature_map, Tensor) and feature_map.unit
-        # All at once, because it is the neighbouring ones that share what they are computed from.
-        self._sampled = None if isinstance(feature_map, Tensor) else feature_map.at(self._cells)
+        self._cells = inside_map(feature_map, cells)
+        self._all = feature_map.at(self._cells) if feature_map.cheaper_at_once else None
 
     def __getitem__(self, part: slice) -> Tensor:
-        """N x K x C; only what is gathered is normalised, of a full-resolution map a small part."""
-        if self._map is None:
-            assert self._sampled is not None
-            sampled = self._sampled[part]
-            return sampled if self._unit else F.normalize(sampled, dim=-1)
-        x, y = self._cells[part].unbind(-1)
-        return F.normalize(self._map[y, x].float(), dim=-1)
+        """n x K x C."""
+        return self._map.at(self._cells[part]) if self._all is None else self._all[part]
 
 
 def _refine_chunk(
@@ -117,6 +114,7 @@ def _refine_chunk(
     bidirectional: bool,
     compat: bool,
     survivors: int,
+    stride: int,
 ) -> CellMatches:
     """One chunk: N x r^2 x 2 cells of each map and their N x r^2 x r^2 similarities."""
     n, slots = children0.shape[:2]
@@ -140,7 +138,9 @@ def _refine_chunk(
     row = torch.arange(n, device=scores.device)[:, None].expand_as(child0)[kept]
     child0 = child0[kept]
     child1 = to1[row, child0]
-    return CellMatches(children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0])
+    return CellMatches(
+        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0], stride
+    )
 
 
 def _children(cells: Tensor, r: int, margin: int = 0) -> Tensor:

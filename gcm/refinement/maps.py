@@ -1,4 +1,9 @@
-"""Feature maps as the kernels see them: tensors, or full-resolution maps computed only where asked."""
+"""Feature maps as the kernels see them: held whole, or computed only where they are asked for.
+
+Every map knows its stride, and every map gives unit descriptors, so that a kernel need not know which kind
+it has been given. Cells are (x, y), counted from 0; cell c of a map of stride s covers the pixels s c to
+s c + s - 1 of the network's input.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +14,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "DenseMap",
     "FeatureMap",
-    "SampledMap",
     "SubcellMap",
     "UnitMap",
-    "flat_unit",
+    "all_cells",
+    "cells_to_points",
     "gather",
+    "inside_map",
     "map_size",
-    "whole_map",
+    "points_to_cells",
 ]
 
 KEPT_CELLS = 2**18
-"""Stride-2 cells (a megapixel of the image) up to which all full-resolution descriptors are kept: 100 MB."""
+"""Cells up to which a map's descriptors are normalised, or computed, once and kept; of stride-2 cells this is
+a megapixel of the image, and takes 33 MB at 32 channels, 100 MB as full-resolution descriptors of 24."""
+
+_SHORTEST = 1e-12
+"""Least length by which a descriptor is divided, as in :func:`torch.nn.functional.normalize`."""
 
 
-class SampledMap(Protocol):
-    """A map whose descriptors are computed when they are asked for."""
+class FeatureMap(Protocol):
+    """C x H x W descriptors of an image."""
 
-    unit: bool
-    """Whether they come with unit length."""
+    @property
+    def stride(self) -> int:
+        """Pixels of the network's input a cell, in x and in y."""
+        ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -35,37 +48,119 @@ class SampledMap(Protocol):
         ...
 
     @property
-    def nbytes(self) -> int:
-        """Memory it keeps."""
+    def device(self) -> torch.device:
+        """Where its descriptors are."""
         ...
-
-    def at(self, cells: Tensor) -> Tensor:
-        """Descriptors, ... x C float32, of ... x 2 int64 cells (x, y) of the map."""
-        ...
-
-
-class UnitMap:
-    """A map as unit descriptors, cell by cell in float32: where most cells are asked for, and more than once,
-    it costs less to normalise each of them once than whenever it is gathered."""
-
-    unit = True
-
-    def __init__(self, feature_map: Tensor) -> None:
-        channels, height, width = feature_map.shape
-        self.shape = channels, height, width
-        self.flat = flat_unit(feature_map)
-        """(H W) x C, row by row."""
 
     @property
     def nbytes(self) -> int:
         """Memory it keeps."""
-        return self.flat.nbytes
+        ...
+
+    @property
+    def cheaper_at_once(self) -> bool:
+        """Whether descriptors asked for together cost less than in parts, because they share work."""
+        ...
 
     def at(self, cells: Tensor) -> Tensor:
-        """Descriptors, ... x C, of ... x 2 cells (x, y)."""
+        """Unit descriptors, ... x C float32, of ... x 2 int64 cells (x, y) inside the map."""
+        ...
+
+    def flat(self) -> Tensor:
+        """All unit descriptors, (H W) x C float32, row by row."""
+        ...
+
+    def prepared(self) -> FeatureMap:
+        """The same map, in the form that is cheapest where most cells are asked for, and more than once."""
+        ...
+
+
+class DenseMap:
+    """A map held whole, as the network gave it; what is asked for is normalised then.
+
+    Args:
+        data: C x H x W, of any floating type; descriptors need not have unit length.
+        stride: pixels a cell.
+    """
+
+    cheaper_at_once = False
+
+    def __init__(self, data: Tensor, stride: int) -> None:
+        self.data = data
+        self.stride = stride
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.data.shape
+        return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.data.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it keeps, with its prepared form."""
+        _, height, width = self.data.shape
+        return self.data.nbytes + (4 * self.data.numel() if height * width <= KEPT_CELLS else 0)
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Unit descriptors, ... x C, of ... x 2 cells (x, y)."""
         x, y = cells.unbind(-1)
-        chosen = self.flat.index_select(0, (y * self.shape[2] + x).flatten())
+        return F.normalize(self.data.permute(1, 2, 0)[y, x].float(), dim=-1)
+
+    def flat(self) -> Tensor:
+        """All unit descriptors, (H W) x C, row by row."""
+        rows = self.data.permute(1, 2, 0).reshape(-1, self.data.shape[0])
+        values = rows.float()
+        length = torch.linalg.vector_norm(values, dim=1, keepdim=True).clamp_min_(_SHORTEST)
+        # In place where it is a copy already: a new megabyte costs as much as filling it.
+        return values.div_(length) if values.dtype != rows.dtype else values / length
+
+    def prepared(self) -> FeatureMap:
+        """A :class:`UnitMap`, unless that would take too much memory."""
+        return UnitMap(self) if self.shape[1] * self.shape[2] <= KEPT_CELLS else self
+
+
+class UnitMap:
+    """A map as unit descriptors, cell by cell in float32.
+
+    Where most cells are asked for, and more than once, it costs less to normalise each of them once than
+    whenever it is gathered.
+    """
+
+    cheaper_at_once = False
+
+    def __init__(self, dense: DenseMap) -> None:
+        self.shape = dense.shape
+        self.stride = dense.stride
+        self._flat = dense.flat()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._flat.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it keeps."""
+        return self._flat.nbytes
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Unit descriptors, ... x C, of ... x 2 cells (x, y)."""
+        x, y = cells.unbind(-1)
+        chosen = self._flat.index_select(0, (y * self.shape[2] + x).flatten())
         return chosen.view(*cells.shape[:-1], self.shape[0])
+
+    def flat(self) -> Tensor:
+        """All unit descriptors, (H W) x C, row by row."""
+        return self._flat
+
+    def prepared(self) -> FeatureMap:
+        """Itself."""
+        return self
 
 
 class SubcellMap:
@@ -80,7 +175,8 @@ class SubcellMap:
         out: second layer, (D 4) x D' weights and biases; sub-cell (dx, dy) is number 2 dy + dx of four.
     """
 
-    unit = False
+    stride = 1
+    cheaper_at_once = True
 
     def __init__(self, base: Tensor, hidden: tuple[Tensor, Tensor], out: tuple[Tensor, Tensor]) -> None:
         self.base = base
@@ -98,13 +194,22 @@ class SubcellMap:
         return len(self.out[1]) // 4, 2 * height, 2 * width
 
     @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.base.device
+
+    @property
     def nbytes(self) -> int:
         """What it keeps at the latest once it has been asked; the base is a map of the pyramid."""
         cells = self.base.shape[1] * self.base.shape[2]
         return self.base.element_size() * len(self.out[1]) * cells if cells <= KEPT_CELLS else 0
 
     def at(self, cells: Tensor) -> Tensor:
-        """Descriptors, ... x D, of ... x 2 pixels (x, y)."""
+        """Unit descriptors, ... x D, of ... x 2 pixels (x, y)."""
+        return F.normalize(self.descriptors(cells), dim=-1)
+
+    def descriptors(self, cells: Tensor) -> Tensor:
+        """Descriptors as the network gives them, ... x D float32, of ... x 2 pixels (x, y)."""
         _, height, width = self.base.shape
         x, y = cells.unbind(-1)
         parents = (y // 2 * width + x // 2).flatten()
@@ -120,51 +225,61 @@ class SubcellMap:
         distinct = asked.nonzero()[:, 0]
         place = torch.empty(height * width, dtype=torch.int64, device=cells.device)
         place[distinct] = torch.arange(len(distinct), device=cells.device)
-        found = self._subcells(flat[distinct])[place[parents] * 4 + slot]
-        return found.float().view(*cells.shape[:-1], -1)
+        chosen = self._subcells(flat[distinct])[place[parents] * 4 + slot]
+        return chosen.float().view(*cells.shape[:-1], -1)
+
+    def flat(self) -> Tensor:
+        """All unit descriptors, (H W) x D, row by row."""
+        return self.at(all_cells(self))
+
+    def prepared(self) -> FeatureMap:
+        """Itself: it keeps what is worth keeping."""
+        return self
 
     def _subcells(self, cells: Tensor) -> Tensor:
         """N x C stride-2 descriptors to 4 N x D of their pixels."""
         return F.linear(F.relu_(F.linear(cells, *self.hidden)), *self.out).view(4 * len(cells), -1)
 
 
-FeatureMap = Tensor | SampledMap
-"""C x H x W, as a tensor or computed where asked."""
-
-
 def map_size(feature_map: FeatureMap) -> tuple[int, int]:
-    """Width and height."""
-    return int(feature_map.shape[2]), int(feature_map.shape[1])
+    """Width and height in cells."""
+    _, height, width = feature_map.shape
+    return width, height
 
 
-def whole_map(feature_map: FeatureMap) -> Tensor:
-    """A map that must be a tensor, as all but the full-resolution ones are."""
-    if not isinstance(feature_map, Tensor):
-        raise TypeError(f"a map of {map_size(feature_map)} cells is computed only where asked")
-    return feature_map
+def all_cells(feature_map: FeatureMap) -> Tensor:
+    """The cells of a map, (H W) x 2 int64 (x, y), row by row."""
+    width, height = map_size(feature_map)
+    y, x = torch.meshgrid(
+        torch.arange(height, device=feature_map.device),
+        torch.arange(width, device=feature_map.device),
+        indexing="ij",
+    )
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def inside_map(feature_map: FeatureMap, cells: Tensor) -> Tensor:
+    """The cells of a map nearest to ... x 2 cells, which may lie outside."""
+    width, height = map_size(feature_map)
+    return torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp_(min=0)
 
 
 def gather(feature_map: FeatureMap, cells: Tensor) -> Tensor:
-    """Unit descriptors, ... x C, of ... x 2 cells (x, y); what lies outside takes the nearest inside.
+    """Unit descriptors, ... x C, of ... x 2 cells (x, y); what lies outside takes the nearest inside."""
+    return feature_map.at(inside_map(feature_map, cells))
 
-    Only what is gathered is normalised; of a full-resolution map that is a small part.
+
+def cells_to_points(cells: Tensor, stride: int) -> Tensor:
+    """Centres of cells in pixels of the network's input; the twin for tensors of
+    :func:`gcm.geometry.cell_to_pixel`.
+
+    Args:
+        cells: ... x 2 (x, y), floating point.
+        stride: of their map.
     """
-    width, height = map_size(feature_map)
-    inside = torch.minimum(cells, cells.new_tensor([width - 1, height - 1])).clamp_(min=0)
-    if isinstance(feature_map, Tensor):
-        x, y = inside.unbind(-1)
-        return F.normalize(feature_map.permute(1, 2, 0)[y, x].float(), dim=-1)
-    found = feature_map.at(inside)
-    return found if feature_map.unit else F.normalize(found, dim=-1)
+    return (cells + 0.5) * stride - 0.5
 
 
-def flat_unit(feature_map: FeatureMap) -> Tensor:
-    """C x H x W map to (H W) x C unit descriptors, row by row."""
-    if isinstance(feature_map, UnitMap):
-        return feature_map.flat
-    feature_map = whole_map(feature_map)
-    given = feature_map.permute(1, 2, 0).reshape(-1, feature_map.shape[0])
-    flat = given.float()
-    length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_min_(1e-12)
-    # In place where it is a copy already: a new megabyte costs as much as filling it.
-    return flat.div_(length) if flat.dtype != given.dtype else flat / length
+def points_to_cells(points: Tensor, stride: int) -> Tensor:
+    """Inverse of :func:`cells_to_points`; fractional where a point is not a cell's centre."""
+    return (points + 0.5) / stride - 0.5

@@ -16,19 +16,6 @@ from numpy.typing import NDArray
 
 __all__ = ["LocalMotion", "fit_motion", "local_support", "smooth_motion"]
 
-_LARGEST_SQUARE = 9.0
-"""Square pixels: what a single match may add to the estimated noise."""
-
-_FITTED_NOISE = 1.15
-"""Noise over what is left of it by a fit to few matches, which follows them a little."""
-
-_NARROW_SCALE = 0.75
-"""Pixels, of the narrow fit's Cauchy weights: the far side of an edge must not count."""
-
-_DOUBT = 4.0
-"""How much rather a near neighbourhood is believed than a wide one it disagrees with, and a match that lies
-off both than they."""
-
 
 def local_support(
     points: NDArray[np.float64],
@@ -139,6 +126,10 @@ def smooth_motion(
     expected: NDArray[np.float64],
     *,
     radius: float,
+    largest_square: float = 9.0,
+    fitted_noise: float = 1.15,
+    narrow_scale: float = 0.75,
+    doubt: float = 4.0,
 ) -> NDArray[np.float64]:
     """Displacements with less noise: each drawn towards what its neighbours say of it.
 
@@ -150,32 +141,38 @@ def smooth_motion(
         points, displacements: N x 2, pixels; N at least 1.
         expected: N x 2, what :func:`fit_motion` with `radius` predicts at the points; nan where it cannot.
         radius: side of the wide bins, pixels; the narrow ones have half of it.
+        largest_square: square pixels, what a single match may add to the estimated noise.
+        fitted_noise: noise over what is left of it by a fit to few matches, which follows them a little.
+        narrow_scale: pixels, of the narrow fit's Cauchy weights: the far side of an edge must not count.
+        doubt: how much rather a near neighbourhood is believed than a wide one it disagrees with, and a match
+            that lies off both than they.
 
     Returns:
         N x 2 displacements; those of matches without neighbours as they were.
     """
-    narrow = fit_motion(points, displacements, radius=radius / 2, scale=_NARROW_SCALE).predict(points)
+    narrow = fit_motion(points, displacements, radius=radius / 2, scale=narrow_scale).predict(points)
     wide = np.where(np.isnan(expected), narrow, expected)
     narrow = np.where(np.isnan(narrow), wide, narrow)
-    noise = _FITTED_NOISE * _mean_around(points, ((displacements - narrow) ** 2).sum(axis=1), radius)
-    left = _mean_around(points, ((displacements - wide) ** 2).sum(axis=1), radius)
-    share = (noise / (noise + _DOUBT * np.maximum(left - noise, 0) + 1e-9))[:, None]
+    squares = [((displacements - fit) ** 2).sum(axis=1) for fit in (narrow, wide)]
+    noise = fitted_noise * _mean_around(points, squares[0], radius, largest_square)
+    left = _mean_around(points, squares[1], radius, largest_square)
+    share = (noise / (noise + doubt * np.maximum(left - noise, 0) + 1e-9))[:, None]
     centre = share * wide + (1 - share) * narrow
     off = displacements - centre
     square = (off**2).sum(axis=1)
-    smooth = centre + (square / (square + _DOUBT * noise + 1e-9))[:, None] * off
+    smooth = centre + (square / (square + doubt * noise + 1e-9))[:, None] * off
     return np.where(np.isnan(smooth), displacements, smooth)
 
 
 def _mean_around(
-    points: NDArray[np.float64], values: NDArray[np.float64], radius: float
+    points: NDArray[np.float64], values: NDArray[np.float64], radius: float, bound: float
 ) -> NDArray[np.float64]:
     """Mean of bounded values over the 3 x 3 bins around each point; nan counts as the bound."""
     place = np.floor(points / radius).astype(np.int64)
     place -= place.min(axis=0) - 1  # a border of empty bins
     width, height = place.max(axis=0) + 2
     bins = place[:, 1] * width + place[:, 0]
-    bounded = np.minimum(np.nan_to_num(values, nan=_LARGEST_SQUARE), _LARGEST_SQUARE)
+    bounded = np.minimum(np.nan_to_num(values, nan=bound), bound)
     around = (np.arange(-1, 2)[:, None] * width + np.arange(-1, 2)).ravel()
     total = np.bincount(bins, bounded, width * height)
     count = np.bincount(bins, minlength=width * height)

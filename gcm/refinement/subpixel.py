@@ -26,7 +26,7 @@ def similarity_peaks(
     from the match and what map 0 shows d cells before it, which is symmetric about the true motion.
 
     Args:
-        map0, map1: C x H x W descriptors, normalised where used.
+        map0, map1: maps of one stride.
         cells0, cells1: N x 2 int64 matched cells (x, y).
         radius: how far, in cells of map 1, a better one than `cells1` may lie: less than that many steps
             uphill, to one of the eight cells around, are taken first.

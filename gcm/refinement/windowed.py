@@ -9,19 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gcm.refinement.dense import ROUNDING, CellMatches, inner_matches, ratio
-from gcm.refinement.maps import FeatureMap, flat_unit
+from gcm.refinement.dense import ROUNDING, CellMatches, common_stride, inner_matches, ratio
+from gcm.refinement.maps import FeatureMap, map_size
 
-__all__ = ["local_match"]
+__all__ = ["windowed_match"]
 
 
-def local_match(
+def windowed_match(
     map0: FeatureMap, map1: FeatureMap, *, radius: int, centres: Tensor | None = None
 ) -> CellMatches:
     """Mutual nearest neighbours among cells at most `radius` from where they are expected, in x and in y.
 
     Args:
-        map0, map1: C x H x W descriptors, normalised here; their sizes may differ.
+        map0, map1: maps of one stride; their sizes may differ.
         radius: in cells.
         centres: H x W x 2 int64, the cell (x, y) of map 1 at which each cell of map 0 is expected; x = -1
             where there is none. At itself unless given.
@@ -30,11 +30,11 @@ def local_match(
         In the order of map 0's cells, without those that touch either map's border. Left out are, too, cells
         whose best two do not differ. `ratio` is that of map 0's cells within their windows.
     """
-    _, height, width = map0.shape
-    height1, width1 = map1.shape[1:]
-    a, b = flat_unit(map0), flat_unit(map1)
+    stride = common_stride(map0, map1)
+    (width, height), (width1, height1) = map_size(map0), map_size(map1)
     if min(height, width, height1, width1) < 3:
-        return CellMatches.empty(a.device)
+        return CellMatches.empty(stride, map0.device)
+    a, b = map0.flat(), map1.flat()
     cells0 = torch.arange(height * width, device=a.device)
     x0, y0 = cells0 % width, cells0 // width
     if centres is None:
@@ -61,4 +61,4 @@ def local_match(
     keep = best.isfinite() & (best >= best1[index]) & (best - second > ROUNDING)
     best, second = best[keep], second[keep]
     sizes = (width, height), (width1, height1)
-    return inner_matches(cells0[keep], index[keep], *sizes, best, ratio(best, second))
+    return inner_matches(cells0[keep], index[keep], *sizes, best, ratio(best, second), stride)

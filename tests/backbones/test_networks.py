@@ -81,7 +81,7 @@ def test_declared_as_specified(name: str) -> None:
     info = backbone_info(name.lower())
     assert taps is None or info.taps == tuple(taps.split())
     assert info.strides == tuple(map(int, strides.split()))
-    assert len(info.level_strides) == maps
+    assert len(info.step_strides) == maps
     assert info.pad_multiple == info.strides[-1]
     assert info.citation
     assert info.licence
@@ -184,7 +184,7 @@ def test_strides_and_channels(info: BackboneInfo, size: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("info", list_backbones(), ids=lambda info: info.name)
 def test_ratio_th_of_the_wrong_length_is_refused(info: BackboneInfo) -> None:
-    n = len(info.level_strides)
+    n = len(info.step_strides)
     with pytest.raises(ConfigError, match=rf"{n + 1} values where {info.name} needs {n}"):
         Matcher(MatcherConfig(model=info.name, ratio_th=(1.0,) * (n + 1)))
 
@@ -249,7 +249,7 @@ def test_runs_on_a_gpu(name: str, photo: NDArray[np.uint8], seeded_checkpoint: C
 
 def _finds_the_shift(photo: NDArray[np.uint8], name: str, **changes: Any) -> None:
     """More than 95 % of the matches of a photo with its shifted self are exactly right; sizes are odd."""
-    levels = len(backbone_info(name).level_strides)
+    levels = len(backbone_info(name).step_strides)
     matcher = Matcher(
         MatcherConfig(model=name, ratio_th=(0.95,) * levels, compat=False), **({"device": "cpu"} | changes)
     )
