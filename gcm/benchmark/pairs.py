@@ -2,12 +2,14 @@
 
 A line a pair: image 0, image 1 and, optionally, a file with the homography from image 0 to image 1. Fields
 are separated by white space or tabs; a path with spaces is quoted ("..."), stands between tabs, or is
-recognised because it exists. Relative paths start at the list's folder. Empty lines and lines that start
-with # are skipped.
+recognised because it exists. Relative paths start at the folder the list lies in, wherever the command is
+run. Empty lines and lines that start with # are skipped. The text is UTF-8, or UTF-16 with its byte order
+mark (as Windows PowerShell writes it).
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import re
@@ -22,10 +24,10 @@ from numpy.typing import NDArray
 
 from gcm.errors import DatasetError
 
-__all__ = ["Pair", "name_pairs", "read_homography", "read_pairs"]
+__all__ = ["Pair", "check_files", "name_pairs", "read_homography", "read_pairs"]
 
-_MOST_WORDS = 24
-"""Beyond this a line is not searched for paths with spaces."""
+_MAX_SPACES = 24
+"""A line with more is not searched for paths with spaces."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,18 @@ class Pair:
 
 
 def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:
-    """Read a list of pairs.
+    """Read a list of pairs; whether its files are there is up to :func:`check_files`.
 
     Args:
         file: the list.
         root: where relative paths start in place of the list's own folder.
 
     Raises:
-        DatasetError: no such file, not text, a line that is not a pair, or no pairs at all.
+        DatasetError: no such file, not text in UTF-8 or UTF-16, a line that is no pair, or no pairs at all.
     """
     root = file.parent if root is None else root
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DatasetError(f"{file}: no such list of pairs") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{file}: cannot be read as a list of pairs ({reason})") from error
     pairs = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", _read_text(file)), start=1):
         text = line.strip()
         if text and not text.startswith("#"):
             fields = [root / field for field in _fields(text, root, f"{file}, line {number}")]
@@ -79,6 +74,85 @@ def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:
     return name_pairs(pairs)
 
 
+def _read_text(file: Path) -> str:
+    """The text of a list.
+
+    Other encodings are not guessed: a wrong guess gives other names, and on another machine yet others.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{file}: no such list of pairs") from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read as a list of pairs ({error.strerror})") from error
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = "" if utf16 or b"\0" in content else f", line {line}"
+        raise DatasetError(_wrong_encoding(file, where)) from error
+    if "\0" in text:
+        raise DatasetError(_wrong_encoding(file, ""))
+    return text
+
+
+def _wrong_encoding(file: Path, where: str) -> str:
+    return (
+        f"{file}{where}: cannot be read as a list of pairs, for it is no UTF-8 text; convert it, as with: "
+        f"iconv -f GBK -t UTF-8 {file.name} > {file.stem}-utf8{file.suffix} (GBK: the encoding it has)"
+    )
+
+
+def check_files(pairs: Sequence[Pair], file: Path, root: Path | None = None) -> list[str]:
+    """Look whether the files that a list names are there, before any work is begun.
+
+    Args:
+        pairs: what :func:`read_pairs` gave.
+        file, root: what it was given.
+
+    Returns:
+        Warnings, one for each kind of fault: images that are not there, and homography files that are not
+        there or hold no homography.
+
+    Raises:
+        DatasetError: not one of the images is there.
+    """
+    images = list(dict.fromkeys(image for pair in pairs for image in (pair.image0, pair.image1)))
+    missing = [image for image in images if not image.is_file()]
+    start = file.parent if root is None else root
+    relative = (
+        f"relative paths start at {'the folder of the list, ' if root is None else ''}{start.absolute()}"
+    )
+    if len(missing) == len(images):
+        raise DatasetError(
+            f"{file}: none of the images it names is there, beginning with {missing[0]}; {relative}, and the "
+            "list must be in UTF-8"
+        )
+    warnings = []
+    if missing:
+        warnings.append(
+            f"{file}: {len(missing)} of {len(images)} images are not there, beginning with {missing[0]}; "
+            f"{relative}"
+        )
+    homographies = list(dict.fromkeys(pair.homography for pair in pairs if pair.homography is not None))
+    errors = [error for error in map(_homography_error, homographies) if error is not None]
+    if errors:
+        warnings.append(
+            f"{file}: {len(errors)} of {len(homographies)} homography files cannot be used, so that their "
+            f"pairs cannot be scored, beginning with {errors[0]}; {relative}"
+        )
+    return warnings
+
+
+def _homography_error(path: Path) -> str | None:
+    try:
+        read_homography(path)
+    except DatasetError as error:
+        return str(error)
+    return None
+
+
 def _fields(line: str, root: Path, where: str) -> Sequence[str]:
     """Two or three paths."""
     if "\t" in line:
@@ -86,10 +160,10 @@ def _fields(line: str, root: Path, where: str) -> Sequence[str]:
     elif '"' in line:
         fields = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
     else:
-        found = list(_splits(line, root))
-        if len(found) > 1:
+        readings = list(_splits(line, root))
+        if len(readings) > 1:
             raise DatasetError(f'{where}: can be read in several ways; put each path in quotes ("...")')
-        fields = found[0] if found else line.split()
+        fields = readings[0] if readings else line.split()
     if len(fields) not in (2, 3):
         raise DatasetError(
             f"{where}: {len(fields)} fields where a pair has 2 or 3 (image 0, image 1, homography); "
@@ -106,7 +180,7 @@ def _is_file(root: Path, field: str) -> bool:
 def _splits(line: str, root: Path) -> Iterable[list[str]]:
     """Every way to cut a line at its spaces into two or three files that exist."""
     cuts = [match.span() for match in re.finditer(r"\s+", line)]
-    if len(cuts) > _MOST_WORDS:
+    if len(cuts) > _MAX_SPACES:
         return
     for count in (1, 2):
         for chosen in combinations(cuts, count):
@@ -126,10 +200,10 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     Raises:
         DatasetError: pairs that no name tells apart.
     """
-    first: dict[tuple[Path, Path], Pair] = {}
+    by_images: dict[tuple[Path, Path], Pair] = {}
     for pair in pairs:
-        first.setdefault((pair.image0, pair.image1), pair)
-    unique = unnamed = list(first.values())
+        by_images.setdefault((pair.image0, pair.image1), pair)
+    unique = unnamed = list(by_images.values())
     named: dict[tuple[Path, Path], str] = {}
     deepest = max((len(pair.image0.parts) for pair in unique), default=0)
     for depth in range(deepest + 1):
@@ -172,8 +246,10 @@ def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.floa
         rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a 3 x 3 homography ({error})") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not a 3 x 3 homography, which is nine numbers in text") from error
     values = [value for row in rows for value in row]
     if [len(row) for row in rows] != [3, 3, 3] or not all(map(math.isfinite, values)):
         shape = " + ".join(str(len(row)) for row in rows) or "0"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gcm.benchmark.pairs import Pair, name_pairs, read_pairs
+from gcm.benchmark.pairs import Pair, check_files, name_pairs, read_pairs
 from gcm.errors import DatasetError
 
 
@@ -86,3 +86,45 @@ def test_names_tell_pairs_apart() -> None:
     assert names[2] == "x_2"
     assert [pair.image0 for pair in named][:2] == [Path("/d/s1/1.png"), Path("/d/s2/1.png")]
     assert names == [pair.name for pair in name_pairs([Pair(Path(a), Path(b)) for a, b in rows])]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_unicode_lists_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "pairs.txt").write_text("目录/左.png\t目录/右.png\n", encoding=encoding)
+    (pair,) = read_pairs(tmp_path / "pairs.txt")
+    assert (pair.image0, pair.image1) == (tmp_path / "目录/左.png", tmp_path / "目录/右.png")
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "utf-16-le"])
+def test_other_encodings_are_refused_in_one_line(tmp_path: Path, encoding: str) -> None:
+    name = "façade" if encoding == "latin-1" else "左边"
+    (tmp_path / "pairs.txt").write_text(f"a.png b.png\n{name}.png b.png\n", encoding=encoding)
+    place = "" if encoding == "utf-16-le" else ", line 2"
+    with pytest.raises(DatasetError, match=rf"pairs.txt{place}: .*no UTF-8 text; convert it, as with: iconv"):
+        read_pairs(tmp_path / "pairs.txt")
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "H").write_text("1 0 0\n0 1 0\n0 0 1\n")
+    (tmp_path / "bad").write_bytes(b"\x80\x81")
+    pairs = listed(tmp_path, "a.png b.png H\na.png c.png\n")
+    assert check_files(pairs, tmp_path / "pairs.txt") == []
+    pairs = listed(tmp_path, "a.png b.png H\na.png x.png none\nb.png c.png bad\nb.png x.png bad\n")
+    images, homographies = check_files(pairs, tmp_path / "pairs.txt")
+    assert f"1 of 4 images are not there, beginning with {tmp_path / 'x.png'}" in images
+    assert f"start at the folder of the list, {tmp_path}" in images
+    assert "2 of 3 homography files cannot be used" in homographies
+    assert f"beginning with {tmp_path / 'none'}: no such file" in homographies
+    pairs = listed(tmp_path, "sub/a.png sub/b.png\n")
+    with pytest.raises(DatasetError, match=r"none of the images it names is there, .* with .*sub/a\.png"):
+        check_files(pairs, tmp_path / "pairs.txt")
+
+
+def test_a_homography_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "H").mkdir()
+    pairs = listed(tmp_path, "a.png a.png H\n")
+    (message,) = check_files(pairs, tmp_path / "pairs.txt")
+    assert f"{tmp_path / 'H'}: cannot be read (Is a directory)" in message
