@@ -36,7 +36,10 @@ def extract(
     ] = Path("Datasets/hpatches"),
     pairs: Annotated[
         Path | None,
-        typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file."),
+        typer.Option(
+            help="Any list of pairs: image 0, image 1, and optionally a homography file; "
+            "relative paths start at the list's folder."
+        ),
     ] = None,
     algorithm: Annotated[
         str,
@@ -73,11 +76,14 @@ def extract(
     """
     from gcm.benchmark.extract import extract as run
     from gcm.benchmark.layout import PAIR_LIST
-    from gcm.benchmark.pairs import read_pairs
+    from gcm.benchmark.pairs import check_files, read_pairs
 
     console = Console(json_output=json_output, quiet=quiet)
     spec, default_folder = _specify(algorithm, config, ratio, parse_settings(settings))
-    listed = read_pairs(pairs if pairs is not None else dataset_dir / PAIR_LIST)
+    list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
+    listed = read_pairs(list_file)
+    for warning in check_files(listed, list_file):
+        console.warn(warning)
     folder = output_dir or _default_folder(default_folder, dataset_dir, pairs)
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
