@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
-__all__ = ["PARTIAL", "Console", "command", "human_size"]
+__all__ = ["PARTIAL", "Console", "command", "human_size", "plural"]
 
 PARTIAL = 3
 """Exit code when part of a batch failed."""
@@ -147,6 +147,11 @@ def human_size(size: int | None) -> str:
         return ""
     value, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
     return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things, as in ``1 pair`` and ``2 pairs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
