@@ -14,6 +14,7 @@ from gcm.estimation.base import (
     FundamentalEstimate,
     HomographyEstimate,
     Mask,
+    Matrix,
     Points,
     RelativePose,
     RobustOptions,
@@ -28,6 +29,9 @@ _FEWEST = {"homography": 4, "fundamental": 8, "pose": 5}
 
 _LINE = 1e-6
 """Points are on one line when their extent across it is at most this share of that along it."""
+
+_SINGULAR = 1e-9
+"""Least determinant, over the cube of the norm, of a homography that is taken for one."""
 
 
 def estimate_homography(
@@ -67,7 +71,12 @@ def estimate_homography(
         chosen = estimator(library)
     if len(source) >= _FEWEST["homography"]:
         fit = chosen.homography(source, target, RobustOptions(threshold, iterations, confidence, seed))
-        if fit is not None and np.isfinite(fit[0]).all() and _determined(source, target, fit[1]):
+        if (
+            fit is not None
+            and np.isfinite(fit[0]).all()
+            and _determined(source, target, fit[1])
+            and _invertible(fit[0], source, target)
+        ):
             return HomographyEstimate(fit[0], _all_rows(fit[1], usable))
     return HomographyEstimate(None, np.zeros(len(usable), dtype=bool))
 
@@ -165,6 +174,20 @@ def _all_rows(inliers: Mask, usable: Mask) -> Mask:
 def _determined(points0: Points, points1: Points, inliers: Mask) -> bool:
     """Whether the matches that agree with a model lie on no one line; there, any number of models fits."""
     return _spread(points0[inliers]) and _spread(points1[inliers])
+
+
+def _invertible(h: Matrix, source: Points, target: Points) -> bool:
+    """Whether a homography keeps the plane a plane, seen in coordinates of the points' own size."""
+    before, after = _centring(source), _centring(target)
+    scaled = after @ h @ np.linalg.inv(before)
+    return bool(abs(np.linalg.det(scaled)) > _SINGULAR * np.linalg.norm(scaled) ** 3)
+
+
+def _centring(points: Points) -> Matrix:
+    """The similarity that brings points around the origin, about 1 away from it."""
+    x, y = points.mean(axis=0).tolist()
+    scale = 1.0 / max(float(np.abs(points - (x, y)).max()), 1e-12)
+    return np.array([[scale, 0.0, -scale * x], [0.0, scale, -scale * y], [0.0, 0.0, 1.0]])
 
 
 def _spread(points: Points) -> bool:

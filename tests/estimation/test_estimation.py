@@ -266,3 +266,11 @@ def test_points_that_determine_no_homography_give_none() -> None:
     estimate = estimate_homography(same, same, threshold=3)
     assert estimate.matrix is None
     assert not estimate.inliers.any()
+
+
+def test_a_homography_that_flattens_the_plane_is_none(library: str) -> None:
+    source = np.array([[76.0, 56.0], [36.0, 63.0], [76.8, 56.4], [56.16, 46.08]])
+    target = np.array([[30.0, 40.0], [30.0, 40.0], [50.0, 70.0], [61.0, 12.0]])  # two became one
+    matrix, inliers = homography(source, target, library=library)
+    assert matrix is None
+    assert not inliers.any()
