@@ -23,7 +23,7 @@ from table import WEIGHTS
 import gcm
 from gcm.config import MatcherConfig, load_config
 from gcm.errors import GCMError
-from gcm.matchers import Algorithm, AlgorithmSpec, algorithm_spec, list_algorithms
+from gcm.matchers import MatcherSpec, PairMatcher, list_matchers, matcher_spec
 from gcm.storage.atomic import whole_file
 
 Array = NDArray[np.float64]
@@ -41,9 +41,9 @@ class Line:
     """One algorithm with its settings."""
 
     label: str
-    spec: AlgorithmSpec
+    spec: MatcherSpec
     fingerprint: str
-    _algorithm: Algorithm | None = field(default=None, repr=False)
+    _algorithm: PairMatcher | None = field(default=None, repr=False)
 
     @property
     def ours(self) -> bool:
@@ -51,7 +51,7 @@ class Line:
         return self.spec.name == "gcm"
 
     @property
-    def algorithm(self) -> Algorithm:
+    def algorithm(self) -> PairMatcher:
         """Made when first asked for: a line whose predictions are all at hand needs none."""
         if self._algorithm is None:
             self._algorithm = self.spec.create()
@@ -74,12 +74,12 @@ def make_line(label: str, shared: Path) -> Line:
     return Line(label, spec, _fingerprint(spec, files))
 
 
-def spec_of(label: str, shared: Path) -> AlgorithmSpec:
+def spec_of(label: str, shared: Path) -> MatcherSpec:
     """See :func:`make_line`."""
     name, _, text = label.partition(":")
     options = parse_options(text)
-    if name.lower() in set(list_algorithms()) - {"gcm"}:
-        return algorithm_spec(name, options)
+    if name.lower() in set(list_matchers()) - {"gcm"}:
+        return matcher_spec(name, options)
     missing = [key for key in options if key not in MatcherConfig.model_fields]
     if missing:
         raise MissingKeyError(f"the configuration has no key '{missing[0]}'")
@@ -89,7 +89,7 @@ def spec_of(label: str, shared: Path) -> AlgorithmSpec:
         file = shared / "weights" / WEIGHTS.get((network or "").upper(), "")
         if getattr(config, key) is None and file.is_file():
             changes[key] = str(file)
-    return algorithm_spec("gcm", {"config": load_config(config, **changes)})
+    return matcher_spec("gcm", {"config": load_config(config, **changes)})
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def parse_options(text: str) -> dict[str, Any]:
     return options
 
 
-def _config(spec: AlgorithmSpec) -> MatcherConfig:
+def _config(spec: MatcherSpec) -> MatcherConfig:
     config: MatcherConfig = spec.options["config"]
     return config
 
 
-def _fingerprint(spec: AlgorithmSpec, weights: list[Path]) -> str:
+def _fingerprint(spec: MatcherSpec, weights: list[Path]) -> str:
     """Changes whenever the algorithm's answers might: settings, source, weights, libraries, device."""
     package = Path(gcm.__file__).parent
     digest = hashlib.blake2b(digest_size=8)

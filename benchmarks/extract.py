@@ -31,13 +31,13 @@ from gcm.benchmark.pairs import Pair, read_pairs
 from gcm.benchmark.workers import default_workers
 from gcm.config import MatcherConfig, load_config
 from gcm.matcher import Matcher
-from gcm.matchers import AlgorithmSpec, algorithm_spec
+from gcm.matchers import MatcherSpec, matcher_spec
 from gcm_cli.options import parse_settings
 
 BAR = 0.75
 
 
-def list_seconds(pairs: list[Pair], spec: AlgorithmSpec, folder: Path, workers: int | None) -> float:
+def list_seconds(pairs: list[Pair], spec: MatcherSpec, folder: Path, workers: int | None) -> float:
     """Wall time from the first pair's start to the last pair's file, with the algorithm made before."""
     started: list[float] = []
     extract(pairs, spec, folder, workers=workers, on_begin=lambda _: started.append(time.perf_counter()))
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     config = load_config(arguments.config, **parse_settings(arguments.settings))
-    spec = algorithm_spec("gcm", {"config": config})
+    spec = matcher_spec("gcm", {"config": config})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         organise_hpatches(arguments.shared / "data/oxford-dev", folder / "data", link=Link.SYMBOLIC)

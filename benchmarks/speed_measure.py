@@ -139,12 +139,12 @@ class Subject:
             GCMError: no such preset, weights or package.
         """
         if self.name in PEERS:
-            from gcm.matchers import algorithm_spec
+            from gcm.matchers import matcher_spec
 
             options = dict(PEERS[self.name])
             if self.name == "aliked-lightglue":
                 options["device"] = self.device
-            return algorithm_spec(self.name, options).create()
+            return matcher_spec(self.name, options).create()
         from gcm.config import load_config
         from gcm.matcher import Matcher
 

@@ -26,7 +26,7 @@ from gcm.benchmark.hpatches import Link, organise_hpatches
 from gcm.benchmark.pairs import Pair, read_pairs
 from gcm.config import list_presets, load_config
 from gcm.errors import GCMError
-from gcm.matchers import AlgorithmSpec, algorithm_spec
+from gcm.matchers import MatcherSpec, matcher_spec
 from gcm.metrics.protocols import Protocol, Summary, summarise
 
 OTHERS = ("sift", "orb", "akaze", "kaze", "xfeat", "aliked-lightglue", "disk-lightglue")
@@ -47,17 +47,17 @@ class Row:
     seconds: float
 
 
-def spec_of(name: str, shared: Path) -> AlgorithmSpec:
+def spec_of(name: str, shared: Path) -> MatcherSpec:
     """An algorithm by name, or one of our presets with the weights at hand."""
     if name in OTHERS:
-        return algorithm_spec(name)
+        return matcher_spec(name)
     config = load_config(name)
     changes = {}
     for key, network in (("weights_path", config.model), ("fine_weights_path", config.fine_model)):
         file = shared / "weights" / WEIGHTS.get((network or "").upper(), "")
         if file.is_file():
             changes[key] = str(file)
-    return algorithm_spec("gcm", {"config": load_config(name, **changes)})
+    return matcher_spec("gcm", {"config": load_config(name, **changes)})
 
 
 def run(name: str, pairs: list[Pair], work: Path, shared: Path) -> Extraction:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
 
 __all__ = ["convert"]
@@ -21,7 +21,10 @@ def convert(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Convert extracted matches, also those of other IME algorithms, for evaluation."""
+    """Export extracted matches to the layout of Image Matching Evaluation (IME).
+
+    'gcm evaluate' does not need it.
+    """
     from gcm.benchmark.convert import convert as run
 
     console = Console(json_output=json_output, quiet=quiet)
@@ -30,7 +33,10 @@ def convert(
         report = run(output_dir, on_file=lambda path: bar.advance(task))
     for name, reason in report.failed.items():
         console.warn(f"{name}: {reason}")
-    console.note(f"{output_dir}: {report.done} files converted, {report.skipped} were converted already")
+    console.note(
+        f"{output_dir}: {plural(report.done, 'file')} converted, {report.skipped} converted already"
+        + (f", {len(report.failed)} FAILED" if report.failed else "")
+    )
     console.document(
         {
             "output_dir": str(output_dir),

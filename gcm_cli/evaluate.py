@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -71,24 +71,21 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
-    from rich.markup import escape
-
     from gcm.benchmark.evaluate import evaluate as run
     from gcm.errors import UsageError
-    from gcm.metrics.protocols import Protocol
 
     console = Console(json_output=json_output, quiet=quiet)
     wanted = _split([*(algorithms or []), *(names or [])], result_directory / dataset_name)
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"{plot}: the plot is a PNG file; give a name that ends in .png")
     with console.progress() as bar:
-        tasks = {name: bar.add_task(escape(name), total=None) for name in dict.fromkeys(wanted)}
+        tasks = {name: bar.add_task(name, total=None) for name in dict.fromkeys(wanted)}
         result = run(
             wanted,
             result_directory=result_directory,
             dataset_name=dataset_name,
             dataset_dir=dataset_dir,
-            protocol=Protocol(protocol.value),
+            protocol=protocol.value,
             workers=workers,
             on_pair=lambda name, done, total: bar.update(tasks[name], completed=done, total=total),
         )
@@ -104,9 +101,14 @@ def evaluate(
 
 def _split(texts: list[str], folder: Path) -> list[str]:
     """Names with spaces, commas or both between them; a comma may belong to a name that is in `folder`."""
+    from gcm.benchmark.layout import CONVERTED_FOLDER, MATCHES_FOLDER
     from gcm.errors import UsageError
 
-    parts = [[text] if (folder / text / "outputs").is_dir() else text.split(",") for text in texts]
+    kinds = (MATCHES_FOLDER, CONVERTED_FOLDER)
+    parts = [
+        [text] if any((folder / text / kind).is_dir() for kind in kinds) else text.split(",")
+        for text in texts
+    ]
     names = [name.strip().rstrip("/") for part in parts for name in part]
     names = [name for name in names if name]
     if not names:
@@ -119,8 +121,9 @@ def _show(console: Console, result: Evaluation, table_format: TableFormat, *, pe
 
     for name, problems in result.problems.items():
         shown = "; ".join(problems[:_MOST_NAMED]) + ("; ..." if len(problems) > _MOST_NAMED else "")
-        count = "1 prediction is" if len(problems) == 1 else f"{len(problems)} predictions are"
-        console.warn(f"{name}: no results, {count} missing or damaged: {shown}")
+        verb = "is" if len(problems) == 1 else "are"
+        count = plural(len(problems), "prediction")
+        console.warn(f"{name}: no results, {count} {verb} missing or damaged: {shown}")
     if result.scores:
         for table in all_tables(result, per_sequence=per_sequence):
             if table_format is TableFormat.TABLE:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
 from gcm.benchmark.evaluate import Evaluation
+from gcm.benchmark.frames import AUC_COLUMNS, HA_COLUMNS, MMA_COLUMNS
 from gcm.metrics.comparison import Interval, compare, confidence_intervals
-from gcm.metrics.protocols import AUC_LIMITS, Protocol, Summary, group_sequences, summarise
+from gcm.metrics.protocols import AUC_LIMITS, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["TextTable", "all_tables", "document", "rich_table", "written_table"]
 
 _SHOWN = ("MMA@3", "HA@3", "AUC@5")
 """Measures whose intervals and differences stand in the tables; the JSON document has all."""
 _FEW_SEQUENCES = 10
+
+Row = Mapping[Any, float]
+"""Means by the names of columns."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,8 @@ class TextTable:
 
 def all_tables(result: Evaluation, *, per_sequence: bool = False) -> Iterator[TextTable]:
     """The tables for people, each fit for 80 columns."""
-    summaries = {name: summarise(scores, result.protocol) for name, scores in result.scores.items()}
-    yield _matching_table(result, summaries)
-    yield _homography_table(result, summaries)
+    yield _matching_table(result)
+    yield _homography_table(result)
     if per_sequence:
         yield _sequence_table(result)
     if result.protocol is Protocol.FIXED:
@@ -73,17 +79,24 @@ def written_table(table: TextTable, style: str) -> str:
     return f"% {table.title}\n{body}\n"
 
 
-def _matching_table(result: Evaluation, summaries: dict[str, list[Summary]]) -> TextTable:
+def _subset_rows(result: Evaluation) -> Iterator[tuple[str, str, Row]]:
+    """Algorithm, subset, means; the subsets of each algorithm and then all its pairs."""
+    for name in result.algorithms.index:
+        for (_, subset), means in _rows(result.subsets.loc[[name]]):
+            yield name, subset, means
+        yield name, "all", result.algorithms.loc[name].to_dict()
+
+
+def _matching_table(result: Evaluation) -> TextTable:
     rows = [
         [
             name,
-            _group(part.group),
-            str(part.pairs),
-            *_cells(part.matching, (1, 3, 5, 10)),
-            _count(part.matching[11]),
+            subset,
+            str(int(means["pairs"])),
+            *_cells(means, "mma", (1, 3, 5, 10)),
+            _count(means["matches"]),
         ]
-        for name, parts in summaries.items()
-        for part in parts
+        for name, subset, means in _subset_rows(result)
     ]
     title = f"Matching accuracy: matches within N px (protocol {result.protocol.value})"
     return TextTable(
@@ -91,27 +104,27 @@ def _matching_table(result: Evaluation, summaries: dict[str, list[Summary]]) -> 
     )
 
 
-def _homography_table(result: Evaluation, summaries: dict[str, list[Summary]]) -> TextTable:
+def _homography_table(result: Evaluation) -> TextTable:
     title = f"Homographies: mean corner error within N px (protocol {result.protocol.value})"
     headers = ["Algorithm", "Subset", "1 px", "3 px", "5 px"]
     ime = result.protocol is Protocol.IME
     headers += ["10 px", "Inliers"] if ime else [f"AUC@{limit:.0f}" for limit in AUC_LIMITS]
     rows = []
-    for name, parts in summaries.items():
-        for part in parts:
-            last = (
-                [*_cells(part.homography, (10,)), _count(part.homography[11])] if ime else _numbers(part.auc)
-            )
-            rows.append([name, _group(part.group), *_cells(part.homography, (1, 3, 5)), *last])
+    for name, subset, means in _subset_rows(result):
+        last = (
+            [*_cells(means, "ha", (10,)), _count(means["inliers"])]
+            if ime
+            else _numbers([means[column] for column in AUC_COLUMNS])
+        )
+        rows.append([name, subset, *_cells(means, "ha", (1, 3, 5)), *last])
     return TextTable(title, headers, rows)
 
 
 def _sequence_table(result: Evaluation) -> TextTable:
     rows = []
-    for name, scores in result.scores.items():
-        for part in summarise(scores, result.protocol, group_sequences(scores)):
-            cells = [*_cells(part.matching, (1, 3, 5)), *_cells(part.homography, (1, 3, 5))]
-            rows.append([name, part.group, *cells, f"{part.matching[11]:.0f}"])
+    for (name, sequence), means in _rows(result.sequences):
+        cells = [*_cells(means, "mma", (1, 3, 5)), *_cells(means, "ha", (1, 3, 5))]
+        rows.append([name, sequence, *cells, f"{means['matches']:.0f}"])
     headers = ["Algorithm", "Sequence", "MMA@1", "@3", "@5", "HA@1", "@3", "@5", "Matches"]
     return TextTable(f"Sequences (protocol {result.protocol.value})", headers, rows)
 
@@ -119,8 +132,9 @@ def _sequence_table(result: Evaluation) -> TextTable:
 def _interval_table(result: Evaluation, few: str) -> TextTable:
     rows = []
     for name, scores in result.scores.items():
-        found = {part.measure: part for part in confidence_intervals(scores)}
-        cells = [f"{found[m].value:.2f} [{found[m].low:.2f}, {found[m].high:.2f}]" for m in _SHOWN]
+        by_measure = {part.measure: part for part in confidence_intervals(scores)}
+        shown = [by_measure[measure] for measure in _SHOWN]
+        cells = [f"{_tidy(p.value):.2f} [{_tidy(p.low):.2f}, {_tidy(p.high):.2f}]" for p in shown]
         rows.append([name, *cells])
     return TextTable(f"95 % intervals over sequences{few}", ["Algorithm", *_SHOWN], rows, 1)
 
@@ -129,22 +143,24 @@ def _difference_table(result: Evaluation, rough: str) -> TextTable:
     first, *others = result.scores
     rows = []
     for name in others:
-        found = {part.measure: part for part in compare(result.scores[name], result.scores[first])}
-        cells = [f"{found[m].value:+.2f} {'within' if found[m].holds_zero else 'beyond'}" for m in _SHOWN]
+        by_measure = {part.measure: part for part in compare(result.scores[name], result.scores[first])}
+        shown = [by_measure[measure] for measure in _SHOWN]
+        cells = [f"{_tidy(p.value):+.2f} {'within' if p.holds_zero else 'beyond'}" for p in shown]
         rows.append([name, *cells])
     title = f"Differences to {first}, within or beyond their 95 % interval{rough}"
     return TextTable(title, ["Algorithm", *_SHOWN], rows, 1)
 
 
-def _group(name: str) -> str:
-    return name.removesuffix("_all")
+def _tidy(value: float) -> float:
+    """A number as it is to be shown with two decimals: what rounds to zero has no sign."""
+    return 0.0 if abs(value) < 0.005 else value
 
 
-def _cells(row: Any, pixels: tuple[int, ...]) -> list[str]:
-    return _numbers([row[pixel - 1] for pixel in pixels])
+def _cells(means: Row, measure: str, pixels: tuple[int, ...]) -> list[str]:
+    return _numbers([means[f"{measure}_{pixel}"] for pixel in pixels])
 
 
-def _numbers(values: Any) -> list[str]:
+def _numbers(values: Sequence[float]) -> list[str]:
     return ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
 
 
@@ -172,27 +188,35 @@ def document(result: Evaluation) -> dict[str, Any]:
 
 
 def _algorithm(result: Evaluation, name: str) -> dict[str, Any]:
-    scores = result.scores[name]
-    found: dict[str, Any] = {
-        "summaries": {part.group: _summary(part) for part in summarise(scores, result.protocol)},
-        "sequences": {
-            part.group: _summary(part) for part in summarise(scores, result.protocol, group_sequences(scores))
+    subsets = {f"{subset}_all": row for (_, subset), row in _rows(result.subsets.loc[[name]])}
+    entry: dict[str, Any] = {
+        "summaries": {
+            **{group: _summary(row) for group, row in subsets.items()},
+            "all": _summary(result.algorithms.loc[name].to_dict()),
         },
+        "sequences": {sequence: _summary(row) for (_, sequence), row in _rows(result.sequences.loc[[name]])},
     }
     if result.protocol is Protocol.FIXED:
-        found["intervals"] = [_interval(part) for part in confidence_intervals(scores)]
-    return found
+        entry["intervals"] = [_interval(part) for part in confidence_intervals(result.scores[name])]
+    return entry
 
 
-def _summary(part: Summary) -> dict[str, Any]:
+def _rows(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Row]]:
+    """Index (of two levels) and columns of each row."""
+    names = frame.columns.tolist()
+    for key, values in zip(frame.index.tolist(), frame.to_numpy().tolist(), strict=True):
+        yield key, dict(zip(names, values, strict=True))
+
+
+def _summary(row: Row) -> dict[str, Any]:
     return {
-        "pairs": part.pairs,
-        "mma": part.matching[:10],
-        "keypoints": part.matching[10],
-        "matches": part.matching[11],
-        "homography": part.homography[:10],
-        "inliers": part.homography[11],
-        "auc": {f"{limit:.0f}": value for limit, value in zip(AUC_LIMITS, part.auc, strict=True)},
+        "pairs": int(row["pairs"]),
+        "mma": [row[column] for column in MMA_COLUMNS],
+        "keypoints": row["keypoints"],
+        "matches": row["matches"],
+        "homography": [row[column] for column in HA_COLUMNS],
+        "inliers": row["inliers"],
+        "auc": {f"{limit:.0f}": row[column] for limit, column in zip(AUC_LIMITS, AUC_COLUMNS, strict=True)},
     }
 
 

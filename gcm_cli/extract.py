@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gcm.benchmark.extract import Extraction
     from gcm.benchmark.workers import Outcome
-    from gcm.matchers import AlgorithmSpec
+    from gcm.matchers import MatcherSpec
 
 __all__ = ["extract"]
 
@@ -121,9 +121,9 @@ class _Watch:
             self.console.warn(f"{outcome.pair.name}: {outcome.error}")
 
 
-def _tell(console: Console, spec: AlgorithmSpec, folder: Path, report: Extraction) -> None:
+def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:
     console.note(
-        f"{folder}: {report.done} pairs matched, {report.skipped} were there already"
+        f"{folder}: {plural(report.done, 'pair')} matched, {report.skipped} there already"
         + (f", {len(report.failed)} FAILED" if report.failed else "")
         + f"; {report.mean_seconds:.2f} s a pair"
     )
@@ -145,21 +145,21 @@ def _tell(console: Console, spec: AlgorithmSpec, folder: Path, report: Extractio
 
 def _specify(
     algorithm: str, config: str | None, ratio: float | None, settings: dict[str, Any]
-) -> tuple[AlgorithmSpec, str | None]:
+) -> tuple[MatcherSpec, str | None]:
     """The algorithm with its options, and the folder its configuration names."""
     from gcm.config import load_config
     from gcm.errors import UsageError
-    from gcm.matchers import algorithm_spec
+    from gcm.matchers import matcher_spec
 
     if algorithm.lower() == "gcm":
         if ratio is not None:
             raise UsageError("--ratio is for sift, orb, akaze and kaze; for gcm use --set ratio_th=[...]")
         loaded = load_config(config, **settings)
-        return algorithm_spec("gcm", {"config": loaded}), loaded.output_directory
+        return matcher_spec("gcm", {"config": loaded}), loaded.output_directory
     if config is not None:
         raise UsageError(f"--config is for gcm; {algorithm} takes --set KEY=VALUE")
     options = settings if ratio is None else settings | {"ratio": ratio}
-    return algorithm_spec(algorithm, options), f"Results/hpatches/{algorithm}"
+    return matcher_spec(algorithm, options), f"Results/hpatches/{algorithm}"
 
 
 def _default_folder(named: str | None, dataset_dir: Path, pairs: Path | None) -> Path:

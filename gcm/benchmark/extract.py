@@ -1,10 +1,6 @@
 """Matching all pairs of a list into a folder; can be stopped at any moment and started again.
 
-The folder holds, besides one ``original_outputs/<name>_matches.npz`` a pair:
-
-- ``config.yml``: the algorithm and its configuration, and at the end the total and mean time;
-- ``pairs.json``: which images each name stands for, and where :mod:`gcm.benchmark.convert` puts it;
-- ``times.csv``: seconds each pair took, written as they finish.
+What the folder holds is told in :mod:`gcm.benchmark.layout`.
 """
 
 from __future__ import annotations
@@ -13,26 +9,32 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gcm.benchmark.layout import (
+    CONFIG_FILE,
+    CONVERTED_FOLDER,
+    MATCHES_FOLDER,
+    PAIRS_FILE,
+    TIMES_FILE,
+    describe_place,
+    matches_name,
+    read_places,
+)
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import Outcome, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError
-from gcm.matchers import AlgorithmSpec
+from gcm.matchers import MatcherSpec
 from gcm.storage.atomic import clear_leftovers, write_if_changed
 from gcm.storage.locks import only_writer
+from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["MATCHES_FOLDER", "PAIRS_FILE", "Extraction", "extract", "matches_name"]
-
-MATCHES_FOLDER = "original_outputs"
-CONVERTED_FOLDER = "outputs"
-PAIRS_FILE = "pairs.json"
-CONFIG_FILE = "config.yml"
-TIMES_FILE = "times.csv"
+__all__ = ["Extraction", "extract"]
 
 
 @dataclass
@@ -51,14 +53,9 @@ class Extraction:
     mean_seconds: float = 0.0
 
 
-def matches_name(name: str) -> str:
-    """File name of a pair's matches."""
-    return f"{name}_matches.npz"
-
-
 def extract(
     pairs: Sequence[Pair],
-    spec: AlgorithmSpec,
+    spec: MatcherSpec,
     output_dir: Path,
     *,
     workers: int | None = None,
@@ -71,8 +68,8 @@ def extract(
 
     Args:
         pairs: named pairs, as :func:`gcm.benchmark.pairs.read_pairs` gives them.
-        spec: the algorithm and its options.
-        output_dir: folder of this algorithm and configuration alone.
+        spec: the matcher and its options.
+        output_dir: folder of this matcher and configuration alone.
         workers: processes to match in; :func:`gcm.benchmark.workers.default_workers` unless given.
         at_once: pairs matched side by side in one process, see :func:`gcm.benchmark.workers.match_pairs`.
         overwrite: remove what is there first, of whatever configuration.
@@ -82,7 +79,7 @@ def extract(
     Raises:
         ConfigError: the folder holds results of another configuration.
         DatasetError: the folder's names stand for other images.
-        GCMError: the algorithm cannot be made, or the folder cannot be written.
+        GCMError: the matcher cannot be made, or the folder cannot be written.
     """
     folder = _Folder(output_dir, spec)
     report = Extraction(len(pairs))
@@ -97,31 +94,38 @@ def extract(
             return report
     with only_writer(output_dir):
         outcomes = match_pairs(spec, pending, workers=workers, at_once=at_once)
-        if overwrite:  # not before the algorithm could be made
+        if overwrite:  # not before the matcher could be made
             folder.clear()
         report.skipped = len(pairs) - len(pending)
-        folder.begin(pairs)
-        if on_begin is not None:
-            on_begin(len(pending))
-        for outcome in outcomes:
-            if outcome.matches is None:
-                report.failed[outcome.pair.name] = outcome.error or "failed"
-            else:
-                # The time first: a finished pair always has one, also when killed between the two.
-                folder.note_time(outcome.pair, outcome.seconds)
-                outcome.matches.save(folder.matches(outcome.pair))
-                report.done += 1
-            if on_pair is not None:
-                on_pair(outcome)
-        folder.settle()
+        try:
+            folder.begin(pairs)
+            if on_begin is not None:
+                on_begin(len(pending))
+            for outcome in outcomes:
+                _keep(outcome, folder, report)
+                if on_pair is not None:
+                    on_pair(outcome)
+            folder.settle()
+        finally:
+            folder.remove_without_results()
     report.total_seconds, report.mean_seconds = folder.times()
     return report
+
+
+def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
+    if outcome.matches is None:
+        report.failed[outcome.pair.name] = outcome.error or "failed"
+        return
+    # The time first: a finished pair always has one, also when killed between the two.
+    folder.note_time(outcome.pair, outcome.seconds)
+    outcome.matches.save(folder.matches(outcome.pair))
+    report.done += 1
 
 
 class _Folder:
     """An output folder and the files in it."""
 
-    def __init__(self, path: Path, spec: AlgorithmSpec) -> None:
+    def __init__(self, path: Path, spec: MatcherSpec) -> None:
         self.path = path
         self.results = path / MATCHES_FOLDER
         # Through YAML and back, so that it compares equal to what was read.
@@ -141,8 +145,8 @@ class _Folder:
                     "use another folder, or --overwrite"
                 )
             return
-        found = _read_yaml(config)
-        differing = _differences({key: found.get(key) for key in self.record}, self.record)
+        earlier = read_yaml(config)
+        differing = _differences({key: earlier.get(key) for key in self.record}, self.record)
         if differing:
             raise ConfigError(
                 f"{self.path}: holds results of another configuration ({'; '.join(differing[:4])}); "
@@ -154,7 +158,7 @@ class _Folder:
         known = read_places(self.path)
         for pair in pairs:
             entry = known.get(pair.name)
-            if entry is not None and entry != _place(pair):
+            if entry is not None and entry != describe_place(pair):
                 raise DatasetError(
                     f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
                     "use another folder for this list"
@@ -163,7 +167,7 @@ class _Folder:
     def is_settled(self) -> bool:
         """Whether the closing lines have been written."""
         config = self.path / CONFIG_FILE
-        return config.is_file() and "total_time" in _read_yaml(config)
+        return config.is_file() and "total_time" in read_yaml(config)
 
     def clear(self) -> None:
         """Remove every result; the configuration last, so that a kill on the way leaves it to be seen."""
@@ -178,6 +182,14 @@ class _Folder:
         except OSError as error:
             raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
 
+    def remove_without_results(self) -> None:
+        """Leave nothing of a call that matched no pair at all."""
+        if any(self.results.glob(matches_name("*"))):
+            return
+        self.clear()
+        with suppress(OSError):  # something else lies there
+            self.results.rmdir()
+
     def begin(self, pairs: Sequence[Pair]) -> None:
         """Write what must be there before the first result."""
         clear_leftovers([self.path], [CONFIG_FILE, PAIRS_FILE, TIMES_FILE])
@@ -185,7 +197,7 @@ class _Folder:
         if not (self.path / CONFIG_FILE).is_file():
             self._write_config({})
         self._write_times()  # a line that a kill cut short must not run into the next
-        places = read_places(self.path) | {pair.name: _place(pair) for pair in pairs}
+        places = read_places(self.path) | {pair.name: describe_place(pair) for pair in pairs}
         text = json.dumps(dict(sorted(places.items())), indent=1, ensure_ascii=False) + "\n"
         write_if_changed(self.path / PAIRS_FILE, text.encode())
 
@@ -237,36 +249,11 @@ class _Folder:
         write_if_changed(self.path / CONFIG_FILE, text.encode())
 
 
-def read_places(output_dir: Path) -> dict[str, dict[str, str]]:
-    """What each name in an output folder stands for; empty where :func:`extract` has not been at work."""
-    path = output_dir / PAIRS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise DatasetError(f"{path}: damaged ({error}); remove it, or extract with --overwrite") from error
-
-
-def _place(pair: Pair) -> dict[str, str]:
-    # The last two folders say enough, and stay the same when the data set is moved.
-    image0, image1 = ("/".join(image.absolute().parts[-3:]) for image in (pair.image0, pair.image1))
-    return {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _differences(found: Any, wanted: Any, key: str = "") -> list[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
+def _differences(earlier: Any, now: Any, key: str = "") -> list[str]:
+    if isinstance(earlier, dict) and isinstance(now, dict):
         return [
             line
-            for name in dict.fromkeys([*wanted, *found])
-            for line in _differences(found.get(name), wanted.get(name), name)
+            for name in dict.fromkeys([*now, *earlier])
+            for line in _differences(earlier.get(name), now.get(name), name)
         ]
-    return [] if found == wanted else [f"{key}: {found!r} there, {wanted!r} now"]
+    return [] if earlier == now else [f"{key}: {earlier!r} there, {now!r} now"]

@@ -1,6 +1,6 @@
 """Matching many pairs in one process or several.
 
-Each worker process makes its own algorithm and is sent one pair at a time; pairs that share their first
+Each worker process makes its own matcher and is sent one pair at a time; pairs that share their first
 image go to the same worker, so that its features are computed once. Results come back to the caller, which
 alone writes files: nothing a worker does outlives a killed caller.
 """
@@ -20,14 +20,13 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from gcm.benchmark.pairs import Pair
 from gcm.errors import GCMError
-from gcm.matchers import Algorithm, AlgorithmSpec
+from gcm.matchers import MatcherSpec, PairMatcher
 from gcm.matches import Matches
 
-__all__ = ["Outcome", "default_workers", "match_pairs"]
+__all__ = ["Outcome", "WorkerPool", "default_workers", "match_pairs"]
 
 _MOST_WORKERS = 4
 _PAIRS_EACH = 4
@@ -49,34 +48,32 @@ class Outcome:
 
 
 def match_pairs(
-    spec: AlgorithmSpec, pairs: Sequence[Pair], *, workers: int | None = None, at_once: int | None = None
+    spec: MatcherSpec, pairs: Sequence[Pair], *, workers: int | None = None, at_once: int | None = None
 ) -> Iterator[Outcome]:
     """Match pairs, one process or several; a pair that fails is reported and the rest go on.
 
-    The algorithm is made, in every process, before this returns. Outcomes come as they are ready. Results
+    The matcher is made, in every process, before this returns. Outcomes come as they are ready. Results
     do not depend on the number of workers, :func:`default_workers` unless given.
 
     Args:
-        spec: the algorithm.
+        spec: the matcher.
         pairs: what to match.
         workers: processes.
-        at_once: pairs given together to an algorithm that can match several (`match_many`), in one process
-            only; unless given, as many as the algorithm says it should be (`pairs_at_once`).
+        at_once: pairs handed together to the matcher's `match_many`, in one process only; unless given, as
+            many as the matcher says it should be (`pairs_at_once`).
 
     Raises:
-        GCMError: the algorithm cannot be made.
+        GCMError: the matcher cannot be made.
     """
     if not pairs:
         return iter(())
     if workers is None:
         workers = default_workers(len(pairs))
     if workers <= 1 or len(pairs) == 1:
-        algorithm = spec.create()
-        size = min(at_once or getattr(algorithm, "pairs_at_once", 1), len(pairs))
-        if size > 1 and hasattr(algorithm, "match_many"):
-            return _match_together(algorithm, pairs, size)
-        return (_match(algorithm, pair) for pair in pairs)
-    outcomes = _Team(spec, pairs, min(workers, len(pairs))).run()
+        matcher = spec.create()
+        size = min(at_once or getattr(matcher, "pairs_at_once", 1), len(pairs))
+        return _match_alone(matcher, pairs, size)
+    outcomes = WorkerPool(spec, pairs, min(workers, len(pairs))).run()
     next(outcomes)  # returns when all are ready
     return (outcome for outcome in outcomes if outcome is not None)
 
@@ -97,24 +94,27 @@ def default_workers(pairs: int) -> int:
     return max(1, min(cores, _MOST_WORKERS, room, pairs // _PAIRS_EACH))
 
 
-def _match(algorithm: Algorithm, pair: Pair) -> Outcome:
+def _match_one(matcher: PairMatcher, pair: Pair) -> Outcome:
     start = time.perf_counter()
-    matches: Matches | Exception
+    result: Matches | Exception
     try:
-        matches = algorithm.match(pair.image0, pair.image1)
+        result = matcher.match(pair.image0, pair.image1)
     except Exception as error:  # one bad pair, whatever is wrong with it, must not stop the rest
-        matches = error
-    return _outcome(pair, matches, time.perf_counter() - start)
+        result = error
+    return _outcome(pair, result, time.perf_counter() - start)
 
 
-def _match_together(algorithm: Any, pairs: Sequence[Pair], size: int) -> Iterator[Outcome]:
-    """Matches of `size` pairs at a time, each said to have taken its share of the time."""
+def _match_alone(matcher: PairMatcher, pairs: Sequence[Pair], size: int) -> Iterator[Outcome]:
+    """Matches of `size` pairs at a time in this process, each said to have taken its share of the time."""
     for start in range(0, len(pairs), size):
         part = pairs[start : start + size]
+        if len(part) == 1:
+            yield _match_one(matcher, part[0])
+            continue
         began = time.perf_counter()
-        found = algorithm.match_many([(pair.image0, pair.image1) for pair in part])
+        results = matcher.match_many([(pair.image0, pair.image1) for pair in part])
         seconds = (time.perf_counter() - began) / len(part)
-        for pair, result in zip(part, found, strict=True):
+        for pair, result in zip(part, results, strict=True):
             yield _outcome(pair, result, seconds)
 
 
@@ -127,8 +127,8 @@ def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome
     return Outcome(pair, None, seconds, f"{type(result).__name__}: {' '.join(str(result).split())}")
 
 
-def _work(connection: Connection, spec: AlgorithmSpec, threads: int) -> None:
-    """A worker process: makes the algorithm, says so, then matches what it is sent."""
+def _run_worker(connection: Connection, spec: MatcherSpec, threads: int) -> None:
+    """A worker process: makes the matcher, says so, then matches what it is sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     import cv2
     import torch
@@ -137,13 +137,13 @@ def _work(connection: Connection, spec: AlgorithmSpec, threads: int) -> None:
     cv2.setNumThreads(threads)
     try:
         try:
-            algorithm = spec.create()
+            matcher = spec.create()
         except Exception as error:
             connection.send(error if isinstance(error, GCMError) else GCMError(f"{spec.name}: {error}"))
             return
         connection.send(None)
         while True:
-            connection.send(_match(algorithm, connection.recv()))
+            connection.send(_match_one(matcher, connection.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
 
@@ -153,12 +153,23 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     queue: deque[Pair]
+    """Pairs it is to be sent."""
     current: Pair | None = None
+    """The pair it is at."""
     ready: bool = False
+    """Its matcher is made."""
 
 
-class _Team:
-    def __init__(self, spec: AlgorithmSpec, pairs: Sequence[Pair], size: int) -> None:
+class WorkerPool:
+    """Processes that match pairs, each with a matcher of its own.
+
+    Args:
+        spec: the matcher.
+        pairs: what to match.
+        size: processes.
+    """
+
+    def __init__(self, spec: MatcherSpec, pairs: Sequence[Pair], size: int) -> None:
         self.spec = spec
         self.size = size
         self.threads = max(1, (os.cpu_count() or 1) // size)
@@ -166,18 +177,22 @@ class _Team:
         self.workers: list[_Worker] = []
 
     def run(self) -> Iterator[Outcome | None]:
-        """None when all processes are ready, then outcomes as they come; stops every process at the end."""
+        """None when all processes are ready, then outcomes as they come; stops every process at the end.
+
+        Raises:
+            GCMError: the matcher cannot be made.
+        """
         try:
             self.workers = [self._start(deque()) for _ in range(self.size)]
             for worker in self.workers:
-                self._greet(worker)
+                self._await_ready(worker)
             yield None
             for worker in list(self.workers):
-                self._give(worker)
+                self._send_next(worker)
             while self.workers:
                 by_connection = {worker.connection: worker for worker in self.workers}
                 for connection in wait(list(by_connection)):
-                    yield from self._hear(by_connection[connection])  # type: ignore[index]
+                    yield from self._receive(by_connection[connection])  # type: ignore[index]
         finally:
             for worker in self.workers:
                 worker.process.terminate()
@@ -186,31 +201,31 @@ class _Team:
     def _start(self, queue: deque[Pair]) -> _Worker:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self.spec, self.threads), daemon=True)
+        process = context.Process(target=_run_worker, args=(theirs, self.spec, self.threads), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours, queue)
 
-    def _greet(self, worker: _Worker) -> None:
-        """Wait until a worker has made its algorithm."""
+    def _await_ready(self, worker: _Worker) -> None:
+        """Wait until a worker has made its matcher."""
         try:
             message = worker.connection.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
-            raise self._stillborn(worker) from None
+            raise self._start_error(worker) from None
         if isinstance(message, GCMError):
             raise message
         worker.ready = True
 
-    def _stillborn(self, worker: _Worker) -> GCMError:
+    def _start_error(self, worker: _Worker) -> GCMError:
         code = worker.process.exitcode
         return GCMError(f"{self.spec.name}: a worker process died while starting (exit code {code})")
 
-    def _hear(self, worker: _Worker) -> Iterator[Outcome]:
+    def _receive(self, worker: _Worker) -> Iterator[Outcome]:
         try:
             message = worker.connection.recv()
         except (EOFError, ConnectionResetError):
-            yield from self._bury(worker)
+            yield from self._replace_dead(worker)
             return
         if isinstance(message, GCMError):
             raise message
@@ -218,10 +233,10 @@ class _Team:
         worker.current = None
         if isinstance(message, Outcome):
             yield message
-        self._give(worker)
+        self._send_next(worker)
 
-    def _give(self, worker: _Worker) -> None:
-        """Send the next pair, or send the worker home."""
+    def _send_next(self, worker: _Worker) -> None:
+        """Send the next pair, or stop the worker when none is left."""
         if not worker.queue and self.groups:
             worker.queue = self.groups.popleft()
         if not worker.queue:
@@ -230,23 +245,23 @@ class _Team:
                 worker.queue.appendleft(longest.pop())
         if worker.queue:
             worker.current = worker.queue.popleft()
-            with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: heard of at the next turn
+            with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: received at the next turn
                 worker.connection.send(worker.current)
             return
-        self._dismiss(worker)
+        self._stop(worker)
 
-    def _bury(self, worker: _Worker) -> Iterator[Outcome]:
+    def _replace_dead(self, worker: _Worker) -> Iterator[Outcome]:
         """A worker died (out of memory, say): its pair failed, another takes its place."""
-        self._dismiss(worker)
+        self._stop(worker)
         code = worker.process.exitcode
         if not worker.ready:
-            raise self._stillborn(worker)
+            raise self._start_error(worker)
         if worker.current is not None:
             reason = f"the worker process died (exit code {code}); if memory is short, use fewer workers"
             yield Outcome(worker.current, None, 0.0, reason)
         self.workers.append(self._start(worker.queue))
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _stop(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.connection.close()
         # It has nothing to put in order, and an interpreter that ends by itself takes half a second.

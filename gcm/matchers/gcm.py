@@ -1,4 +1,4 @@
-"""GCM as one algorithm among others."""
+"""GCM as one matcher among others."""
 
 from __future__ import annotations
 

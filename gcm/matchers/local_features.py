@@ -1,67 +1,77 @@
-"""What algorithms that detect, describe and match points have in common."""
+"""What matchers that detect, describe and match points have in common."""
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gcm.estimation import estimate_homography
+from gcm.features.cache import FeatureCache, image_key
 from gcm.images.files import ImageLike, RGBImage, load_image
+from gcm.matchers.base import PairMatcher
 from gcm.matches import Matches
 
 __all__ = ["LocalFeatures"]
 
 F = TypeVar("F")
 
-_REMEMBERED = 4
-"""Images whose features are kept."""
+_CACHE_BYTES = 64 * 2**20
+"""Memory for features of the images seen last: some 20 images of 5000 SIFT keypoints."""
 
 
-class LocalFeatures(ABC, Generic[F]):
-    """Detects once an image, then matches; remembers the images it has just seen."""
+class LocalFeatures(PairMatcher, ABC, Generic[F]):
+    """Detects once an image, then matches; remembers the images it has just seen.
+
+    Args:
+        cache_bytes: memory for their features.
+    """
 
     name: str
 
-    def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, F] = OrderedDict()
+    def __init__(self, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._cache: FeatureCache[F] = FeatureCache(cache_bytes)
 
     @abstractmethod
     def detect(self, image: RGBImage) -> F:
-        """Features of an image."""
+        """Features of an image: a dataclass or mapping of arrays."""
 
     @abstractmethod
     def pair(self, features0: F, features1: F) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Points in image 0 (N x 2), points in image 1 (N x 2), scores (N, 0 to 1)."""
 
     def match(self, image0: ImageLike, image1: ImageLike) -> Matches:
-        """Match two images; see :class:`gcm.matchers.Algorithm`."""
-        given0, given1 = load_image(image0), load_image(image1)
+        """Match two images; see :class:`gcm.matchers.PairMatcher`."""
+        pixels0, pixels1 = load_image(image0), load_image(image1)
         points0, points1, scores = (
             np.asarray(values, dtype=np.float64)
-            for values in self.pair(self._features(given0), self._features(given1))
+            for values in self.pair(self._features(pixels0), self._features(pixels1))
         )
-        found = estimate_homography(points0, points1, threshold=3.0)
+        estimate = estimate_homography(points0, points1, threshold=3.0)
         return Matches(
             points0.reshape(-1, 2),
             points1.reshape(-1, 2),
             np.clip(scores.reshape(-1), 0.0, 1.0),
-            (given0.shape[1], given0.shape[0]),
-            (given1.shape[1], given1.shape[0]),
-            found.matrix,
-            found.inliers if found.matrix is not None else None,
+            (pixels0.shape[1], pixels0.shape[0]),
+            (pixels1.shape[1], pixels1.shape[0]),
+            estimate.matrix,
+            estimate.inliers if estimate.matrix is not None else None,
             info={"algorithm": self.name},
         )
 
     def _features(self, image: RGBImage) -> F:
-        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest() + repr(image.shape).encode()
-        if key not in self._seen:
-            self._seen[key] = self.detect(image)
-            while len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        self._seen.move_to_end(key)
-        return self._seen[key]
+        key = image_key(image)
+        features = self._cache.get(key)
+        if features is None:
+            features = self.detect(image)
+            self._cache.put(key, features, _nbytes(features))
+        return features
+
+
+def _nbytes(features: Any) -> int:
+    """Memory that the arrays and tensors of an image's features take."""
+    values = features.values() if isinstance(features, Mapping) else vars(features).values()
+    return sum(int(getattr(value, "nbytes", 0)) for value in values)

@@ -43,9 +43,9 @@ class Classical(LocalFeatures[_Described]):
     def __init__(self, name: str, detector: Any, norm: int, ratio: float, max_keypoints: int) -> None:
         super().__init__()
         if not 0 < ratio <= 1:
-            raise ValueError(f"ratio must lie in (0, 1] (given: {ratio})")
+            raise ValueError(f"ratio must lie in (0, 1] (not {ratio})")
         if max_keypoints < 0:
-            raise ValueError(f"max_keypoints must be 0 (all) or more (given: {max_keypoints})")
+            raise ValueError(f"max_keypoints must be 0 (all) or more (not {max_keypoints})")
         self.name = name
         self.ratio = float(ratio)
         self.max_keypoints = int(max_keypoints)

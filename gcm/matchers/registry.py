@@ -1,4 +1,4 @@
-"""Algorithms by name."""
+"""Matchers by name."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from gcm.config import MatcherConfig
+from pydantic import BaseModel
+
 from gcm.errors import DependencyError, UsageError, did_you_mean
-from gcm.images.files import ImageLike
-from gcm.matches import Matches
+from gcm.matchers.base import OneAfterTheOther, PairMatcher
 
-__all__ = ["Algorithm", "AlgorithmSpec", "algorithm_spec", "list_algorithms"]
+__all__ = ["GROUP", "MatcherSpec", "list_matchers", "matcher_spec"]
 
 GROUP = "gcm.matchers"
-"""Entry-point group that other packages add algorithms by."""
+"""Entry-point group that other packages add matchers by."""
 
 _SHIPPED = {
     "gcm": "gcm.matchers.gcm:create",
@@ -31,34 +31,17 @@ _SHIPPED = {
     "disk-lightglue": "gcm.matchers.learned:disk_lightglue",
 }
 
-
-class Algorithm(Protocol):
-    """Anything that matches two images."""
-
-    @property
-    def name(self) -> str:
-        """For tables and messages."""
-        ...
-
-    def match(self, image0: ImageLike, image1: ImageLike) -> Matches:
-        """Match two images; points in pixels of the upright images as given, pixel centres at integers.
-
-        It should remember the features of the images it has just seen: consecutive pairs share some.
-        """
-        ...
-
-
-Factory = Callable[..., Algorithm]
+Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class AlgorithmSpec:
-    """An algorithm to be made: its name and all its options. Can be sent to other processes."""
+class MatcherSpec:
+    """A matcher to be made: its name and all its options. Can be sent to other processes."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def create(self) -> Algorithm:
+    def create(self) -> PairMatcher:
         """Make it.
 
         Raises:
@@ -66,15 +49,18 @@ class AlgorithmSpec:
             GCMError: its options, weights or configuration are wrong.
         """
         try:
-            return _factory(self.name)(**self.options)
+            matcher = _factory(self.name)(**self.options)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.name}: {error}") from error
+        if not hasattr(matcher, "match_many"):
+            return OneAfterTheOther(matcher)
+        return cast(PairMatcher, matcher)
 
     def describe(self) -> dict[str, Any]:
         """Its options as plain values; equal for equal results."""
         plain: dict[str, Any] = {}
         for key, value in self.options.items():
-            if isinstance(value, MatcherConfig):
+            if isinstance(value, BaseModel):
                 # Where results go does not change them.
                 plain[key] = value.model_dump(mode="json", exclude={"output_directory"})
             else:
@@ -82,31 +68,32 @@ class AlgorithmSpec:
         return {"algorithm": self.name, "configuration": plain}
 
 
-def list_algorithms() -> list[str]:
-    """Names of the algorithms this installation knows, whether or not what they need is installed."""
+def list_matchers() -> list[str]:
+    """Names of the matchers this installation knows, whether or not what they need is installed."""
     return sorted({*_SHIPPED, *_entry_points()})
 
 
-def algorithm_spec(name: str, options: Mapping[str, Any] | None = None) -> AlgorithmSpec:
+def matcher_spec(name: str, options: Mapping[str, Any] | None = None) -> MatcherSpec:
     """Check a name and options against what there is, and fill in the defaults.
 
     Raises:
-        UsageError: unknown algorithm or option.
+        UsageError: unknown matcher or option.
+        DependencyError: its module cannot be imported.
     """
     factory = _factory(name)
     parameters = inspect.signature(factory).parameters
-    given = dict(options or {})
+    chosen = dict(options or {})
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    for key in given:
+    for key in chosen:
         if key not in parameters and not open_ended:
             known = ", ".join(parameters) or "none"
             raise UsageError(
                 f"{name}: no option '{key}'{did_you_mean(key, parameters)}; its options: {known}"
             )
-    for key, value in given.items():
+    for key, value in chosen.items():
         _check_type(name, key, value, parameters[key].default if key in parameters else None)
     defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
-    return AlgorithmSpec(name.lower(), {**defaults, **given})
+    return MatcherSpec(name.lower(), {**defaults, **chosen})
 
 
 def _check_type(name: str, key: str, value: Any, default: Any) -> None:
@@ -114,7 +101,7 @@ def _check_type(name: str, key: str, value: Any, default: Any) -> None:
     wanted = {int: "a whole number", float: "a number"}.get(type(default))
     fits = isinstance(value, int if isinstance(default, int) else int | float) and not isinstance(value, bool)
     if wanted is not None and not fits:
-        raise UsageError(f"{name}: {key} must be {wanted} (given: {value!r})")
+        raise UsageError(f"{name}: {key} must be {wanted} (not {value!r})")
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -127,10 +114,10 @@ def _factory(name: str) -> Factory:
         if key in _SHIPPED:
             module, _, attribute = _SHIPPED[key].partition(":")
             return cast(Factory, getattr(importlib.import_module(module), attribute))
-        found = _entry_points().get(key)
-        if found is not None:
-            return cast(Factory, found.load())
+        point = _entry_points().get(key)
+        if point is not None:
+            return cast(Factory, point.load())
     except ImportError as error:
         raise DependencyError(f"{name}: cannot be imported ({error}); install what it needs") from error
-    known = list_algorithms()
-    raise UsageError(f"no algorithm named '{name}'{did_you_mean(name, known)}; known: {', '.join(known)}")
+    known = list_matchers()
+    raise UsageError(f"no matcher named '{name}'{did_you_mean(name, known)}; known: {', '.join(known)}")

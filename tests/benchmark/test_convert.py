@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcm.benchmark.convert import convert, matched_index, read_prediction
+from gcm.benchmark.convert import convert
+from gcm.benchmark.layout import matched_index, read_prediction
 from gcm.errors import DatasetError
 
 A = np.array([[1.0, 2.0], [3, 4], [5, 6]])

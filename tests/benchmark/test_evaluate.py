@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcm.benchmark import evaluate as evaluation
+from gcm.benchmark import scoring
 from gcm.benchmark.convert import convert
 from gcm.benchmark.evaluate import Evaluation, evaluate
 from gcm.benchmark.hpatches import Link, organise_hpatches
@@ -65,7 +65,7 @@ def test_a_second_run_measures_and_changes_nothing(
 ) -> None:
     first = run(results, organised, protocol=protocol)
     before = stamps(results)
-    monkeypatch.setattr(evaluation, "score_pair", lambda *a: pytest.fail("work was done"))
+    monkeypatch.setattr(scoring, "score_pair", lambda *a: pytest.fail("work was done"))
     second = run(results, organised, protocol=protocol)
     assert second.scores == first.scores
     assert stamps(results) == before
@@ -89,10 +89,8 @@ def test_only_what_changed_is_measured_again(
     changed = results / "hpatches/SIFT_06/outputs/viewpoint/v_graf/v_graf_1_v_graf_3_matches.npz"
     np.savez(changed, pointsA=np.zeros((0, 2)), pointsB=np.zeros((0, 2)), matches=np.zeros((0, 2), int))
     measured = []
-    score = evaluation.score_pair
-    monkeypatch.setattr(
-        evaluation, "score_pair", lambda pair, *a: measured.append(pair.name) or score(pair, *a)
-    )
+    score = scoring.score_pair
+    monkeypatch.setattr(scoring, "score_pair", lambda pair, *a: measured.append(pair.name) or score(pair, *a))
     second = run(results, organised, "SIFT_06")
     assert measured == ["v_graf_1_v_graf_3"]
     same = [a == b for a, b in zip(first.scores["SIFT_06"], second.scores["SIFT_06"], strict=True)]
@@ -171,7 +169,7 @@ def test_pipeline_gives_the_accuracy_of_the_golden_matches(
     from gcm.benchmark.extract import extract
     from gcm.benchmark.pairs import read_pairs
     from gcm.config import load_config
-    from gcm.matchers import algorithm_spec
+    from gcm.matchers import matcher_spec
 
     golden = sorted((shared / "golden/matches" / name).glob("*_matches.npz"))
     names = {path.name.removesuffix("_matches.npz") for path in golden}
@@ -184,7 +182,7 @@ def test_pipeline_gives_the_accuracy_of_the_golden_matches(
 
     preset, weights = _CHANGES[name]
     changes = {key: str(shared / "weights" / file) for key, file in weights.items()}
-    spec = algorithm_spec("gcm", {"config": load_config(preset, device="cpu", **changes)})
+    spec = matcher_spec("gcm", {"config": load_config(preset, device="cpu", **changes)})
     ours, theirs = tmp_path / "Results/hpatches/ours", tmp_path / "Results/hpatches/theirs"
     assert extract(pairs, spec, ours).done == 4
     (theirs / "original_outputs").mkdir(parents=True)

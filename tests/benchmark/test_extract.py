@@ -15,10 +15,10 @@ from gcm.benchmark.hpatches import organise_hpatches
 from gcm.benchmark.pairs import Pair, read_pairs
 from gcm.benchmark.workers import Outcome, default_workers, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError, UsageError
-from gcm.matchers import algorithm_spec
+from gcm.matchers import matcher_spec
 from gcm.storage.locks import only_writer
 
-SPEC = algorithm_spec("orb", {"max_keypoints": 300})
+SPEC = matcher_spec("orb", {"max_keypoints": 300})
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +128,11 @@ def test_a_bad_pair_is_told_and_the_rest_go_on(tmp_path: Path, pairs: list[Pair]
 def test_configurations_are_not_mixed(tmp_path: Path, pairs: list[Pair]) -> None:
     extract(pairs[:2], SPEC, tmp_path)
     before = contents(tmp_path)
-    other = algorithm_spec("orb", {"max_keypoints": 200})
+    other = matcher_spec("orb", {"max_keypoints": 200})
     with pytest.raises(ConfigError, match="max_keypoints: 300 there, 200 now"):
         extract(pairs[:2], other, tmp_path)
     with pytest.raises(ConfigError, match="algorithm: 'orb' there, 'sift' now"):
-        extract(pairs[:2], algorithm_spec("sift"), tmp_path)
+        extract(pairs[:2], matcher_spec("sift"), tmp_path)
     assert contents(tmp_path) == before
     report = extract(pairs[:1], other, tmp_path, overwrite=True)
     assert report.done == 1
@@ -169,14 +169,14 @@ def test_two_at_once_are_refused(tmp_path: Path, pairs: list[Pair]) -> None:
 
 def test_an_algorithm_that_cannot_be_made_writes_nothing(tmp_path: Path, pairs: list[Pair]) -> None:
     with pytest.raises(UsageError):
-        extract(pairs, algorithm_spec("orb", {"ratio": 7}), tmp_path / "out")
+        extract(pairs, matcher_spec("orb", {"ratio": 7}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="ratio must lie"):
-        list(match_pairs(algorithm_spec("orb", {"ratio": 7}), pairs, workers=2))
+        list(match_pairs(matcher_spec("orb", {"ratio": 7}), pairs, workers=2))
     extract(pairs[:2], SPEC, tmp_path / "kept")
     before = contents(tmp_path / "kept")
     with pytest.raises(UsageError):
-        extract(pairs, algorithm_spec("orb", {"ratio": 7}), tmp_path / "kept", overwrite=True)
+        extract(pairs, matcher_spec("orb", {"ratio": 7}), tmp_path / "kept", overwrite=True)
     assert contents(tmp_path / "kept") == before
 
 
@@ -185,15 +185,15 @@ def test_a_worker_that_dies_costs_one_pair(
 ) -> None:
     (tmp_path / "deadly_package.py").write_text(
         "import os\n"
-        "from gcm.matchers import AlgorithmSpec, algorithm_spec\n"
+        "from gcm.matchers import MatcherSpec, matcher_spec\n"
         "class Deadly:\n"
         "    name = 'deadly'\n"
-        "    inner = algorithm_spec('orb', {'max_keypoints': 300}).create()\n"
+        "    inner = matcher_spec('orb', {'max_keypoints': 300}).create()\n"
         "    def match(self, a, b):\n"
         "        if b.name == 'i_fog_3.ppm':\n"
         "            os._exit(9)\n"
         "        return self.inner.match(a, b)\n"
-        "class Spec(AlgorithmSpec):\n"
+        "class Spec(MatcherSpec):\n"
         "    def create(self):\n"
         "        return Deadly()\n"
     )

