@@ -10,8 +10,13 @@ import typer
 
 from gcm.errors import GCMError, UsageError, WeightsError
 from gcm_cli.console import PARTIAL, Console, command, human_size
+from gcm_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
     from gcm.weights.catalogue import WeightEntry
 
 __all__ = ["fetch_weights"]
@@ -35,8 +40,8 @@ def fetch_weights(
     source: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Bring in a file you have; one NAME.")
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.")] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Fetch network weights once, checked; licences are shown first.
 
@@ -55,17 +60,17 @@ def fetch_weights(
         _show_catalogue(console, rows)
         return
     if source is not None:
-        _bring(console, entries[0], source, dest)
+        _import_file(console, entries[0], source, dest)
         return
     if verify:
-        here = [entry for entry in entries if names or find_weights(entry, dest)]
-        rows = [_verified(entry, dest) for entry in here]
+        to_verify = [entry for entry in entries if names or find_weights(entry, dest)]
+        rows = [_verify_row(entry, dest) for entry in to_verify]
     else:
         if every:
             entries = [entry for entry in entries if entry.urls]
-        rows = [_fetched(console, entry, dest, accept_licence) for entry in entries]
+        rows = [_fetch_row(console, entry, dest, accept_licence) for entry in entries]
     console.document({"weights": rows})
-    _show_outcome(console, rows)
+    _show_outcomes(console, rows)
     failed = [row for row in rows if row["error"]]
     if failed:
         raise typer.Exit(PARTIAL if len(failed) < len(rows) else 1)
@@ -109,16 +114,18 @@ def _describe(entry: WeightEntry, folder: Path | None) -> dict[str, Any]:
         "non_commercial": entry.non_commercial,
         "citation": entry.citation,
         "homepage": entry.homepage,
-        "how": "embedded"
-        if entry.embedded
-        else "package"
-        if entry.package
-        else "url"
-        if entry.urls
-        else "by hand",
+        "how": _origin(entry),
         "present": path is not None,
         "path": path,
     }
+
+
+def _origin(entry: WeightEntry) -> str:
+    if entry.embedded:
+        return "embedded"
+    if entry.package:
+        return "package"
+    return "url" if entry.urls else "by hand"
 
 
 def _show_catalogue(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -132,25 +139,25 @@ def _show_catalogue(console: Console, rows: list[dict[str, Any]]) -> None:
     table.add_column("licence", overflow="ellipsis", no_wrap=True)
     proofs = {"sha256": "sha256", "sha256 prefix": "8 digits", "unverified": "unverified"}
     for row in rows:
-        where = "here" if row["present"] else row["how"]
+        location = "here" if row["present"] else row["how"]
         proof = "-" if row["how"] == "embedded" else proofs[row["proof"]]
-        table.add_row(row["name"], human_size(row["size"]), where, proof, row["short_licence"])
+        table.add_row(row["name"], human_size(row["size"]), location, proof, row["short_licence"])
     console.table(table)
     console.note(
         "\nhash: what proves a file is the right one; an unverified one's is recorded at its first use"
     )
 
 
-def _fetched(
+def _fetch_row(
     console: Console, entry: WeightEntry, folder: Path | None, accept_licence: bool
 ) -> dict[str, Any]:
     from gcm.backbones.registry import check_weights
     from gcm.weights.store import fetch_weights as fetch
     from gcm.weights.store import find_weights
 
-    def get() -> tuple[str, Path]:
-        path = find_weights(entry, folder)
-        if path is None and entry.urls:
+    def fetch_or_find() -> tuple[str, Path]:
+        present = find_weights(entry, folder)
+        if present is None and entry.urls:
             _show_licence(console, entry, accept_licence)
         with _progress(console) as progress:
             task = progress.add_task(entry.name, total=entry.size or entry.about)
@@ -158,46 +165,47 @@ def _fetched(
             def advance(done: int, total: int | None) -> None:
                 progress.update(task, completed=done, total=total or entry.about)
 
-            found = fetch(entry, on_progress=advance, folder=folder, check=partial(check_weights, entry))
-        return "present" if path else "fetched", found
+            path = fetch(entry, on_progress=advance, folder=folder, check=partial(check_weights, entry))
+        return "present" if present else "fetched", path
 
-    return _outcome(entry, get)
+    return _outcome_row(entry, fetch_or_find)
 
 
-def _verified(entry: WeightEntry, folder: Path | None) -> dict[str, Any]:
+def _verify_row(entry: WeightEntry, folder: Path | None) -> dict[str, Any]:
     from gcm.weights.store import find_weights, verify_weights
 
-    def get() -> tuple[str, Path]:
+    def verify() -> tuple[str, Path]:
         path = find_weights(entry, folder)
         if path is None:
             raise WeightsError(f"is not here; fetch it with: gcm fetch-weights {entry.name}")
         return verify_weights(entry, path), path
 
-    return _outcome(entry, get)
+    return _outcome_row(entry, verify)
 
 
-def _bring(console: Console, entry: WeightEntry, source: Path, folder: Path | None) -> None:
+def _import_file(console: Console, entry: WeightEntry, source: Path, folder: Path | None) -> None:
     from gcm.backbones.registry import check_weights
     from gcm.weights.store import bring_weights
 
     if entry.non_commercial:
         console.note(f"{entry.name}: licence {entry.licence}: NOT for commercial use")
     path = bring_weights(entry, source, folder=folder, check=partial(check_weights, entry))
-    rows = [_outcome(entry, lambda: ("brought in", path))]
+    rows = [_outcome_row(entry, lambda: ("brought in", path))]
     console.document({"weights": rows})
-    _show_outcome(console, rows)
+    _show_outcomes(console, rows)
 
 
-def _outcome(entry: WeightEntry, get: Any) -> dict[str, Any]:
+def _outcome_row(entry: WeightEntry, action: Callable[[], tuple[str, Path]]) -> dict[str, Any]:
+    """What came of an action that gives a status and a path; an error goes into the row."""
     row: dict[str, Any] = {"name": entry.name, "status": "failed", "path": None, "error": None}
     try:
-        row["status"], row["path"] = get()
+        row["status"], row["path"] = action()
     except GCMError as error:
         row["error"] = " ".join(str(error).split())
     return row | {"licence": entry.licence, "non_commercial": entry.non_commercial}
 
 
-def _show_outcome(console: Console, rows: list[dict[str, Any]]) -> None:
+def _show_outcomes(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["error"]:
             console.error(f"{row['name']}: {row['error']}")
@@ -222,7 +230,7 @@ def _show_licence(console: Console, entry: WeightEntry, accepted: bool) -> None:
         raise WeightsError(f"the licence is {entry.licence}; accept it with --accept-licence")
 
 
-def _progress(console: Console) -> Any:
+def _progress(console: Console) -> Progress:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 
     return console.progress(

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from gcm.benchmark.layout import PAIR_LIST, SEQUENCE_FILES, SUBSETS
 from gcm.benchmark.pairs import read_homography
-from gcm.errors import DatasetError, DownloadError, GCMError, OutputError
+from gcm.errors import DatasetError, DownloadError, GCMError, OutputError, UsageError
 from gcm.storage.archives import Progress, extract_archive
 from gcm.storage.atomic import clear_leftovers, whole_file, write_if_changed
 from gcm.storage.download import download_file, offline
@@ -28,7 +28,7 @@ __all__ = [
     "HIGH_RESOLUTION",
     "SEQUENCES",
     "Link",
-    "Organised",
+    "OrganiseReport",
     "fetch_hpatches",
     "is_complete",
     "organise_hpatches",
@@ -68,7 +68,7 @@ SEQUENCES = tuple(
 )
 """The 108 sequences of the benchmark, sorted."""
 
-_NAME = re.compile(r"[iv]_\w+")
+_SEQUENCE_NAME = re.compile(r"[iv]_\w+")
 _UNPACKED_RECORD = ".unpacked.json"
 """Says which archive a folder was unpacked from."""
 
@@ -149,28 +149,28 @@ def unpack_hpatches(archive: Path, destination: Path, *, on_progress: Progress |
         DatasetError: not an archive, unsafe, damaged, or without any sequence.
         OutputError: the files cannot be written.
     """
-    mark = destination / _UNPACKED_RECORD
-    stamp = (
+    record = destination / _UNPACKED_RECORD
+    content = (
         json.dumps({"archive": archive.name, "bytes": archive.stat().st_size if archive.is_file() else None})
         + "\n"
     )
-    if mark.is_file() and mark.read_text(encoding="utf-8") == stamp and complete_sequences(destination):
+    if record.is_file() and record.read_text(encoding="utf-8") == content and complete_sequences(destination):
         return complete_sequences(destination)
     clear_leftovers(destination.glob("*"), SEQUENCE_FILES)
-    extract_archive(archive, destination, _place, on_progress=on_progress)
-    found = complete_sequences(destination)
-    if not found:
+    extract_archive(archive, destination, _member_target, on_progress=on_progress)
+    sequences = complete_sequences(destination)
+    if not sequences:
         raise DatasetError(f"{archive}: holds no HPatches sequence (folders i_* and v_* with 1.ppm .. 6.ppm)")
-    write_if_changed(mark, stamp.encode(), alone=True)
-    return found
+    write_if_changed(record, content.encode(), alone=True)
+    return sequences
 
 
-def _place(path: PurePosixPath) -> PurePosixPath | None:
+def _member_target(path: PurePosixPath) -> PurePosixPath | None:
     """Where a member goes; None for what the benchmark does not need."""
     if len(path.parts) < 2 or "__MACOSX" in path.parts:
         return None
     sequence, name = path.parts[-2:]
-    if not _NAME.fullmatch(sequence) or sequence in HIGH_RESOLUTION or name not in SEQUENCE_FILES:
+    if not _SEQUENCE_NAME.fullmatch(sequence) or sequence in HIGH_RESOLUTION or name not in SEQUENCE_FILES:
         return None
     return PurePosixPath(sequence, name)
 
@@ -180,7 +180,7 @@ def complete_sequences(folder: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in _sequence_folders(folder)
-        if entry.name not in HIGH_RESOLUTION and not _absent(entry)
+        if entry.name not in HIGH_RESOLUTION and not _missing_files(entry)
     )
 
 
@@ -192,10 +192,12 @@ def is_complete(folder: Path) -> bool:
 def _sequence_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
+    return sorted(
+        entry for entry in folder.iterdir() if _SEQUENCE_NAME.fullmatch(entry.name) and entry.is_dir()
+    )
 
 
-def _absent(sequence: Path) -> list[str]:
+def _missing_files(sequence: Path) -> list[str]:
     return [name for name in SEQUENCE_FILES if not (sequence / name).is_file()]
 
 
@@ -203,7 +205,7 @@ def _absent(sequence: Path) -> list[str]:
 
 
 @dataclass
-class Organised:
+class OrganiseReport:
     """What :func:`organise_hpatches` did and found."""
 
     pairs: int = 0
@@ -226,7 +228,7 @@ def organise_hpatches(
     *,
     link: Link = Link.COPY,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Organised:
+) -> OrganiseReport:
     """Bring an unpacked release, whole or in part, into the layout that benchmarks read.
 
     ``<destination>/{illumination,viewpoint}/<seq>/<seq>_1.ppm``, ``<seq>_H_1_2`` and so on, and
@@ -240,14 +242,16 @@ def organise_hpatches(
         on_progress: called with sequences done and in all.
 
     Raises:
+        UsageError: `source` and `destination` are one folder, or one lies in the other.
         DatasetError: no sequence in `source`.
         OutputError: files cannot be written or linked.
     """
     folders = _sequence_folders(source) or _sequence_folders(source / "hpatches-sequences-release")
     if not folders:
-        what = "holds no HPatches sequences (folders i_* and v_*)" if source.is_dir() else "no such folder"
-        raise DatasetError(f"{source}: {what}; unpack the release there, or run 'gcm download'")
-    report = Organised()
+        reason = "holds no HPatches sequences (folders i_* and v_*)" if source.is_dir() else "no such folder"
+        raise DatasetError(f"{source}: {reason}; unpack the release there, or run 'gcm download'")
+    _refuse_overlap(folders[0].parent, destination)
+    report = OrganiseReport()
     report.left_out = [folder.name for folder in folders if folder.name in HIGH_RESOLUTION]
     folders = [folder for folder in folders if folder.name not in HIGH_RESOLUTION]
     for done, folder in enumerate(folders):
@@ -270,32 +274,51 @@ def organise_hpatches(
     return report
 
 
+def _refuse_overlap(source: Path, destination: Path) -> None:
+    """Keep the organised files out of the release, and the release out of the organised folder.
+
+    Raises:
+        UsageError: both are one folder, or one lies in the other.
+    """
+    source_path, destination_path = source.resolve(), destination.resolve()
+    if source_path in (destination_path, *destination_path.parents):
+        relation = "is" if source_path == destination_path else "lies in"
+        raise UsageError(
+            f"{destination}: {relation} the folder of the release ({source}); "
+            "give another folder for the organised files"
+        )
+    if destination_path in source_path.parents:
+        raise UsageError(
+            f"{destination}: holds the release ({source}); give another folder for the organised files"
+        )
+
+
 def _organise_sequence(folder: Path, destination: Path, link: Link) -> int:
-    absent = _absent(folder)
-    if absent:
-        raise DatasetError(f"{folder}: lacks {', '.join(absent)}")
+    missing = _missing_files(folder)
+    if missing:
+        raise DatasetError(f"{folder}: lacks {', '.join(missing)}")
     target = destination / SUBSETS[folder.name[0]] / folder.name
     targets = {name: target / f"{folder.name}_{name}" for name in SEQUENCE_FILES}
-    pending = [name for name in SEQUENCE_FILES if not _same(folder / name, targets[name])]
+    pending = [name for name in SEQUENCE_FILES if not _is_in_place(folder / name, targets[name])]
     if not pending:
         return 0
     clear_leftovers([target], [path.name for path in targets.values()])
     for name in SEQUENCE_FILES:
-        _verify(folder / name)
+        _check_readable(folder / name)
     for name in pending:
-        _bring(folder / name, targets[name], link)
+        _copy_or_link(folder / name, targets[name], link)
     return len(pending)
 
 
-def _same(source: Path, target: Path) -> bool:
+def _is_in_place(source: Path, target: Path) -> bool:
     """Whether `target` is already what `source` would become: a link to it, or a copy as old and as long."""
     if not target.is_file():
         return False
-    a, b = source.stat(), target.stat()
-    return target.samefile(source) or (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
+    old, new = source.stat(), target.stat()
+    return target.samefile(source) or (old.st_size, old.st_mtime_ns) == (new.st_size, new.st_mtime_ns)
 
 
-def _verify(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     if path.suffix == ".ppm":
         from gcm.images.files import load_image
 
@@ -304,7 +327,7 @@ def _verify(path: Path) -> None:
         read_homography(path)
 
 
-def _bring(source: Path, target: Path, link: Link) -> None:
+def _copy_or_link(source: Path, target: Path, link: Link) -> None:
     if link is Link.COPY:
         if target.is_symlink():
             target.unlink()  # or the file behind it would be replaced
