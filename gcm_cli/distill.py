@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcm_cli.console import Console, command
-from gcm_cli.options import JsonOption, QuietOption
+from gcm_cli.options import JsonOption, QuietOption, parse_settings
+
+if TYPE_CHECKING:
+    from gcm.distillation.recipe import DistillRecipe
+    from gcm.distillation.trainer import TrainingProgress
 
 __all__ = ["distill"]
 
@@ -18,40 +22,38 @@ def distill(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")],
     photos: Annotated[Path, typer.Option(metavar="DIR", help="Training photos, searched recursively.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The run's folder.")],
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    steps: Annotated[int | None, typer.Option(min=1, help="How many, in place of the recipe's.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, as augmentation.blur=3.",
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops.")] = 1,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a patch descriptor from a teacher, on single photos.
 
-    A run that was stopped goes on where it was. The folder then holds the weights
-    (student.safetensors), the curve (log.csv), the recipe and the checkpoint.
+    A run that was stopped, by Ctrl-C too, goes on where it was. The folder
+    then holds the weights (student.safetensors), the curve (log.csv), the
+    recipe and the checkpoint.
 
-    On several GPUs: torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
+    On several GPUs:
+    torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
     """
     from gcm.config import config_folder
-    from gcm.distillation.process_group import is_leader
-    from gcm.distillation.recipe import find_recipe, load_recipe
-    from gcm.distillation.trainer import Progress
-    from gcm.distillation.trainer import distill as train
+    from gcm.distillation import find_recipe, is_leader, load_recipe
 
     leads = is_leader()
     console = Console(json_output=json_output and leads, quiet=quiet or not leads)
-    chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"))
-    latest: Progress | None = None
-    with console.progress() as bar:
-        task = bar.add_task("distilling", total=chosen.steps)
-
-        def show(progress: Progress) -> None:
-            nonlocal latest
-            latest = progress
-            text = f"loss {progress.training_loss:.4f}"
-            if progress.validation_loss == progress.validation_loss:
-                text += f", held out {progress.validation_loss:.4f}"
-            bar.update(task, completed=progress.step, description=text)
-
-        student = train(chosen, photos, output, device=device, workers=workers, on_progress=show)
+    changes = parse_settings(settings) | ({} if steps is None else {"steps": steps})
+    # Before torch is imported: all that may be mistyped.
+    chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"), changes)
+    student, latest = _train(console, chosen, photos, output, device, workers)
     if not leads:
         return
     if latest is None:
@@ -66,3 +68,32 @@ def distill(
             "validation_loss": None if latest is None else latest.validation_loss,
         }
     )
+
+
+def _train(
+    console: Console, recipe: DistillRecipe, photos: Path, output: Path, device: str | None, workers: int
+) -> tuple[Path, TrainingProgress | None]:
+    """Train with a bar; the weights, and where the run stood last, None when it was finished already."""
+    from gcm.distillation import distill as train
+
+    latest: TrainingProgress | None = None
+    with console.progress() as bar:
+        task = bar.add_task("distilling", total=recipe.steps)
+
+        def show(progress: TrainingProgress) -> None:
+            nonlocal latest
+            if latest is None:  # the time left is that of the steps that are
+                bar.reset(task, completed=progress.step - 1)
+            latest = progress
+            text = f"loss {progress.training_loss:.4f}"
+            if progress.validation_loss == progress.validation_loss:
+                text += f", held out {progress.validation_loss:.4f}"
+            bar.update(task, completed=progress.step, description=text)
+
+        try:
+            student = train(recipe, photos, output, device=device, workers=workers, on_progress=show)
+        except KeyboardInterrupt:
+            if latest is not None:
+                console.note(f"stopped after step {latest.step}; the same command goes on from there")
+            raise
+    return student, latest

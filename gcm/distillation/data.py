@@ -54,7 +54,7 @@ class Batch:
 
     clean: Tensor
     """N x 3 x S x S uint8 RGB, for the teacher."""
-    seen: Tensor
+    degraded: Tensor
     """V x N x 3 x S x S uint8 RGB, for the student."""
     gain: Tensor
     """V x N x 1 x 1 x 1, what the student's normalised input is multiplied by."""
@@ -93,20 +93,20 @@ class StepDataset(Dataset[Item]):
 class CropDataset(StepDataset[Batch]):
     """Batches of crops.
 
-    The teacher gets the clean crop, the student `variants` differently spoilt copies of it: the student
+    The teacher gets the clean crop, the student `variants` differently degraded copies of it: the student
     learns to describe what the teacher would have seen in a good photo.
     """
 
     def __getitem__(self, index: int) -> Batch:
         rng = self.generator(index)
         clean: list[Image] = []
-        seen: list[list[Image]] = [[] for _ in range(self.recipe.variants)]
+        degraded: list[list[Image]] = [[] for _ in range(self.recipe.variants)]
         for _ in range(self.batch_size):
             photo = self.photos[int(rng.integers(len(self.photos)))]
             crop = random_crop(read_rgb(photo), self.recipe, rng)
             clean.append(crop)
-            for copies in seen:
-                copies.append(spoil(crop, self.recipe, rng))
+            for copies in degraded:
+                copies.append(degrade(crop, self.recipe, rng))
         shape = (self.recipe.variants, self.batch_size)
         gain = np.exp(rng.uniform(-self.recipe.exposure, self.recipe.exposure, (*shape, 1, 1, 1)))
         offset = self.recipe.shift * (
@@ -114,7 +114,7 @@ class CropDataset(StepDataset[Batch]):
         )
         return Batch(
             stack_images(clean),
-            torch.stack([stack_images(copies) for copies in seen]),
+            torch.stack([stack_images(copies) for copies in degraded]),
             torch.from_numpy(gain).float(),
             torch.from_numpy(offset).float(),
         )
@@ -173,7 +173,7 @@ def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generat
     return np.ascontiguousarray(crop, dtype=np.uint8)
 
 
-def spoil(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) -> Image:
+def degrade(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) -> Image:
     """What light, lens, sensor and compression do to a crop, each with its own probability."""
     out: NDArray[Any] = image
     if rng.random() < recipe.blur_share:

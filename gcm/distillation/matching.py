@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcm.refinement.maps import cells_to_points, points_to_cells
+
 __all__ = ["dense_matching_loss", "window_loss", "window_targets"]
 
 
@@ -16,10 +18,10 @@ def map_cells(cells: Tensor, h: Tensor, stride: int) -> Tensor:
         cells: float.
         h: N x 3 x 3, pixels of view 0 to pixels of view 1.
     """
-    points = (cells + 0.5) * stride - 0.5
+    points = cells_to_points(cells, stride)
     homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) @ h.transpose(1, 2)
     mapped = homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1e-3)
-    return (mapped + 0.5) / stride - 0.5
+    return points_to_cells(mapped, stride)
 
 
 def dense_matching_loss(
@@ -50,21 +52,21 @@ def dense_matching_loss(
     to1, inside0 = nearest(h_0_to_1)
     to0, _ = nearest(torch.linalg.inv(h_0_to_1.double()).float())
     own = torch.arange(height * width, device=map0.device)
-    true = inside0 & (to0.gather(1, to1) == own)
+    is_true_pair = inside0 & (to0.gather(1, to1) == own)
     forward = scores.log_softmax(dim=2).gather(2, to1[..., None])[..., 0]
     backward = scores.log_softmax(dim=1).gather(2, to1[..., None])[..., 0]
-    return -0.5 * (forward + backward)[true].mean()
+    return -0.5 * (forward + backward)[is_true_pair].mean()
 
 
-def window_targets(where: Tensor, corner: Tensor, side: int) -> Tensor:
+def window_targets(position: Tensor, corner: Tensor, side: int) -> Tensor:
     """Bilinear weights of a fractional cell over the cells of a window, ... x side^2; they sum to 1 inside.
 
     Args:
-        where: ... x 2 (x, y), fractional cells.
+        position: ... x 2 (x, y), fractional cells.
         corner: ... x 2, integer cell of the window's top left.
     """
-    steps = torch.arange(side, device=where.device)
-    offset = (where - corner)[..., None, :] - steps[:, None]  # ... x side x 2
+    steps = torch.arange(side, device=position.device)
+    offset = (position - corner)[..., None, :] - steps[:, None]  # ... x side x 2
     weight = (1 - offset.abs()).clamp(min=0)
     return (weight[..., :, None, 1] * weight[..., None, :, 0]).flatten(-2)
 
@@ -96,9 +98,9 @@ def window_loss(
     n, channels, height, width = map0.shape
     size = torch.tensor([width, height], dtype=torch.float32)
     cells = (torch.rand(n, samples, 2, generator=generator) * size).floor().to(map0.device)
-    where = map_cells(cells, h_0_to_1, stride)
+    position = map_cells(cells, h_0_to_1, stride)
     jitter = torch.rand(n, samples, 2, generator=generator).to(map0.device)
-    corner = (where.floor() - (jitter * (side - 1)).floor()).long()
+    corner = (position.floor() - (jitter * (side - 1)).floor()).long()
     limit = torch.tensor([width, height], device=map0.device)
     fits = ((corner >= 0) & (corner + side <= limit)).all(dim=-1)
     corner = corner.clamp(min=0).minimum(limit - side)
@@ -112,6 +114,6 @@ def window_loss(
     a = F.normalize(flat0[row, own].float(), dim=-1)
     b = F.normalize(flat1[row[..., None], index].float(), dim=-1)
     scores = (b @ a[..., None])[..., 0] / temperature
-    target = window_targets(where, corner.float(), side)
+    target = window_targets(position, corner.float(), side)
     loss = -(target * scores.log_softmax(dim=-1)).sum(dim=-1)
     return loss[fits].mean() if bool(fits.any()) else loss.sum() * 0.0

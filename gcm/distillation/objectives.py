@@ -56,7 +56,7 @@ def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
 
 
 class PatchObjective:
-    """A patch network that imitates its teacher's dense descriptors, clean crop against spoilt ones."""
+    """A patch network that imitates its teacher's dense descriptors, clean crop against degraded ones."""
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
@@ -87,8 +87,8 @@ class PatchObjective:
         target = self.teacher(batch.clean)[
             ..., before : size - after : spacing, before : size - after : spacing
         ]
-        variants = batch.seen.shape[0]
-        x = standardise(batch.seen.to(self.device), NORMALISATIONS[self.recipe.normalisation])
+        variants = batch.degraded.shape[0]
+        x = standardise(batch.degraded.to(self.device), NORMALISATIONS[self.recipe.normalisation])
         x = (x * batch.gain.to(self.device) + batch.offset.to(self.device)).flatten(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
@@ -121,8 +121,8 @@ class CompactObjective:
 
     def loss(self, batch: ViewBatch, step: int) -> Tensor:
         recipe = self.recipe
-        n = batch.seen.shape[1]
-        x = standardise(batch.seen.to(self.device), NORMALISATIONS[recipe.normalisation]).flatten(0, 1)
+        n = batch.degraded.shape[1]
+        x = standardise(batch.degraded.to(self.device), NORMALISATIONS[recipe.normalisation]).flatten(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             map2, map4, map8 = self.student(x)
@@ -134,7 +134,7 @@ class CompactObjective:
         both = torch.cat([h, torch.linalg.inv(h.double()).float()])
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         for stride, level in ((4, map4), (2, map2), (1, map1)):
-            found = window_loss(
+            fine = window_loss(
                 level,
                 torch.cat([level[n:], level[:n]]),
                 both,
@@ -144,5 +144,5 @@ class CompactObjective:
                 temperature=recipe.temperature,
                 generator=generator,
             )
-            loss = loss + recipe.window_weight * found
+            loss = loss + recipe.window_weight * fine
         return loss

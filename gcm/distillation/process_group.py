@@ -15,46 +15,47 @@ import torch
 from torch import Tensor, distributed, nn
 
 from gcm.errors import ConfigError
+from gcm.features.device import choose_device
 
-__all__ = ["Team", "is_leader", "join_team"]
-
-
-def is_leader() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return os.environ.get("RANK", "0") == "0"
+__all__ = ["ProcessGroup", "join_process_group"]
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of a training. Each takes other batches; their gradients are averaged."""
+class ProcessGroup:
+    """The processes of a training, as one of them sees them.
+
+    Each takes other batches; their gradients are averaged.
+    """
 
     rank: int
-    size: int
+    """Number of this process, from 0."""
+    world_size: int
+    """How many there are."""
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all have come here."""
-        if self.size > 1:
+    def barrier(self) -> None:
+        """Wait until all have come here."""
+        if self.world_size > 1:
             distributed.barrier()
 
-    def agree(self, module: nn.Module) -> None:
+    def broadcast(self, module: nn.Module) -> None:
         """Give every process the leader's parameters."""
-        if self.size > 1:
+        if self.world_size > 1:
             for tensor in module.state_dict().values():
                 distributed.broadcast(tensor, 0)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors of one kind by their means over the processes."""
-        if self.size == 1 or not tensors:
+        if self.world_size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])  # one message instead of many
         distributed.all_reduce(flat)
-        flat /= self.size
+        flat /= self.world_size
         for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -68,35 +69,34 @@ class Team:
 
 
 @contextmanager
-def join_team(device: str) -> Iterator[Team]:
-    """The team this process belongs to; of one unless a launcher says otherwise.
+def join_process_group(device: str | None) -> Iterator[ProcessGroup]:
+    """The group this process belongs to; of one unless a launcher says otherwise.
 
     Args:
-        device: of the team; of ``cuda`` each process takes the one of its number.
+        device: of the group, the best there is when None; of ``cuda`` each process takes the one of its
+            number.
 
     Raises:
-        ConfigError: no such device.
+        UsageError: no such device.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Team(0, 1, _device(device))
-        return
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     chosen = _device(device)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield ProcessGroup(0, 1, chosen)
+        return
     if chosen.type == "cuda":
+        if chosen.index is None:
+            chosen = _device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(chosen)
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Team(distributed.get_rank(), size, chosen)
+        yield ProcessGroup(distributed.get_rank(), world_size, chosen)
     finally:
         distributed.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str | None) -> torch.device:
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name} is not to be had here; use cpu") from error
-    return device
+        return choose_device(name, strict=True)[0]
+    except RuntimeError as error:  # torch's for a word it does not know
+        raise ConfigError(f"no device is named {name}; use cpu, cuda, cuda:1, mps") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gcm.errors import ConfigError, did_you_mean
+from gcm.storage.yaml_files import read_yaml
 
 __all__ = ["AugmentationRecipe", "DistillRecipe", "find_recipe", "load_recipe"]
 
@@ -40,7 +41,7 @@ class AugmentationRecipe(_Strict):
         0.0, ge=0, description="largest |log| of a contrast change of the network's input"
     )
     shift: float = Field(0.0, ge=0, description="deviation of a brightness shift of the network's input")
-    variants: int = Field(1, ge=1, description="spoilt copies of each crop the student sees")
+    variants: int = Field(1, ge=1, description="degraded copies of each crop the student sees")
     noise: float = Field(25.0, ge=0)
     noise_share: float = Field(0.5, ge=0, le=1)
     blur: float = Field(2.0, ge=0.3, description="largest standard deviation of a Gaussian, pixels")
@@ -86,31 +87,48 @@ class DistillRecipe(_Strict):
     augmentation: AugmentationRecipe = AugmentationRecipe()
 
 
-def load_recipe(path: Path) -> DistillRecipe:
+def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> DistillRecipe:
     """Read a recipe file.
+
+    Args:
+        path: a YAML file.
+        changes: values to set in place of the file's, by key; ``augmentation.blur`` is a key of a group.
 
     Raises:
         ConfigError: unreadable, unknown key, or a value out of range.
     """
+    values = read_yaml(path)
+    for key, value in (changes or {}).items():
+        group, dot, name = key.partition(".")
+        if not dot:
+            values[key] = value
+        elif isinstance(values.setdefault(group, {}), dict):
+            values[group] = {**values[group], name: value}
+        else:
+            raise ConfigError(f"{key}: is no group of keys; one is augmentation, as in augmentation.blur")
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the recipe ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a recipe is a list of 'key: value' lines")
-    try:
-        return DistillRecipe.model_validate(data)
+        return DistillRecipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        hint = ""
-        if first["type"] == "extra_forbidden":
-            known = [*DistillRecipe.model_fields, *AugmentationRecipe.model_fields]
-            hint = did_you_mean(str(first["loc"][-1]), known)
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {key}: {message}{hint}") from error
+        raise ConfigError(_explain(error, str(path), changes or {})) from error
+
+
+def _explain(error: ValidationError, origin: str, changes: Mapping[str, Any]) -> str:
+    """The first fault, in one line; what the caller changed is not the file's."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    hint = ""
+    if first["type"] == "extra_forbidden":
+        word = str(first["loc"][-1])
+        augmentation = list(AugmentationRecipe.model_fields)
+        if key.startswith("augmentation."):
+            hint = did_you_mean(word, augmentation)
+        elif word in augmentation:
+            hint = f" (did you mean 'augmentation.{word}'?)"
+        else:
+            hint = did_you_mean(word, DistillRecipe.model_fields)
+    message = first["msg"].removeprefix("Value error, ")
+    changed = any(key == name or key.startswith(f"{name}.") for name in changes)
+    return f"{'' if changed else f'{origin}: '}{key}: {message}{hint}"
 
 
 def find_recipe(source: str, folder: Path) -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save
-from torch.utils.data import DataLoader
 
 from gcm.distillation.data import find_photos, split_photos
+from gcm.distillation.interrupts import held_interrupts, load_ahead
 from gcm.distillation.objectives import create_objective
-from gcm.distillation.process_group import Team, join_team
+from gcm.distillation.process_group import ProcessGroup, join_process_group
 from gcm.distillation.recipe import DistillRecipe
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.storage.atomic import whole_file
+from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["Progress", "distill"]
+__all__ = ["TrainingProgress", "distill"]
 
 _CHECKPOINT = "checkpoint.pt"
 _LOG = "log.csv"
@@ -39,7 +41,7 @@ _SEEDS_APART = 1_000_003
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands after a step; `validation_loss` is the latest, NaN before the first."""
 
     step: int
@@ -53,67 +55,81 @@ def distill(
     photos: Path,
     output: Path,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     workers: int = 1,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Path:
     """Train a student and return the path of its weights; goes on where an earlier run stopped.
 
     Started by `torchrun` or `accelerate launch` in several processes, each takes batches of its own (the
     recipe's size each), their gradients are averaged, and the first of them writes the files.
 
+    Ctrl-C lets the step at hand finish and saves a checkpoint of it (of several processes, the last regular
+    one stands) before the KeyboardInterrupt goes on.
+
     Args:
         recipe: what to do.
         photos: folder of training photos (searched recursively).
         output: run folder, created where missing.
-        device: torch device of teacher and student; of several processes, ``cuda`` is one for each.
+        device: torch device of teacher and student, the best there is when None; of several processes,
+            ``cuda`` is one for each.
         workers: processes that prepare crops.
         on_progress: called after every step.
 
     Raises:
-        ConfigError: `output` holds a run of another recipe, the crops are too small, or there is no such
-            device.
+        UsageError: there is no such device.
+        ConfigError: `output` holds a run of another recipe, or the crops are too small.
         WeightsError: the checkpoint in `output` is damaged, or the teacher's weights are.
         OutputError: `output` cannot be written.
         DatasetError: no photos, or none left beside the held-out ones.
     """
-    with join_team(device) as team:
-        run = _Run(recipe, photos, output, team, workers)
-        run.resume()
-        run.train(on_progress)
-        team.wait()  # for the leader's last files
+    with join_process_group(device) as group:
+        training = _Training(recipe, photos, output, group, workers)
+        training.resume()
+        training.train(on_progress)
+        group.barrier()  # for the leader's last files
     return output / _STUDENT
 
 
-class _Run:
-    def __init__(self, recipe: DistillRecipe, photos: Path, output: Path, team: Team, workers: int) -> None:
+class _Training:
+    """A run: the student, its optimiser, and where it stands."""
+
+    def __init__(
+        self, recipe: DistillRecipe, photos: Path, output: Path, group: ProcessGroup, workers: int
+    ) -> None:
         self.recipe = recipe
         self.output = output
-        self.team = team
+        self.group = group
         self.workers = workers
         self.training_photos, self.held_out = split_photos(find_photos(photos), recipe.held_out)
         if not self.training_photos:
             raise DatasetError(f"{photos}: too few photos to hold some out; add photos or set held_out: 0")
-        self.objective = create_objective(recipe, team.device)
+        self.objective = create_objective(recipe, group.device)
         self.student = self.objective.student
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         self.step = 0
+        self.validated_step = 0
         self.seconds = 0.0
+        self.started = time.perf_counter()
         self.best = math.inf
+        self.validation_loss = math.nan
+        # Of the training since the last validation.
+        self.loss_sum = 0.0
+        self.loss_count = 0
 
     # -- state on disk -------------------------------------------------------------------------
 
     def resume(self) -> None:
         """Load the checkpoint of an earlier run of the same recipe, or begin."""
-        if self.team.leads:
+        if self.group.is_leader:
             self._claim_folder()
-        self.team.wait()
+        self.group.barrier()
         self._load()
-        if self.team.leads:
-            _truncate_log(self.output / _LOG, self.step)
-        self.team.agree(self.student)
+        if self.group.is_leader:
+            _truncate_log(self.output / _LOG, self.validated_step)
+        self.group.broadcast(self.student)
 
     def _claim_folder(self) -> None:
         try:
@@ -121,25 +137,27 @@ class _Run:
         except OSError as error:
             raise OutputError(f"{self.output}: cannot be made ({error.strerror}); choose another") from error
         recipe_file = self.output / _RECIPE
-        mine = self.recipe.model_dump(mode="json")
-        if recipe_file.exists():
-            if _read_yaml(recipe_file) != mine:
-                raise ConfigError(
-                    f"{self.output}: holds a run of another recipe; choose another --output or remove it"
-                )
-        else:
+        values = self.recipe.model_dump(mode="json")
+        if not recipe_file.exists():
             with whole_file(recipe_file) as path:
-                path.write_text(yaml.safe_dump(mine, sort_keys=False))
+                path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        elif not _holds(recipe_file, values):
+            raise ConfigError(
+                f"{self.output}: holds a run of another recipe; choose another --output or remove it"
+            )
 
     def _load(self) -> None:
         checkpoint = self.output / _CHECKPOINT
         if not checkpoint.exists():
             return
         try:
-            state: dict[str, Any] = torch.load(checkpoint, map_location=self.team.device, weights_only=True)
+            state: dict[str, Any] = torch.load(checkpoint, map_location=self.group.device, weights_only=True)
             self.student.load_state_dict(state["student"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+            # Checkpoints of before these were kept were written after validation only.
+            self.validated_step = state.get("validated_step", self.step)
+            self.loss_sum, self.loss_count = state.get("loss_sum", 0.0), state.get("loss_count", 0)
         except Exception as error:  # what damaged bytes make the readers raise has no end
             raise WeightsError(f"{checkpoint}: damaged; remove it to begin the run again") from error
 
@@ -148,8 +166,11 @@ class _Run:
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "validated_step": self.validated_step,
             "seconds": self.seconds,
             "best": self.best,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
         }
         # Given a name, torch reports a full disk as an error of its own making.
         with whole_file(self.output / _CHECKPOINT) as path, path.open("wb") as file:
@@ -162,98 +183,125 @@ class _Run:
 
     # -- training ------------------------------------------------------------------------------
 
-    def train(self, on_progress: Callable[[Progress], None]) -> None:
-        recipe = self.recipe
-        if self.step >= recipe.steps:
+    def train(self, on_progress: Callable[[TrainingProgress], None]) -> None:
+        """Take the steps that are left."""
+        if self.step >= self.recipe.steps and self.validated_step >= self.step:
             return
         self.objective.prepare()
-        validation = math.nan
-        running = 0.0
-        counted = 0
-        started = time.perf_counter()
-        # A seed for each process, so that each draws other batches; the first draws those of a lone one.
-        seed = recipe.seed + _SEEDS_APART * self.team.rank
-        for batch in self._loader(self.training_photos, seed, recipe.steps, self.step):
-            rate = self._learning_rate()
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.student.train()
-            loss = self.objective.loss(batch, self.step)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.team.average_gradients(self.student)
-            self.optimizer.step()
-            self.step += 1
-            loss = loss.detach().reshape(1)
-            self.team.average([loss])
-            running += float(loss)
-            counted += 1
-            last = self.step == recipe.steps
-            validates = last or self.step % recipe.validate_every == 0
-            saves = last or self.step % recipe.checkpoint_every == 0
-            if validates or saves:
-                self.team.average_statistics(self.student)
-            if not self.team.leads:
-                continue
-            if validates:
-                validation = self._validate()
-                self.seconds += time.perf_counter() - started
-                started = time.perf_counter()
-                self._log(rate, running / counted, validation)
-                if not validation >= self.best:
-                    self.best = validation
-                    self._save_student()
-            if saves:
-                self._save()
-            on_progress(Progress(self.step, recipe.steps, running / counted, validation))
-            if self.step % recipe.validate_every == 0:
-                running, counted = 0.0, 0
+        self.started = time.perf_counter()
+        try:
+            if self.group.is_leader and self._validation_is_due():  # stopped in the middle of it
+                self._validate()
+            self._take_steps(on_progress)
+        except KeyboardInterrupt:
+            if self.group.world_size == 1:
+                self._stop_the_clock()
+                with held_interrupts():
+                    self._save()
+            raise
 
-    def _learning_rate(self) -> float:
+    def _take_steps(self, on_progress: Callable[[TrainingProgress], None]) -> None:
         recipe = self.recipe
-        if self.step < recipe.warmup_steps:
-            return recipe.learning_rate * (self.step + 1) / recipe.warmup_steps
-        done = (self.step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+        # A seed for each process, so that each draws other batches; the first draws those of a lone one.
+        seed = recipe.seed + _SEEDS_APART * self.group.rank
+        batches = self._batches(self.training_photos, seed, recipe.steps, self.step)
+        with closing(batches):
+            for batch in batches:
+                with held_interrupts():
+                    self._take_step(batch)
+                validates = self._validation_is_due()
+                saves = self.step == recipe.steps or self.step % recipe.checkpoint_every == 0
+                if validates or saves:
+                    self.group.average_statistics(self.student)
+                if not self.group.is_leader:
+                    continue
+                training_loss = self.loss_sum / self.loss_count
+                if validates:
+                    self._validate()
+                if saves:
+                    with held_interrupts():
+                        self._save()
+                on_progress(TrainingProgress(self.step, recipe.steps, training_loss, self.validation_loss))
+
+    def _take_step(self, batch: Any) -> None:
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self._learning_rate(self.step)
+        self.student.train()
+        loss = self.objective.loss(batch, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(self.student)
+        self.optimizer.step()
+        self.step += 1
+        loss = loss.detach().reshape(1)
+        self.group.average([loss])
+        self.loss_sum += float(loss)
+        self.loss_count += 1
+
+    def _learning_rate(self, step: int) -> float:
+        recipe = self.recipe
+        if step < recipe.warmup_steps:
+            return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+        done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
         span = recipe.learning_rate - recipe.final_learning_rate
         return recipe.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * done))
 
-    def _loader(self, photos: list[Path], seed: int, steps: int, first: int) -> DataLoader[Any]:
+    def _batches(self, photos: list[Path], seed: int, steps: int, first: int) -> Generator[Any, None, None]:
         batches = self.objective.batches(photos, seed=seed, steps=steps, first=first)
-        # Its own generator: the loader would otherwise draw from the caller's random numbers.
-        generator = torch.Generator().manual_seed(seed)
-        return DataLoader(batches, batch_size=None, num_workers=self.workers, generator=generator)
+        return load_ahead(batches, workers=self.workers, seed=seed)
+
+    # -- validation ----------------------------------------------------------------------------
+
+    def _validation_is_due(self) -> bool:
+        due = self.step == self.recipe.steps or self.step % self.recipe.validate_every == 0
+        return due and self.validated_step < self.step
+
+    def _validate(self) -> None:
+        """Measure, log, and keep the student when it is the best so far."""
+        loss = self._validation_loss()
+        with held_interrupts():
+            self.validation_loss = loss
+            self._stop_the_clock()
+            self._log(self.loss_sum / max(1, self.loss_count))
+            self.validated_step = self.step
+            self.loss_sum, self.loss_count = 0.0, 0
+            if not loss >= self.best:
+                self.best = loss
+                self._save_student()
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def _validation_loss(self) -> float:
         """Mean loss over crops of held-out photos, the same ones every time."""
         if not self.held_out:
             return math.nan
         self.student.eval()
-        losses = [
-            float(self.objective.loss(batch, step))
-            for step, batch in enumerate(
-                self._loader(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
-            )
-        ]
+        batches = self._batches(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
+        with closing(batches):
+            losses = [float(self.objective.loss(batch, step)) for step, batch in enumerate(batches)]
         return sum(losses) / len(losses)
 
-    def _log(self, rate: float, training: float, validation: float) -> None:
+    def _stop_the_clock(self) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self.started
+        self.started = now
+
+    def _log(self, training_loss: float) -> None:
         log = self.output / _LOG
         new = not log.exists()
+        rate = self._learning_rate(self.step - 1)
+        row = [f"{self.seconds:.1f}", f"{rate:.3e}", f"{training_loss:.5f}", f"{self.validation_loss:.5f}"]
         with log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(_LOG_FIELDS)
-            writer.writerow(
-                [self.step, f"{self.seconds:.1f}", f"{rate:.3e}", f"{training:.5f}", f"{validation:.5f}"]
-            )
+            writer.writerow([self.step, *row])
 
 
-def _read_yaml(path: Path) -> Any:
+def _holds(path: Path, values: dict[str, Any]) -> bool:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
+        return read_yaml(path) == values
+    except ConfigError:
+        return False
 
 
 def _truncate_log(log: Path, step: int) -> None:

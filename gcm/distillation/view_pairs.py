@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.distillation.data import Image, StepDataset, read_rgb, spoil, stack_images
+from gcm.distillation.data import Image, StepDataset, degrade, read_rgb, stack_images
 from gcm.distillation.recipe import AugmentationRecipe
 
 __all__ = ["ViewBatch", "ViewDataset"]
@@ -34,8 +34,8 @@ class ViewBatch:
 
     clean: Tensor
     """2 x N x 3 x S x S uint8 RGB, for the teacher; its pixel x is the student's x + 3.5."""
-    seen: Tensor
-    """2 x N x 3 x S x S uint8 RGB, spoilt, for the student."""
+    degraded: Tensor
+    """2 x N x 3 x S x S uint8 RGB, degraded, for the student."""
     h_0_to_1: Tensor
     """N x 3 x 3 float32, pixels of view 0 to pixels of view 1."""
 
@@ -46,7 +46,7 @@ class ViewDataset(StepDataset[ViewBatch]):
     def __getitem__(self, index: int) -> ViewBatch:
         rng = self.generator(index)
         clean: list[list[Image]] = [[], []]
-        seen: list[list[Image]] = [[], []]
+        degraded: list[list[Image]] = [[], []]
         relative = []
         for _ in range(self.batch_size):
             photo = _photo(self.photos[int(rng.integers(len(self.photos)))])
@@ -54,11 +54,11 @@ class ViewDataset(StepDataset[ViewBatch]):
             for k, matrix in enumerate(matrices):
                 shift = np.array([[1, 0, -_TEACHER_SHIFT], [0, 1, -_TEACHER_SHIFT], [0, 0, 1.0]])
                 clean[k].append(_view(photo, shift @ matrix, self.recipe.crop))
-                seen[k].append(spoil(_view(photo, matrix, self.recipe.crop), self.recipe, rng))
+                degraded[k].append(degrade(_view(photo, matrix, self.recipe.crop), self.recipe, rng))
             relative.append(matrices[1] @ np.linalg.inv(matrices[0]))
         return ViewBatch(
             torch.stack([stack_images(images) for images in clean]),
-            torch.stack([stack_images(images) for images in seen]),
+            torch.stack([stack_images(images) for images in degraded]),
             torch.from_numpy(np.stack(relative)).float(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,35 @@ def test_an_unknown_recipe_is_one_line(photos: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "did you mean 'disk_patch'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_steps_and_keys_are_set_on_the_command_line(
+    tiny: DistillRecipe, photos: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.yml"
+    recipe.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
+    command = ["distill", str(recipe), "--photos", str(photos), "-o", str(tmp_path / "run"), "--json"]
+    changes = ["--steps", "1", "--set", "augmentation.blur=3", "--set", "seed=5", "--workers", "0"]
+    done = CliRunner().invoke(app, [*command, *changes])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 1
+    used = yaml.safe_load((tmp_path / "run" / "recipe.yml").read_text())
+    assert (used["steps"], used["seed"], used["augmentation"]["blur"]) == (1, 5, 3.0)
+    wrong = CliRunner().invoke(app, [*command, "--set", "augmentation.blurr=3"])
+    assert wrong.exit_code == 2
+    assert "did you mean 'blur'" in wrong.stderr
+
+
+def test_a_line_now_and_then_off_a_terminal(
+    tiny: DistillRecipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gcm_cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+    recipe = tmp_path / "tiny.yml"
+    recipe.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
+    command = ["distill", str(recipe), "--photos", str(photos), "--steps", "2", "--workers", "0"]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"^loss [\d.]+: 1 of 2 \(50 %\)", done.stderr, re.MULTILINE)
+    assert re.search(r"^loss [\d.]+, held out [\d.]+: 2 of 2 \(100 %\)", done.stderr, re.MULTILINE)
+    quiet = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "again"), "--quiet"])
+    assert (quiet.exit_code, quiet.stderr) == (0, "")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcm.distillation.data import CropDataset, find_photos, random_crop, read_rgb, split_photos, spoil
+from gcm.distillation.data import CropDataset, degrade, find_photos, random_crop, read_rgb, split_photos
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
 
@@ -61,21 +61,21 @@ def test_crops_are_a_function_of_seed_and_index(photos: Path) -> None:
 def test_shapes(photos: Path) -> None:
     batch = dataset(photos)[0]
     assert batch.clean.shape == (2, 3, 64, 64)
-    assert batch.seen.shape == (2, 2, 3, 64, 64)
-    assert batch.clean.dtype == batch.seen.dtype == torch.uint8
+    assert batch.degraded.shape == (2, 2, 3, 64, 64)
+    assert batch.clean.dtype == batch.degraded.dtype == torch.uint8
     assert len(dataset(photos, steps=3, first=7)) == 0
 
 
-def test_variants_are_spoilt_each_in_its_own_way(photos: Path) -> None:
+def test_variants_are_degraded_each_in_its_own_way(photos: Path) -> None:
     batch = dataset(photos)[0]
-    assert not torch.equal(batch.seen[0], batch.seen[1])
-    assert not torch.equal(batch.seen[0], batch.clean)
+    assert not torch.equal(batch.degraded[0], batch.degraded[1])
+    assert not torch.equal(batch.degraded[0], batch.clean)
 
 
 def test_nothing_asked_for_nothing_done(photo: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     crop = random_crop(photo, NOTHING, rng)
-    np.testing.assert_array_equal(spoil(crop, NOTHING, rng), crop)
+    np.testing.assert_array_equal(degrade(crop, NOTHING, rng), crop)
 
 
 def test_a_plain_crop_is_a_part_of_the_photo(photo: np.ndarray) -> None:
@@ -96,7 +96,7 @@ def test_photos_of_any_size_give_crops(shape: tuple[int, int, int]) -> None:
         crop = random_crop(image, EVERYTHING, rng)
         assert crop.shape == (64, 64, 3)
         assert crop.dtype == np.uint8
-        assert spoil(crop, EVERYTHING, rng).shape == (64, 64, 3)
+        assert degrade(crop, EVERYTHING, rng).shape == (64, 64, 3)
 
 
 def test_finding_photos(photos: Path, tmp_path: Path) -> None:

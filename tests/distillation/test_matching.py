@@ -80,7 +80,7 @@ def test_views_show_the_same_place(photos: Path) -> None:
     for one, other in zip(batch.__dict__.values(), again.__dict__.values(), strict=True):
         torch.testing.assert_close(one, other)
     for k in range(3):
-        view0, view1 = (batch.seen[v, k].permute(1, 2, 0).numpy() for v in (0, 1))
+        view0, view1 = (batch.degraded[v, k].permute(1, 2, 0).numpy() for v in (0, 1))
         warped = cv2.warpPerspective(view0, batch.h_0_to_1[k].numpy(), (96, 96))
         seen = cv2.warpPerspective(np.ones_like(view0), batch.h_0_to_1[k].numpy(), (96, 96)) > 0
         assert seen.mean() > 0.2

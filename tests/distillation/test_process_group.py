@@ -13,9 +13,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from gcm.distillation.process_group import Team, is_leader, join_team
+from gcm.distillation import is_leader
+from gcm.distillation.process_group import ProcessGroup, join_process_group
 from gcm.distillation.recipe import DistillRecipe
-from gcm.errors import ConfigError
+from gcm.errors import UsageError
 
 SCRIPT = """
 import os, sys
@@ -28,11 +29,11 @@ from gcm.distillation.recipe import load_recipe
 objectives.create_teacher = lambda *_, **__: colours
 torch.set_num_threads(1)
 photos, output, seen = (Path(a) for a in sys.argv[1:])
-original = trainer._Run.train
+original = trainer._Training.train
 def train(self, on_progress):
     original(self, on_progress)
-    torch.save(self.student.state_dict(), seen / f"{{self.team.rank}}.pt")
-trainer._Run.train = train
+    torch.save(self.student.state_dict(), seen / f"{{self.group.rank}}.pt")
+trainer._Training.train = train
 def watch(progress):
     if progress.step == int(os.environ.get("STOP", 0)):
         os._exit(9)  # as a kill would
@@ -55,6 +56,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[name], second[name]) for name in second)
 
 
+@pytest.mark.e2e
 def test_two_processes_train_one_student(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
     output = tmp_path / "run"
     run_in_two(tmp_path, photos, tiny, output)
@@ -78,13 +80,13 @@ def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert is_leader()
-    with join_team("cpu") as team:
-        assert team == Team(0, 1, torch.device("cpu"))
+    with join_process_group("cpu") as group:
+        assert group == ProcessGroup(0, 1, torch.device("cpu"))
         values = [torch.ones(3), torch.zeros(2, 2)]
-        team.average(values)  # none to wait for
-        team.wait()
+        group.average(values)  # none to wait for
+        group.barrier()
         assert torch.equal(values[0], torch.ones(3))
-    with pytest.raises(ConfigError, match="not to be had"), join_team("cuda:77"):
+    with pytest.raises(UsageError, match="not available"), join_process_group("cuda:77"):
         pass
     monkeypatch.setenv("RANK", "1")
     assert not is_leader()

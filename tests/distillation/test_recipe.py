@@ -50,8 +50,8 @@ def test_a_recipe(tmp_path: Path) -> None:
         ("augmentation: {noise_share: 1.5}\n", "augmentation.noise_share: "),
         ("augmentation: {scale: [300, 200]}\n", "augmentation.scale: must be two positive numbers"),
         ("augmentation: {scale: [0, 200]}\n", "augmentation.scale: must be two positive numbers"),
-        ("", "a recipe is a list of 'key: value' lines"),
-        ("- a\n", "a recipe is a list of 'key: value' lines"),
+        ("", "holds no 'key: value' lines"),
+        ("- a\n", "holds no 'key: value' lines"),
         ("steps: [1\nx", "not a YAML file"),
     ],
 )
@@ -65,10 +65,43 @@ def test_bad_recipes_give_one_line(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_unreadable_recipes(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(tmp_path / "none.yml")
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(tmp_path)
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ConfigError, match="not a YAML file"):
         load_recipe(tmp_path / "binary.yml")
+
+
+def test_changes_go_through_the_same_checks(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps: 12\naugmentation: {crop: 96, blur: 1.0}\n")
+    recipe = load_recipe(path, {"steps": 7, "augmentation.blur": 3, "seed": 4})
+    assert (recipe.steps, recipe.seed, recipe.augmentation.blur, recipe.augmentation.crop) == (7, 4, 3.0, 96)
+    bare = load_recipe(write(tmp_path, "steps: 12\n"), {"augmentation.blur": 3})
+    assert bare.augmentation.blur == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stepps": 3}, "stepps: Extra inputs are not permitted (did you mean 'steps'?)"),
+        (
+            {"augmentation.blurr": 3},
+            "augmentation.blurr: Extra inputs are not permitted (did you mean 'blur'?)",
+        ),
+        ({"blur": 3}, "blur: Extra inputs are not permitted (did you mean 'augmentation.blur'?)"),
+        ({"augmentation.blur": "much"}, "augmentation.blur: "),
+        ({"augmentation": 3}, "augmentation: "),
+        ({"steps.of": 3}, "steps.of: is no group of keys"),
+        ({"steps": 0}, "steps: "),
+    ],
+)
+def test_a_wrong_change_is_not_the_files_fault(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    path = write(tmp_path, "steps: 12\n")
+    with pytest.raises(ConfigError) as error:
+        load_recipe(path, changes)
+    assert str(error.value).startswith(words)
+    assert "\n" not in str(error.value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,8 +16,8 @@ from safetensors.torch import load_file
 from gcm.backbones.r2d2 import patch_network_from_state
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.teachers import create_teacher
-from gcm.distillation.trainer import Progress, distill
-from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
+from gcm.distillation.trainer import TrainingProgress, distill
+from gcm.errors import ConfigError, DatasetError, OutputError, UsageError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("fake_teacher")
 
@@ -45,11 +47,11 @@ class StopError(Exception):
 
 def run(
     recipe: DistillRecipe, photos: Path, output: Path, *, stop_after: int | None = None
-) -> list[Progress]:
+) -> list[TrainingProgress]:
     """Train, perhaps stopping after a step as a killed process would."""
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: TrainingProgress) -> None:
         seen.append(progress)
         if progress.step == stop_after:
             raise StopError
@@ -136,7 +138,7 @@ def test_the_best_student_is_kept_not_the_last(
     from gcm.distillation import trainer
 
     losses = iter([0.5, 0.9])  # after step 3, after step 6
-    monkeypatch.setattr(trainer._Run, "_validate", lambda _: next(losses))
+    monkeypatch.setattr(trainer._Training, "_validation_loss", lambda _: next(losses))
     run(tiny, photos, tmp_path / "run", stop_after=5)
     third = load_file(tmp_path / "run" / "student.safetensors")
     losses = iter([0.9])
@@ -184,9 +186,9 @@ def test_crops_too_small_for_the_pools(photos: Path, tiny: DistillRecipe, tmp_pa
         distill(recipe, photos, tmp_path / "run")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_no_such_device(photos: Path, tiny: DistillRecipe, tmp_path: Path, device: str) -> None:
-    with pytest.raises(ConfigError, match=f"device {device} is not to be had"):
+@pytest.mark.parametrize(("device", "words"), [("gpu", "is named gpu"), ("cuda:99", "device cuda:99")])
+def test_no_such_device(photos: Path, tiny: DistillRecipe, tmp_path: Path, device: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         distill(tiny, photos, tmp_path / "run", device=device)
 
 
@@ -218,3 +220,55 @@ def test_the_published_teacher(shared: Path) -> None:
     assert teacher(images).shape == (2, 128, 40, 48)
     with pytest.raises(WeightsError, match="set teacher_weights"):
         create_teacher("r2d2")
+
+
+def test_ctrl_c_saves_the_step_that_was_taken(
+    photos: Path, tiny: DistillRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a step, after one, and in the middle of validation: what goes on is the same run."""
+    from gcm.distillation import trainer
+
+    run(tiny, photos, tmp_path / "whole")
+    real_step, real_loss = trainer._Training._take_step, trainer._Training._validation_loss
+
+    def press_in_step(self: trainer._Training, batch: object) -> None:
+        if self.step == 4:
+            signal.raise_signal(signal.SIGINT)  # held back until the step is taken
+        real_step(self, batch)
+
+    monkeypatch.setattr(trainer._Training, "_take_step", press_in_step)
+    with pytest.raises(KeyboardInterrupt):
+        distill(tiny, photos, tmp_path / "stopped", workers=0)
+    assert torch.load(tmp_path / "stopped" / "checkpoint.pt", weights_only=True)["step"] == 5
+    monkeypatch.setattr(trainer._Training, "_take_step", real_step)
+
+    def press_in_validation(self: trainer._Training) -> float:
+        signal.raise_signal(signal.SIGINT)
+        return real_loss(self)
+
+    monkeypatch.setattr(trainer._Training, "_validation_loss", press_in_validation)
+    with pytest.raises(KeyboardInterrupt):
+        distill(tiny, photos, tmp_path / "stopped", workers=0)
+    assert [row["step"] for row in log_of(tmp_path / "stopped")] == ["3"]
+    monkeypatch.setattr(trainer._Training, "_validation_loss", real_loss)
+
+    run(tiny, photos, tmp_path / "stopped")
+    whole, stopped = log_of(tmp_path / "whole"), log_of(tmp_path / "stopped")
+    for row in (*whole, *stopped):
+        del row["seconds"]
+    assert stopped == whole
+    for key, value in weights_of(tmp_path / "whole").items():
+        assert torch.equal(weights_of(tmp_path / "stopped")[key], value)
+
+
+def test_processes_that_prepare_crops_end_at_once(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
+    def press(progress: TrainingProgress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    recipe = tiny.model_copy(update={"steps": 1000, "validate_every": 1000, "checkpoint_every": 1000})
+    with pytest.raises(KeyboardInterrupt):
+        distill(recipe, photos, tmp_path / "run", workers=2, on_progress=press)
+    assert not multiprocessing.active_children()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 1
