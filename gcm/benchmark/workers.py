@@ -131,13 +131,12 @@ def _run_worker(connection: Connection, spec: MatcherSpec, threads: int) -> None
     """A worker process: makes the matcher, says so, then matches what it is sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     import cv2
-    import torch
 
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
     cv2.setNumThreads(threads)
     try:
         try:
             matcher = spec.create()
+            _limit_torch(threads)
         except Exception as error:
             connection.send(error if isinstance(error, GCMError) else GCMError(f"{spec.name}: {error}"))
             return
@@ -146,6 +145,14 @@ def _run_worker(connection: Connection, spec: MatcherSpec, threads: int) -> None
             connection.send(_match_one(matcher, connection.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
+
+
+def _limit_torch(threads: int) -> None:
+    """Keep PyTorch to its share of the cores, in a process whose matcher uses it; importing it takes long."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(min(threads, torch.get_num_threads()))
 
 
 @dataclass

@@ -57,8 +57,8 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
             np.clip(scores.reshape(-1), 0.0, 1.0),
             (pixels0.shape[1], pixels0.shape[0]),
             (pixels1.shape[1], pixels1.shape[0]),
-            estimate.matrix,
-            estimate.inliers if estimate.matrix is not None else None,
+            h_0_to_1=estimate.matrix,
+            inliers=estimate.inliers if estimate.matrix is not None else None,
             info={"algorithm": self.name},
         )
 
