@@ -27,8 +27,8 @@ _PERCENTILES = (0.1, 99.9)
 _SAMPLES = 2**21
 """Percentiles are taken of about so many pixels."""
 
-_TOLERANCE = 0.25
-"""Share of the range by which floats may leave 0..1 or 0..255; bicubic interpolation overshoots so far."""
+_TOLERANCE = 0.4
+"""Share of the range by which floats may leave 0..1 or 0..255: interpolation (Lanczos) overshoots so far."""
 
 _LEAST_BRIGHTEST = 16.0
 """A float image of 0..255 has pixels brighter than this; a maximum between is of neither range."""
@@ -41,8 +41,8 @@ def rgb_from_array(array: NDArray[Any], name: str = "array") -> tuple[RGBImage, 
     - 16-bit integers are divided by 257, but where that would leave fewer than 64 grey levels (10- and
       12-bit cameras, thermal counts), the range from the 0.1 to the 99.9 percentile is stretched to 0..255,
       and a note says so. A wider or signed integer type is taken for 16 bits unless nothing exceeds 255.
-    - Floats within 0..1 are multiplied by 255, those within 0..255 rounded; a quarter of the range more on
-      either side is clipped (interpolation overshoots), with a note.
+    - Floats within 0..1 are multiplied by 255, those within 0..255 rounded; what lies beyond by less than 0.4
+      of the range is clipped (interpolation overshoots), with a note.
     - A fourth channel is opacity; transparent pixels are laid over black.
 
     Raises:
@@ -112,7 +112,7 @@ def _float_to_uint8(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], 
         raise ImageError(f"{name}: contains nan or infinite values; replace them first")
     if lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE:
         full = 1.0
-    elif lowest >= -_TOLERANCE * 255 and _LEAST_BRIGHTEST <= highest <= (1 + _TOLERANCE) * 255:
+    elif lowest >= -_TOLERANCE * highest and _LEAST_BRIGHTEST <= highest <= (1 + _TOLERANCE) * 255:
         full = 255.0
     else:
         raise ImageError(

@@ -11,6 +11,7 @@ import importlib.util
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -43,8 +44,6 @@ _NO_PICTURES = {
 }
 """What often lies where an image is meant to be, by its first bytes in lower case."""
 
-_pillow_limit = threading.Lock()
-
 
 def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
     """Decode an image file.
@@ -64,9 +63,9 @@ def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
         raise ImageError(f"{name}: is empty; give an image file")
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
         _register_heic(name)
-    with reading(name):
+    with reading(name), _pillow_limit_lifted:
         try:
-            image = _open(stream)
+            image = PILImage.open(stream)
         except UnidentifiedImageError:
             image = None
         if start.startswith(_TIFF_STARTS) and (image is None or _is_deep_tiff(image)):
@@ -101,21 +100,43 @@ def reading(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: too large for this machine's memory; shrink it first") from error
     except PermissionError as error:
         raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        struct.error,
+        zlib.error,
+    ) as error:
         # Damage found while decoding comes as any of these.
         reason = " ".join(str(error).split())[:160]
         raise ImageError(f"{name}: damaged or truncated image ({reason})") from error
 
 
-def _open(stream: BinaryIO) -> PILImage.Image:
-    """Read an image's header; how large it may be is decided here rather than by Pillow."""
-    with _pillow_limit:
-        limit = PILImage.MAX_IMAGE_PIXELS
-        PILImage.MAX_IMAGE_PIXELS = None
-        try:
-            return PILImage.open(stream)
-        finally:
-            PILImage.MAX_IMAGE_PIXELS = limit
+class _PillowLimit:
+    """While it is entered, by however many threads, Pillow does not decide how large images may be."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                PILImage.MAX_IMAGE_PIXELS = self._limit
+
+
+_pillow_limit_lifted = _PillowLimit()
 
 
 def from_pil(
@@ -130,7 +151,7 @@ def from_pil(
         stream: of the file. Without it the image is the caller's, and it is not reduced.
     """
     stored, factor = image.size, 1
-    if getattr(image, "tile", None):  # not decoded yet
+    if stream is not None or getattr(image, "tile", None):  # not decoded yet
         if stream is not None and image.format in ("JPEG", "MPO"):
             factor = _reduce(image, max_pixels)
         check_pixel_count(*image.size, max_pixels, name)

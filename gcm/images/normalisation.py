@@ -22,7 +22,7 @@ class MeanDeviation:
     deviation: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.deviation) != 3 or not min(self.deviation) > 0:
+        if len(self.mean) != 3 or len(self.deviation) != 3 or not all(d > 0 for d in self.deviation):
             raise ConfigError(
                 f"mean {self.mean}, deviation {self.deviation}: give three numbers each, of red, green and "
                 "blue in 0..1, and deviations above 0"

@@ -34,9 +34,18 @@ def decode_tiff(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
         max_pixels: larger images are refused.
 
     Raises:
-        ImageError: too large, or a layout that is no picture.
-        ValueError, OSError, ...: damaged.
+        ImageError: too large, damaged, or a layout that is no picture.
     """
+    try:
+        return _decode(stream, name, max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:  # what damaged bytes make tifffile raise has no end
+        reason = " ".join(str(error).split())[:160]
+        raise ImageError(f"{name}: damaged or truncated TIFF ({reason})") from error
+
+
+def _decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
     with _logging_disabled(), tifffile.TiffFile(stream) as file:
         page = file.pages[0]
         if not isinstance(page, tifffile.TiffPage) or page.imagedepth > 1:
