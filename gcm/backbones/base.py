@@ -127,7 +127,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], origin: str, 
     Raises:
         WeightsError: a key is missing or has another shape; the message names the first.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for key, tensor in network.state_dict().items():
         value = state.get(prefix + key)
         if value is None and key.endswith("num_batches_tracked"):
@@ -142,8 +142,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], origin: str, 
                 f"{origin}: '{prefix + key}' has shape {tuple(value.shape)} where {_name(network)} has "
                 f"{tuple(tensor.shape)}; these are weights of another network"
             )
-        found[key] = value.to(tensor.dtype)
-    network.load_state_dict(found, assign=True)
+        tensors[key] = value.to(tensor.dtype)
+    network.load_state_dict(tensors, assign=True)
 
 
 def to_unit_range(x: Tensor) -> Tensor:

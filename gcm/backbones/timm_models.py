@@ -111,9 +111,9 @@ class Timm(Backbone):
                 f"{path}: these are weights of another network than {self.info.name} ({reason})"
             ) from error
         # timm leaves what a checkpoint lacks at random values, so look each tensor up in it.
-        given = {_digest(tensor) for tensor in state.values()}
+        known = {_digest(tensor) for tensor in state.values()}
         for key, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point() and _digest(tensor) not in given:
+            if tensor.is_floating_point() and _digest(tensor) not in known:
                 raise WeightsError(
                     f"{path}: holds no values for '{key}'; these are weights of another network than "
                     f"{self.info.name}, or not in the format timm saves"

@@ -80,10 +80,10 @@ def verify_weights(entry: WeightEntry, path: Path) -> str:
         expected, proof = _pinned(path), "first use"
         if expected is None:
             return "unverified"
-    found = sha256_of(path)
-    if not found.startswith(expected):
+    actual = sha256_of(path)
+    if not actual.startswith(expected):
         raise WeightsError(
-            f"{path}: is not the file '{entry.name}' should be (sha256 {found[:16]}..., expected "
+            f"{path}: is not the file '{entry.name}' should be (sha256 {actual[:16]}..., expected "
             f"{expected[:16]}...); remove it and fetch it again"
         )
     return proof
@@ -118,9 +118,9 @@ def resolve_weights(
         if path is not None:
             return path
         entry = get_entry(os.fspath(weights))
-    found = find_weights(entry, folder)
-    if found is not None:
-        return found
+    present = find_weights(entry, folder)
+    if present is not None:
+        return present
     if entry.non_commercial and entry.urls:
         raise WeightsError(
             f"the weights '{entry.name}' are not here, and their licence is {entry.licence}; if your use "
@@ -141,8 +141,8 @@ def _as_path(text: str) -> Path | None:
     if path.is_file():
         return path
     if path.suffix or os.sep in text:
-        what = "is a folder" if path.is_dir() else "no such weight file"
-        raise WeightsError(f"{text}: {what}; check the path in the configuration")
+        reason = "is a folder" if path.is_dir() else "no such weight file"
+        raise WeightsError(f"{text}: {reason}; check the path in the configuration")
     return None
 
 
@@ -165,10 +165,10 @@ def fetch_weights(
         WeightsError: it has no address, or is not what it should be; nothing stays behind.
         DownloadError: it could not be fetched (or ``GCM_OFFLINE=1`` forbids to).
     """
-    found = find_weights(entry, folder)
-    if found is not None and (entry.proof == "unverified" or not entry.urls):
-        verify_weights(entry, found)
-        return found
+    present = find_weights(entry, folder)
+    if present is not None and (entry.proof == "unverified" or not entry.urls):
+        verify_weights(entry, present)
+        return present
     if not entry.urls:
         raise WeightsError(_how_to_get(entry))
     path = (folder or cache_folder()) / entry.filename
@@ -209,10 +209,10 @@ def bring_weights(
             f"{source}: {'is a folder' if source.is_dir() else 'no such file'}; give a weight file"
         )
     if entry.proof != "unverified":
-        found, expected = sha256_of(source), entry.sha256 or entry.sha256_prefix or ""
-        if not found.startswith(expected):
+        actual, expected = sha256_of(source), entry.sha256 or entry.sha256_prefix or ""
+        if not actual.startswith(expected):
             raise WeightsError(
-                f"{source}: is not the published file of '{entry.name}' (sha256 {found[:16]}..., expected "
+                f"{source}: is not the published file of '{entry.name}' (sha256 {actual[:16]}..., expected "
                 f"{expected[:16]}...); to use other weights, give their path in the configuration"
             )
     if check is not None:
