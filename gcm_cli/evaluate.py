@@ -10,6 +10,7 @@ import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
+from gcm_cli.outputs import check_outputs
 
 if TYPE_CHECKING:
     from gcm.benchmark.evaluate import Evaluation
@@ -63,7 +64,9 @@ def evaluate(
     per_sequence: Annotated[
         bool, typer.Option("--per-sequence", help="A table of the sequences too.")
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the curves into this picture.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads to measure in.", show_default="processors")
     ] = None,
@@ -72,12 +75,13 @@ def evaluate(
 ) -> None:
     """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
     from gcm.benchmark.evaluate import evaluate as run
-    from gcm.errors import UsageError
+    from gcm.images.files import check_image_suffix
 
     console = Console(json_output=json_output, quiet=quiet)
     wanted = _split([*(algorithms or []), *(names or [])], result_directory / dataset_name)
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UsageError(f"{plot}: the plot is a PNG file; give a name that ends in .png")
+    if plot is not None:
+        check_image_suffix(plot)
+        check_outputs({"--plot": plot})
     with console.progress() as bar:
         tasks = {name: bar.add_task(name, total=None) for name in dict.fromkeys(wanted)}
         result = run(

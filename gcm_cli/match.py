@@ -13,10 +13,9 @@ from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, pa
 from gcm_cli.outputs import check_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.table import Table
 
+    from gcm.images.loaded import LoadedImage
     from gcm.matches import Matches
 
 __all__ = ["match"]
@@ -74,7 +73,7 @@ def match(
     top-left pixel at (0, 0).
     """
     from gcm.config import load_config
-    from gcm.images.files import load_image
+    from gcm.images.files import check_read_once, read_image
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_files(output, draw, warp, inputs=(image0, image1, config))
@@ -82,7 +81,8 @@ def match(
     changes = {key: value for key, value in options.items() if value is not None}
     resolved = load_config(config, **{**parse_settings(settings), **changes})
     # All that may be mistyped is looked at before the seconds that importing torch takes.
-    photo0, photo1 = load_image(image0), load_image(image1)
+    check_read_once(image0, image1)
+    photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
         from gcm.features.device import choose_device
         from gcm.matcher import Matcher
@@ -93,7 +93,7 @@ def match(
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1).best(top_k=top_k, min_score=min_score)
     # Files first: whatever becomes of the printing, they are there.
-    written = _write(matches, (photo0, photo1), output=output, draw=draw, warp=warp)
+    written = _write(matches, photo0, photo1, output=output, draw=draw, warp=warp)
     for note in matches.info["notes"]:
         console.note(f"note: {note}")
     if warp is not None and "warp" not in written:
@@ -124,15 +124,17 @@ def _check_files(
 
 def _write(
     matches: Matches,
-    photos: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    photo0: LoadedImage,
+    photo1: LoadedImage,
     *,
     output: Path | None,
     draw: Path | None,
     warp: Path | None,
 ) -> dict[str, Path]:
     """Write what was asked for and can be; the files by their kind."""
-    from gcm.geometry import inverse
+    from gcm.geometry import resize_matrix
     from gcm.images.files import write_image
+    from gcm.images.sizes import image_size
     from gcm.viz.matches import blend_warped, draw_matches
 
     written: dict[str, Path] = {}
@@ -140,10 +142,13 @@ def _write(
         matches.save(output)
         written["output"] = output
     if draw is not None:
-        write_image(draw, draw_matches(*photos, matches))
+        write_image(draw, draw_matches(photo0.pixels, photo1.pixels, matches))
         written["draw"] = draw
-    if warp is not None and matches.homography is not None:
-        write_image(warp, blend_warped(*photos, inverse(matches.homography)))
+    if warp is not None and matches.h_1_to_0 is not None:
+        # A huge JPEG may have been decoded at a smaller size than the one points are in.
+        shrink0 = resize_matrix(photo0.size, image_size(photo0.pixels))
+        enlarge1 = resize_matrix(image_size(photo1.pixels), photo1.size)
+        write_image(warp, blend_warped(photo0.pixels, photo1.pixels, shrink0 @ matches.h_1_to_0 @ enlarge1))
         written["warp"] = warp
     return written
 
@@ -160,12 +165,12 @@ def _summary(name0: str, name1: str, matches: Matches) -> Table:
     info = matches.info
     table.add_row("preset", f"{info['preset']} ({info['model']}) on {info['device']}")
     table.add_row("matches", str(len(matches)))
-    if matches.homography is None:
+    if matches.h_0_to_1 is None:
         table.add_row("homography", "none found")
     else:
         share = 100 * matches.inlier_count / max(1, len(matches))
         table.add_row("inliers", f"{matches.inlier_count} ({share:.0f} %) of the homography A to B")
-        rows = ["  ".join(f"{_rounded(v):>11.6g}" for v in row) for row in matches.homography.tolist()]
+        rows = ["  ".join(f"{_rounded(v):>11.6g}" for v in row) for row in matches.h_0_to_1.tolist()]
         table.add_row("homography", "\n".join(rows))
     seconds = info["seconds"]
     stages = ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())

@@ -49,6 +49,17 @@ H x W x C, on any device), or what :func:`read_image` gave. (A string, lest PyTo
 
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
+_PICTURE_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""What pictures are written as, by suffix: photographs in full colour."""
+
 
 def read_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
     """Read any image as upright H x W x 3 uint8 RGB, with its size as given and notes on what was done to it.
@@ -192,10 +203,9 @@ def check_image_suffix(path: Path) -> str:
         UsageError: a suffix that names no image format.
     """
     suffix = path.suffix.lower()
-    known = PILImage.registered_extensions()
-    if known.get(suffix) not in PILImage.SAVE:
-        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use .png, .jpg or .webp")
-    return known[suffix]
+    if suffix not in _PICTURE_FORMATS:
+        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use one of {', '.join(_PICTURE_FORMATS)}")
+    return _PICTURE_FORMATS[suffix]
 
 
 def write_image(path: Path, image: RGBImage) -> None:

@@ -38,7 +38,7 @@ def draw_matches(
     matches are drawn in the first scale.
 
     Args:
-        image0, image1: H x W x 3 uint8 RGB, the images the points belong to.
+        image0, image1: H x W x 3 uint8 RGB, the images the points belong to, of any size.
         matches: what to draw.
         lines: the most lines drawn; by the height of the picture unless given.
 
@@ -52,8 +52,8 @@ def draw_matches(
     canvas[: panel0.shape[0], : panel0.shape[1]] = panel0
     canvas[: panel1.shape[0], left:] = panel1
     lines = max(1, height // _LINE_SPACING) if lines is None else lines
-    points0 = resize_points(matches.points0, image_size(image0), image_size(panel0))
-    points1 = resize_points(matches.points1, image_size(image1), image_size(panel1))
+    points0 = resize_points(matches.points0, matches.size0, image_size(panel0))
+    points1 = resize_points(matches.points1, matches.size1, image_size(panel1))
     points1[:, 0] += left
     inliers = np.ones(len(matches), bool) if matches.inliers is None else matches.inliers
     colours = _colours(matches.scores, inliers)
