@@ -2,7 +2,7 @@
 
     >>> import gcm
     >>> matches = gcm.match("left.png", "right.png")
-    >>> matches.points0, matches.points1, matches.scores, matches.homography
+    >>> matches.points0, matches.points1, matches.scores, matches.h_0_to_1
 
 Names are imported when first used, so that ``import gcm`` costs nothing.
 """
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gcm.backbones.registry import list_backbones as list_backbones
+    from gcm.benchmark.evaluate import evaluate as evaluate
     from gcm.config import MatcherConfig as MatcherConfig
     from gcm.config import load_config as load_config
     from gcm.errors import GCMError as GCMError
@@ -27,6 +28,7 @@ _HOMES = {
     "Matcher": "gcm.matcher",
     "MatcherConfig": "gcm.config",
     "Matches": "gcm.matches",
+    "evaluate": "gcm.benchmark.evaluate",
     "list_backbones": "gcm.backbones.registry",
     "load_config": "gcm.config",
     "match": "gcm.matcher",
@@ -38,6 +40,7 @@ __all__ = [
     "MatcherConfig",
     "Matches",
     "__version__",
+    "evaluate",
     "list_backbones",
     "load_config",
     "match",

@@ -295,7 +295,8 @@ def _empty(key: str, value: Any) -> bool:
 
 def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
     def where(key: str) -> str:  # what the caller changed is not the file's fault
-        return "" if key in changes else f"{origin}: "
+        changed = any(change.removeprefix("method.").partition(".")[0] == key for change in changes)
+        return "" if changed or key in changes else f"{origin}: "
 
     method = _as_dict(values.get("method"))
     name = method.get("name")
@@ -331,7 +332,7 @@ def _first_fault(error: ValidationError, values: dict[str, Any], origin: str, wh
         return f"{where(message.partition(' ')[0])}{message}"
     if first["type"] == "extra_forbidden":
         return f"{where('.'.join(names))}unknown key '{'.'.join(names)}'"
-    if first["type"] == "missing" and not in_method:
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return f"{origin}: the key '{names[0]}' is missing"
     value: Any = values["method"] if in_method else values
     for name in names:

@@ -7,11 +7,21 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from gcm.backbones.registry import FINE_MODELS, backbone_info
-from gcm.config import DEFAULT_PRESET, MatcherConfig, config_folder, list_presets, load_config
+from gcm.config import (
+    DEFAULT_PRESET,
+    METHODS,
+    MatcherConfig,
+    config_folder,
+    known_keys,
+    list_presets,
+    load_config,
+)
 from gcm.errors import ConfigError
 from gcm.matcher import Matcher
+from gcm.options import GuidedOptions, PublishedOptions
 
 PUBLISHED_KEYS = {
     "ratio_th",
@@ -45,15 +55,17 @@ def test_published_files(name: str) -> None:
     assert set(raw) == PUBLISHED_KEYS
     config = load_config(name)
     assert config.model == model
-    assert config.fine_model == fine
-    assert config.fine_ratio == ratio
+    method = config.method
+    assert isinstance(method, PublishedOptions)
+    assert method.fine_model == fine
+    assert method.fine_ratio == ratio
     assert config.ratio_th == ((ratio, *[1.0] * 5) if fine is None else (1.0,) * 5)
     assert config.up_sample == (16, 1)
-    assert config.enable_two_stage
-    assert config.bidirectional
-    assert config.compat
+    assert method.enable_two_stage
+    assert method.bidirectional
+    assert method.compat
     assert config.device is None
-    assert config.fine_weights_path is None
+    assert method.fine_weights_path is None
     assert config.weights_path is None
     assert config.output_directory
     assert (config.resize, config.down_sample, config.max_side) == (None, None, None)
@@ -62,15 +74,16 @@ def test_published_files(name: str) -> None:
 @pytest.mark.parametrize("name", list_presets())
 def test_every_preset_fits_its_models(name: str) -> None:
     config = load_config(name)
-    assert len(config.ratio_th) == len(backbone_info(config.model).level_strides)
-    assert config.fine_model is None or config.fine_model in FINE_MODELS
+    assert len(config.ratio_th) == len(backbone_info(config.model).step_strides)
+    fine_model = getattr(config.method, "fine_model", None)
+    assert fine_model is None or fine_model in FINE_MODELS
 
 
 def test_presets() -> None:
     assert {*PUBLISHED, DEFAULT_PRESET} <= set(list_presets())
     assert load_config() == load_config(None) == load_config("default") == load_config("DEFAULT")
     assert load_config("avg_r2d2_6") == load_config("Avg_R2D2_6")
-    assert not load_config().compat  # our own presets
+    assert isinstance(load_config().method, GuidedOptions)  # our own presets
 
 
 def test_a_wrong_name_gets_a_suggestion() -> None:
@@ -119,16 +132,18 @@ def test_a_user_s_file_with_every_key(tmp_path: Path) -> None:
     for source in (path, str(path)):
         config = load_config(source)
         assert config.ratio_th == (0.9, 1, 1, 1, 1)
-        assert config.fine_ratio == 0.8
+        method = config.method
+        assert isinstance(method, PublishedOptions)
+        assert method.fine_ratio == 0.8
         assert config.model == "VGG19_BN"
         assert config.up_sample == (16, 1)
         assert config.down_sample == (2, 2)
         assert config.resize == (640, 480)
-        assert not config.enable_two_stage
-        assert not config.bidirectional
-        assert not config.compat
+        assert not method.enable_two_stage
+        assert not method.bidirectional
+        assert not method.compat
         assert config.device == "cuda:0"
-        assert config.fine_weights_path == "weights/r2d2_WASF_N16.pt"
+        assert method.fine_weights_path == "weights/r2d2_WASF_N16.pt"
         assert config.max_side == 2000
 
 
@@ -141,7 +156,7 @@ def test_a_user_s_file_comes_before_a_preset(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("empty", ["", "null", "~", "None", "''"])
 def test_empty_values_mean_not_set(tmp_path: Path, empty: str) -> None:
-    optional = set(MatcherConfig.model_fields) - {"model", "ratio_th"}
+    optional = set(known_keys()) - {"model", "ratio_th"}
     text = "model: RESNET18\nratio_th: [1, 1, 1, 1, 1]\n" + "".join(f"{key}: {empty}\n" for key in optional)
     assert load_config(write(tmp_path, text)) == MatcherConfig(model="RESNET18", ratio_th=(1,) * 5)
 
@@ -233,9 +248,9 @@ def test_devices(device: Any, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "list of 'key: value' lines"),
-        ("- a\n- b\n", "list of 'key: value' lines"),
-        ("just words", "list of 'key: value' lines"),
+        ("", "holds no 'key: value' lines"),
+        ("- a\n- b\n", "holds no 'key: value' lines"),
+        ("just words", "holds no 'key: value' lines"),
         ("model: [unclosed\nratio_th: 3", "not a YAML file"),
         ("model: RESNET18\n", "the key 'ratio_th' is missing"),
         ("ratio_th: [1]\n", "the key 'model' is missing"),
@@ -298,9 +313,112 @@ def test_what_does_not_fit_the_backbone(changes: dict[str, Any], words: str, sha
         Matcher("ResNet18_dstlR2D2_6", **{"weights_path": str(weights), **changes})
 
 
+# -- the two methods ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "words"),
+    [
+        ("default", {"compat": True}, "compat: does not apply to the method 'guided'"),
+        ("default", {"enable_two_stage": False}, "enable_two_stage: does not apply to the method 'guided'"),
+        ("default", {"bidirectional": False}, "bidirectional: does not apply to the method 'guided'"),
+        ("fast", {"fine_ratio": 0.5}, "fine_ratio: does not apply to the method 'guided'"),
+        ("default", {"fine_model": "R2D2"}, r"fine_model: .*\(it belongs to 'published'\)"),
+        (
+            "ResNet18_R2D2_95",
+            {"second_round": True},
+            "second_round: does not apply to the method 'published'",
+        ),
+        ("ResNet18_R2D2_95", {"subpixel": False}, "subpixel: does not apply to the method 'published'"),
+        ("ResNet18_R2D2_95", {"geometry": "auto"}, r"geometry: .*\(it belongs to 'guided'\)"),
+        ("Avg_R2D2_6", {"neighbours.share": 0.1}, "neighbours: does not apply to the method 'published'"),
+        (
+            "default",
+            {"geometry": "none", "hypotheses": "full"},
+            "hypotheses does not apply with geometry none",
+        ),
+        (
+            "default",
+            {"geometry": "none", "second_round": True},
+            "second_round does not apply with geometry none",
+        ),
+        ("default", {"verify": False, "smooth": True}, "smooth does not apply without verify"),
+        ("default", {"method": "guidde"}, "method: no method 'guidde'.*did you mean 'guided'"),
+        ("default", {"neighbours.share": 1.5}, r"neighbours\.share: .*\(given: 1.5\)"),
+        ("default", {"neighbours.shares": 0.1}, r"unknown key 'neighbours\.shares'"),
+        ("default", {"neighbours": 3}, "neighbours: "),
+    ],
+)
+def test_keys_that_do_not_apply_are_refused(preset: str, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        load_config(preset, **changes)
+    with pytest.raises(ConfigError, match=words):
+        Matcher(preset, **changes)
+
+
+def test_keys_that_do_not_apply_are_refused_in_files(tmp_path: Path) -> None:
+    flat = "model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\n"
+    path = write(tmp_path, flat + "geometry: auto\ncompat: false\n")
+    with pytest.raises(ConfigError, match=r"mine\.yml: compat: does not apply to the method 'guided'"):
+        load_config(path)
+    path = write(tmp_path, flat + "smooth: true\n")
+    with pytest.raises(ConfigError, match=r"mine\.yml: smooth: does not apply to the method 'published'"):
+        load_config(path)
+    with pytest.raises(ValueError, match="does not apply with geometry none"):
+        MatcherConfig(model="GCM_COMPACT", ratio_th=(1,) * 5, geometry="none", second_round=True)
+
+
+def test_changes_that_make_values_of_a_preset_pointless() -> None:
+    assert load_config("default", geometry="none").method == GuidedOptions(geometry="none")
+    assert load_config("default", verify=False).method == GuidedOptions(hypotheses="auto", verify=False)
+    again = load_config(load_config("default", geometry="none"), max_side=500)
+    assert again.method == GuidedOptions(geometry="none")
+    assert load_config("default", method="published").method == PublishedOptions()
+    guided = load_config("ResNet18_dstlR2D2_6", method="guided", geometry="multi")
+    assert guided.method == GuidedOptions(geometry="multi")
+    assert guided.up_sample == (16, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "geometry: multi\nmatches_per_cell: 1\nneighbours: {share: 0.2}\n",
+        "method: guided\ngeometry: multi\nmatches_per_cell: 1\nneighbours: {share: 0.2}\n",
+        "method:\n  guided:\n    geometry: multi\n    matches_per_cell: 1\n    neighbours: {share: 0.2}\n",
+        "method: {name: guided, geometry: multi, matches_per_cell: 1}\nneighbours.share: 0.2\n",
+    ],
+)
+def test_ways_to_write_a_method(tmp_path: Path, text: str) -> None:
+    config = load_config(write(tmp_path, "model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\n" + text))
+    assert isinstance(config.method, GuidedOptions)
+    assert (config.method.geometry, config.method.matches_per_cell) == ("multi", 1)
+    assert config.method.neighbours.share == 0.2
+    assert config.method.neighbours.fewest == 4
+    assert MatcherConfig(**config.model_dump()) == config
+    assert load_config(config) == config
+
+
+def test_up_sample_is_compared_with_what_finest_stride_leaves(tmp_path: Path) -> None:
+    text = "model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\nmethod: guided\nfinest_stride: 2\nup_sample: {}\n"
+    assert Matcher(write(tmp_path, text.format("[8, 2]")), device="cpu").steps[-1].stride == 2
+    with pytest.raises(ConfigError, match=r"up_sample is \[8, 1\] where GCM_COMPACT has \[8, 2\]"):
+        Matcher(write(tmp_path, text.format("[8, 1]")), device="cpu")
+
+
 def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).resolve().parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
-    documented = {cells[1].strip(" `"): cells[3].strip() for cells in rows}
-    fields = MatcherConfig.model_fields
-    assert documented == {key: field.description for key, field in fields.items()}
+    documented: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            cells = line.split("|")
+            documented[cells[1].strip(" `")] = cells[3].strip()
+    fields = {key: field.description for key, field in MatcherConfig.model_fields.items()}
+    for options in METHODS.values():
+        for key, field in options.model_fields.items():
+            if key == "name":
+                continue
+            fields[key] = field.description
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                fields |= {f"{key}.{k}": f.description for k, f in inner.model_fields.items()}
+    assert documented == fields

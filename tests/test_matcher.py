@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import gcm
-from gcm import features
-from gcm.config import MatcherConfig
-from gcm.errors import ConfigError, ImageError
+from gcm.config import load_config
+from gcm.errors import ConfigError, ImageError, UsageError
 from gcm.geometry import apply_homography, resize_points
-from gcm.matcher import Matcher, working_size
+from gcm.images.sizes import working_size
+from gcm.matcher import Matcher
 from gcm.matches import Matches
+from gcm.method import published
+from gcm.options import PublishedOptions
 
 Make = Callable[..., Matcher]
 
@@ -217,17 +223,18 @@ def test_published_bounds_are_only_published_ones(exact: Matcher, matcher: Match
     """y is tested against the width, so a match beyond image 1's lower edge survives in exact mode only."""
     cells = np.array([[5, 5], [6, 6]])
     found: dict[bool, int] = {}
-    import torch
-
     from gcm.refinement.dense import CellMatches
 
     for one in (exact, matcher):
+        options = one.config.method
+        assert isinstance(options, PublishedOptions)
         matches = CellMatches(
-            torch.from_numpy(cells), torch.from_numpy(cells), torch.zeros(2), torch.zeros(2)
+            torch.from_numpy(cells), torch.from_numpy(cells), torch.zeros(2), torch.zeros(2), 1
         )
         shift = np.array([[1.0, 0, 0], [0, 1, -60], [0, 0, 1]])  # image 1 lies 60 px lower
         image = np.random.default_rng(0).integers(0, 256, (50, 100, 3), dtype=np.uint8)
-        found[one.config.compat] = len(one._map_back(matches, shift, image, image)[0])
+        kept = published._map_back(matches, np.ones(2), shift, image, image, options)
+        found[options.compat] = len(kept)
     assert found == {True: 2, False: 0}
 
 
@@ -334,7 +341,7 @@ def test_points_of_a_resized_pair_are_the_small_pair_s(
     ids=str,
 )
 def test_working_size(changes: dict[str, Any], size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert working_size(size, MatcherConfig(model="R2D2", ratio_th=(1.0,), **changes)) == expected
+    assert working_size(size, **changes) == expected
 
 
 # -- symmetry, memory, determinism -----------------------------------------------------------------
@@ -376,17 +383,19 @@ def test_an_image_just_seen_is_not_computed_again(
     assert len(runs) == 3
 
 
-def test_memory_for_remembered_features_is_bounded(
-    scene: np.ndarray, make_matcher: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_for_remembered_features_is_bounded(scene: np.ndarray, make_matcher: Make) -> None:
     one = make_matcher(enable_two_stage=False)
     one.match(scene, scene)
-    size = next(iter(one.features._cache.values())).nbytes
+    size = one.features.cache.nbytes
     assert size >= 128 * 192 * 256 * 4
-    monkeypatch.setattr(features, "CACHE_BYTES", int(2.5 * size))
+    megabytes = int(2.5 * size) // 2**20
+    bounded = make_matcher(enable_two_stage=False, feature_cache=megabytes)
     for k in range(5):
-        one.match(scene, np.roll(scene, k, axis=0))
-        assert sum(entry.nbytes for entry in one.features._cache.values()) <= 2.5 * size
+        bounded.match(scene, np.roll(scene, k, axis=0))
+        assert 0 < bounded.features.cache.nbytes <= megabytes * 2**20
+    without = make_matcher(enable_two_stage=False, feature_cache=0)
+    assert_equal(without.match(scene, scene), one.match(scene, scene))
+    assert len(without.features.cache) == 0
 
 
 def test_the_same_pair_again_gives_the_same(scene: np.ndarray, make_matcher: Make) -> None:
@@ -445,8 +454,6 @@ def test_information(scene: np.ndarray, make_matcher: Make) -> None:
 
 
 def test_a_device_that_is_not_there(make_matcher: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     one = make_matcher(device=0)
     assert str(one.device) == "cpu"
@@ -473,3 +480,57 @@ def test_the_function(scene: np.ndarray, make_matcher: Make, student_weights: st
     )
     assert result.info["preset"] == "Avg_R2D2_6"
     assert_equal(one(scene, scene), one.match(scene, scene))
+
+
+# -- as an object ----------------------------------------------------------------------------------
+
+
+def test_a_matcher_can_be_copied_and_pickled(scene: np.ndarray, make_matcher: Make) -> None:
+    one = make_matcher()
+    expected = one.match(scene, scene)
+    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert len(other.features.cache) == 0
+        assert_equal(other.match(scene, scene), expected)
+    deepcopied = copy.deepcopy(Matcher("default", device="cpu"))
+    assert len(deepcopied.match(scene, scene)) > 500
+
+
+def test_several_threads_may_use_one_matcher(scene: np.ndarray) -> None:
+    one = Matcher("default", device="cpu")
+    pairs = [(scene, np.roll(scene, 3 * k, axis=1)) for k in range(6)]
+    expected = [one.match(*pair) for pair in pairs]
+    one.features.cache.clear()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda pair: one.match(*pair), pairs))
+    for result, other in zip(results, expected, strict=True):
+        assert_equal(result, other)
+
+
+@pytest.mark.parametrize("preset", ["default", "fast"])
+def test_another_default_type_changes_nothing(preset: str, scene: np.ndarray, make_matcher: Make) -> None:
+    shifted = np.roll(scene, 5, axis=1)
+    for make in (lambda: Matcher(preset, device="cpu", precision="float32"), make_matcher):
+        expected = make().match(scene, shifted)
+        torch.set_default_dtype(torch.float64)
+        try:
+            result = make().match(scene, shifted)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert_equal(result, expected)
+
+
+@pytest.mark.parametrize("config", [3, {"model": "GCM_COMPACT"}, ["default"], 1.5])
+def test_what_is_no_configuration(config: Any) -> None:
+    with pytest.raises(ConfigError, match="a configuration is the name of a preset, the path of a YAML file"):
+        Matcher(config)
+
+
+@pytest.mark.parametrize("pairs", [["a.png", "b.png"], [("a.png",)], [("a.png", "b.png", "c.png")], [3]])
+def test_what_are_no_pairs(pairs: Any, matcher: Matcher) -> None:
+    with pytest.raises(UsageError, match=r"match_many takes pairs, \[\(a, b\), .*entry 0 is none"):
+        matcher.match_many(pairs)
+
+
+def test_a_short_repr(matcher: Matcher) -> None:
+    assert repr(matcher) == "Matcher('custom': R2D2_STU on cpu, float32)"
+    assert len(repr(load_config("default"))) < 200

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcm.errors import OutputError, UsageError
+from gcm.errors import InputError, OutputError, UsageError
 from gcm.matches import Matches
 
 
@@ -38,6 +38,7 @@ def assert_same(a: Matches, b: Matches) -> None:
     assert (a.homography is None) == (b.homography is None)
     if a.homography is not None:
         np.testing.assert_array_equal(a.homography, b.homography)
+        np.testing.assert_array_equal(a.inliers, b.inliers)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json", ".NPZ"])
@@ -67,7 +68,7 @@ def test_npz_has_the_promised_names_and_types(tmp_path: Path, homography: bool) 
     with np.load(tmp_path / "m.npz", allow_pickle=False) as file:
         arrays = dict(file)
     expected = {"keypoints0", "keypoints1", "matches", "scores", "size0", "size1"}
-    assert set(arrays) == expected | ({"homography"} if homography else set())
+    assert set(arrays) == expected | ({"homography", "inliers"} if homography else set())
     assert arrays["keypoints0"].dtype == arrays["keypoints1"].dtype == np.float64
     assert arrays["keypoints0"].shape == arrays["keypoints1"].shape == arrays["matches"].shape == (5, 2)
     assert np.issubdtype(arrays["matches"].dtype, np.integer)
@@ -83,7 +84,7 @@ def test_json_has_the_same_names(tmp_path: Path) -> None:
     matches = some(homography=False)
     matches.save(tmp_path / "m.json")
     data = json.loads((tmp_path / "m.json").read_text())
-    assert set(data) == {*matches.to_arrays(), "homography"}
+    assert set(data) == {*matches.to_arrays(), "homography", "inliers"}
     assert data["homography"] is None
     assert data["keypoints1"] == matches.points1.tolist()
     assert data["size0"] == [101, 102]
@@ -141,7 +142,7 @@ def damaged_npz(path: Path, **changes: Any) -> None:
 )
 def test_damaged_npz(tmp_path: Path, changes: dict[str, Any]) -> None:
     damaged_npz(tmp_path / "m.npz", **changes)
-    with pytest.raises(OutputError, match="not a file of matches") as caught:
+    with pytest.raises(InputError, match="not a file of matches") as caught:
         Matches.load(tmp_path / "m.npz")
     assert "\n" not in str(caught.value)
 
@@ -153,7 +154,7 @@ def test_damaged_npz(tmp_path: Path, changes: dict[str, Any]) -> None:
 def test_rubbish(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"m{suffix}"
     path.write_bytes(content)
-    with pytest.raises(OutputError, match="not a file of matches"):
+    with pytest.raises(InputError, match="not a file of matches"):
         Matches.load(path)
 
 
@@ -163,19 +164,19 @@ def test_truncated_npz(tmp_path: Path) -> None:
     data = path.read_bytes()
     for keep in (len(data) // 3, len(data) - 10):
         path.write_bytes(data[:keep])
-        with pytest.raises(OutputError):
+        with pytest.raises(InputError):
             Matches.load(path)
 
 
 def test_an_array_is_no_file_of_matches(tmp_path: Path) -> None:
     with (tmp_path / "m.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(OutputError):
+    with pytest.raises(InputError):
         Matches.load(tmp_path / "m.npz")
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         Matches.load(tmp_path / "m.npz")
 
 
@@ -186,7 +187,7 @@ def test_missing_file(tmp_path: Path) -> None:
         {"points1": np.zeros((5, 3))},
         {"scores": np.zeros((5, 1))},
         {"inliers": np.zeros(4, bool)},
-        {"homography": np.zeros((2, 3))},
+        {"h_0_to_1": np.zeros((2, 3))},
         {"points0": np.full((5, 2), np.inf)},
         {"scores": np.full(5, np.nan)},
         {"scores": np.full(5, -0.1)},
@@ -202,7 +203,7 @@ def test_validation(changes: dict[str, Any]) -> None:
         "size1": (9, 9),
     }
     Matches(**good)
-    with pytest.raises(ValueError, match=next(iter(changes)).rstrip("01")):
+    with pytest.raises(ValueError, match=next(iter(changes))[:6]):
         Matches(**{**good, **changes})
 
 
@@ -239,3 +240,22 @@ def test_a_subset_keeps_everything_together() -> None:
     assert part.homography is matches.homography
     assert with_scores().inlier_count == 0
     assert some(homography=False).inlier_count == 0
+
+
+def test_both_directions_of_the_homography() -> None:
+    matches = some()
+    assert matches.h_0_to_1 is not None
+    assert matches.h_1_to_0 is not None
+    assert matches.homography is matches.h_0_to_1
+    product = matches.h_1_to_0 @ matches.h_0_to_1
+    np.testing.assert_allclose(product / product[2, 2], np.eye(3), atol=1e-12)
+    assert matches.h_1_to_0[2, 2] == 1
+    assert some(homography=False).h_1_to_0 is None
+
+
+def test_a_short_repr() -> None:
+    text = repr(some(5))
+    assert text.startswith("Matches(5 between 101 x 102 and 103 x 104, ")
+    assert "inliers" in text
+    assert "no homography" in repr(some(homography=False))
+    assert len(text) < 80

@@ -147,7 +147,8 @@ def build_backbone(name: str) -> Backbone:
     """
     entry = _lookup(name)
     with torch.device("meta"):
-        return entry.factory(entry.info).eval()
+        # float32, whatever PyTorch's default type is.
+        return entry.factory(entry.info).eval().float()
 
 
 def create_backbone(name: str, *, weights: Path | str | None = None) -> Backbone:
@@ -197,7 +198,7 @@ def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Mod
             f"known: {', '.join(FINE_MODELS)}, or leave it empty for none"
         ) from None
     path = resolve_weights(weights or info.weights, check=info.load)
-    network = info.load(path).eval().requires_grad_(False)
+    network = info.load(path).eval().float().requires_grad_(False)
     network.normalisation = info.normalisation  # type: ignore[assignment]
     return network
 

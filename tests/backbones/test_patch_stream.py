@@ -63,9 +63,9 @@ def test_chosen_pixels_equal_the_whole_s(
     with torch.inference_mode():
         expected = plain(network, x.clone())[0].permute(1, 2, 0)[cells[..., 1], cells[..., 0]]
         sampled = network.sampled(lambda: x, size, keep=keep)
-        close(sampled.at(cells), expected)
-        close(sampled.at(cells[:1].flip(1)), expected[:1].flip(1))  # again, and few
-        assert sampled.at(cells[:0]).shape == (0, 4, 128)
+        close(sampled.descriptors(cells), expected)
+        close(sampled.descriptors(cells[:1].flip(1)), expected[:1].flip(1))  # again, and few
+        assert sampled.descriptors(cells[:0]).shape == (0, 4, 128)
 
 
 @pytest.mark.parametrize(("keep", "expected"), [(True, 1), (False, 2)])
@@ -82,8 +82,8 @@ def test_an_image_that_comes_again_does_not_run_again(
 
     with torch.inference_mode():
         sampled = network.sampled(image, (40, 50), keep=keep)
-        sampled.at(cells)
-        sampled.at(cells)
+        sampled.descriptors(cells)
+        sampled.descriptors(cells)
     assert runs == expected
     assert sampled.nbytes == (40 * 50 * 128 * 4 if keep else 0)
 
@@ -94,15 +94,15 @@ def test_what_is_not_wanted_is_not_computed(network: PatchNetwork, monkeypatch: 
     x[..., 200:, :] = torch.nan
     with torch.inference_mode():
         sampled = network.sampled(lambda: x, (400, 16), keep=False)
-        assert sampled.at(torch.tensor([[8, 100], [3, 120]])).isfinite().all()
+        assert sampled.descriptors(torch.tensor([[8, 100], [3, 120]])).isfinite().all()
 
 
 def test_half_precision_stays_near(network: PatchNetwork) -> None:
     x = noise(40, 50)
     cells = torch.stack(torch.meshgrid(torch.arange(50), torch.arange(40), indexing="xy"), -1)
     with torch.inference_mode():
-        exact = network.sampled(lambda: x, (40, 50), keep=True).at(cells)
-        rough = network.sampled(lambda: x, (40, 50), keep=True, dtype=torch.bfloat16).at(cells)
+        exact = network.sampled(lambda: x, (40, 50), keep=True).descriptors(cells)
+        rough = network.sampled(lambda: x, (40, 50), keep=True, dtype=torch.bfloat16).descriptors(cells)
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).norm() / exact.norm() < 0.03
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from gcm.geometry import apply_homography
 from gcm.images.files import load_image
 from gcm.matcher import Matcher
-from gcm.method.coarse import _turn, support_value
+from gcm.method.coarse import _turn, consensus_score
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,6 @@ def test_unrelated_photos_have_no_gross_homography(matcher: Matcher, left: NDArr
 def test_spread_counts() -> None:
     corner = np.random.default_rng(0).uniform(0, 10, (100, 2))
     spread = np.random.default_rng(1).uniform(0, 319, (30, 2)) * [1, 0.75]
-    assert support_value(corner, (320, 240)) == 10.0
-    assert support_value(spread, (320, 240)) > 20
-    assert support_value(corner[:0], (320, 240)) == 0
+    assert consensus_score(corner, (320, 240), 8) == 10.0
+    assert consensus_score(spread, (320, 240), 8) > 20
+    assert consensus_score(corner[:0], (320, 240), 8) == 0

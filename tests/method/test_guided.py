@@ -17,8 +17,9 @@ from gcm.geometry import apply_homography
 from gcm.images.files import load_image
 from gcm.matcher import Matcher
 from gcm.matches import Matches
+from gcm.options import GuidedOptions
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PERSPECTIVE = np.array([[1.02, 0.05, 5], [-0.04, 0.98, 7], [1e-4, -5e-5, 1]])
 
 Make = Callable[..., Matcher]
@@ -150,8 +151,9 @@ def test_geometry_none_is_a_value_and_not_the_lack_of_one(tmp_path: Path) -> Non
     path = tmp_path / "mine.yml"
     for text, expected in (("none", "none"), ("", None), ("auto", "auto")):
         path.write_text(f"model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\ngeometry: {text}\n")
-        assert load_config(path).geometry == expected
-    assert load_config(geometry="none").geometry == "none"
+        method = load_config(path).method
+        assert (method.geometry if isinstance(method, GuidedOptions) else None) == expected
+    assert load_config(geometry="none").method.geometry == "none"
     with pytest.raises(ConfigError, match="geometry: Input should be"):
         load_config(geometry="several")
 
@@ -238,7 +240,10 @@ def test_fewer_matches_at_a_coarser_stride(left: np.ndarray, right: np.ndarray, 
         assert np.median(errors(result, truth)) < 0.3
     assert np.all(coarse.points0 % 2 == 0.5)  # centres of stride-2 cells
     for changes, message in (
-        ({"finest_stride": 2, "fine_model": "gcm_patch"}, "leaves out the patch descriptor"),
+        (
+            {"method": "published", "finest_stride": 2, "fine_model": "gcm_patch"},
+            "leaves out the patch descriptor",
+        ),
         ({"finest_stride": 3}, "finest_stride"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -1,6 +1,8 @@
-"""The dense match against a plain reading of the specification, section 3."""
+"""The dense match against a plain reading of docs/method.md, "Dense match"."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gcm.refinement.dense import CellMatches, dense_match, mutual_match, ratio, top_two
+from gcm.refinement import dense
+from gcm.refinement.dense import CellMatches, ratio, top_two
+from gcm.refinement.maps import DenseMap
+
+
+def dense_match(map0: torch.Tensor, map1: torch.Tensor, **options: Any) -> CellMatches:
+    return dense.dense_match(DenseMap(map0, 8), DenseMap(map1, 8), **options)
+
+
+def mutual_match(map0: torch.Tensor, map1: torch.Tensor, **options: Any) -> CellMatches:
+    return dense.mutual_match(DenseMap(map0, 8), DenseMap(map1, 8), **options)
 
 
 def random_map(seed: int, height: int, width: int, channels: int = 8) -> torch.Tensor:
@@ -215,3 +227,15 @@ def test_without_a_ratio_test_the_same_pairs_faster(budget: int) -> None:
     flat = torch.ones(4, 6, 6)
     assert len(mutual_match(flat, flat)) == 0
     assert len(mutual_match(map0[:, :2], map1)) == 0
+
+
+def test_matches_know_their_stride_and_their_points() -> None:
+    feature_map = DenseMap(random_map(5, 6, 7), 8)
+    matches = dense.dense_match(feature_map, feature_map, threshold=1.0)
+    assert matches.stride == 8
+    points0, points1 = matches.points()
+    np.testing.assert_array_equal(points0, (matches.cells0.numpy() + 0.5) * 8 - 0.5)
+    np.testing.assert_array_equal(points0, points1)
+    assert matches.take(torch.arange(3)).stride == 8
+    with pytest.raises(ValueError, match="strides 8 and 4"):
+        dense.dense_match(feature_map, DenseMap(random_map(5, 6, 7), 4), threshold=1.0)

@@ -1,8 +1,10 @@
-"""Hierarchical refinement against a literal, match-by-match reading of the specification, section 5."""
+"""Hierarchical refinement against a literal, match-by-match reading of docs/method.md, "Refinement"."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,19 @@ from hypothesis import strategies as st
 
 from gcm.refinement import hierarchical
 from gcm.refinement.dense import CellMatches
-from gcm.refinement.hierarchical import refine
+from gcm.refinement.maps import DenseMap
 
 Row = tuple[int, int, int, int]
+
+
+def refine(
+    matches: CellMatches, map0: torch.Tensor, map1: torch.Tensor, *, stride_ratio: int = 2, **options: Any
+) -> CellMatches:
+    """To maps of stride 1."""
+    matches = replace(matches, stride=stride_ratio)
+    refined = hierarchical.refine(matches, DenseMap(map0, 1), DenseMap(map1, 1), **options)
+    assert refined.stride == 1
+    return refined
 
 
 def coarse_matches(count: int, height: int, width: int, seed: int) -> CellMatches:
@@ -23,7 +35,7 @@ def coarse_matches(count: int, height: int, width: int, seed: int) -> CellMatche
     def cells() -> torch.Tensor:
         return torch.from_numpy(np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], 1))
 
-    return CellMatches(cells(), cells(), torch.rand(count), torch.rand(count))
+    return CellMatches(cells(), cells(), torch.rand(count), torch.rand(count), 2)
 
 
 def fine_maps(height: int, width: int, seed: int, channels: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,7 +152,7 @@ def test_children_come_column_by_column() -> None:
 def test_identical_maps_keep_cells_in_place() -> None:
     map0, _ = fine_maps(8, 8, seed=5)
     cells = torch.tensor([[1, 2], [3, 0]])
-    matches = CellMatches(cells, cells, torch.zeros(2), torch.zeros(2))
+    matches = CellMatches(cells, cells, torch.zeros(2), torch.zeros(2), 2)
     found = refine(matches, map0, map0, threshold=0.9)
     assert len(found) == 4  # at most two a match, though all four children agree
     assert torch.equal(found.cells0, found.cells1)
@@ -182,7 +194,7 @@ def test_the_fall_back_counts_all_chunks_together(monkeypatch: pytest.MonkeyPatc
 
 def test_swapping_the_maps_swaps_the_matches() -> None:
     matches = coarse_matches(60, 5, 5, seed=11)
-    swapped = CellMatches(matches.cells1, matches.cells0, matches.distance, matches.ratio)
+    swapped = CellMatches(matches.cells1, matches.cells0, matches.distance, matches.ratio, 2)
     map0, map1 = fine_maps(10, 10, seed=12)
     there = refine(matches, map0, map1, threshold=0.95, compat=False)
     back = refine(swapped, map1, map0, threshold=0.95, compat=False)
@@ -198,7 +210,7 @@ def test_the_threshold_is_exclusive() -> None:
     map1[1] = 1  # squared distance 2
     map1[:, 0, 0] = torch.tensor([0.5, 0.0, math.sqrt(0.75)])  # squared distance 1
     zero = torch.zeros((1, 2), dtype=torch.int64)
-    matches = CellMatches(zero, zero, torch.zeros(1), torch.zeros(1))
+    matches = CellMatches(zero, zero, torch.zeros(1), torch.zeros(1), 2)
     # All of A's pixels are equal here, which `compat` puts up with.
     just = refine(matches, map0, map1, threshold=0.5 + 1e-4, bidirectional=False, compat=True)
     assert len(just) == 1
@@ -210,7 +222,7 @@ def test_the_threshold_is_exclusive() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     map0, map1 = fine_maps(8, 8, seed=0)
-    assert len(refine(CellMatches.empty(), map0, map1, threshold=0.9, compat=True)) == 0
+    assert len(refine(CellMatches.empty(2), map0, map1, threshold=0.9, compat=True)) == 0
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from gcm.backbones.compact import CompactNetwork
 from gcm.backbones.registry import build_backbone
-from gcm.refinement.maps import SubcellMap, UnitMap, flat_unit, gather, map_size
+from gcm.geometry import cell_to_pixel, pixel_to_cell
+from gcm.refinement.maps import (
+    DenseMap,
+    SubcellMap,
+    UnitMap,
+    cells_to_points,
+    gather,
+    map_size,
+    points_to_cells,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +43,17 @@ def test_every_pixel(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
     lazy, whole = lazy_and_whole
     y, x = torch.meshgrid(torch.arange(20), torch.arange(28), indexing="ij")
     cells = torch.stack([x, y], dim=-1)
-    torch.testing.assert_close(lazy.at(cells).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(gather(lazy, cells), gather(whole, cells), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lazy.descriptors(cells).permute(2, 0, 1), whole, atol=1e-5, rtol=1e-5)
+    dense = DenseMap(whole, 1)
+    torch.testing.assert_close(gather(lazy, cells), gather(dense, cells), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lazy.flat(), dense.flat(), atol=1e-5, rtol=1e-5)
 
 
 def test_outside_is_the_nearest_inside(lazy_and_whole: tuple[SubcellMap, torch.Tensor]) -> None:
     lazy, whole = lazy_and_whole
     cells = torch.tensor([[-3, 5], [40, 40]])
     inside = torch.tensor([[0, 5], [27, 19]])
-    for feature_map in (lazy, whole):
+    for feature_map in (lazy, DenseMap(whole, 1)):
         torch.testing.assert_close(gather(feature_map, cells), gather(feature_map, inside))
 
 
@@ -56,10 +68,24 @@ def test_the_coarse_part_costs_less_than_two_gmac() -> None:
 
 
 def test_a_unit_map_gives_what_normalising_the_gathered_gives() -> None:
-    feature_map = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(1))
+    feature_map = DenseMap(torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(1)), 4)
     unit = UnitMap(feature_map)
     cells = torch.tensor([[[0, 0], [8, 6]], [[-3, 2], [20, 9]]])  # some outside
     assert torch.equal(gather(unit, cells), gather(feature_map, cells))
     assert unit.shape == (5, 7, 9)
     assert unit.nbytes == 4 * 5 * 7 * 9
-    assert torch.equal(flat_unit(unit), flat_unit(feature_map))
+    assert torch.equal(unit.flat(), feature_map.flat())
+    assert unit.stride == feature_map.stride == 4
+    assert isinstance(feature_map.prepared(), UnitMap)
+    assert unit.prepared() is unit
+
+
+@pytest.mark.parametrize("stride", [1, 2, 8])
+def test_the_half_pixel_rule_and_its_twin(stride: int) -> None:
+    cells = np.random.default_rng(0).integers(0, 100, (20, 2))
+    points = cells_to_points(torch.from_numpy(cells).double(), stride)
+    np.testing.assert_array_equal(points.numpy(), cell_to_pixel(cells, stride))
+    np.testing.assert_array_equal(
+        points_to_cells(points, stride).numpy(), pixel_to_cell(points.numpy(), stride)
+    )
+    np.testing.assert_allclose(points_to_cells(points, stride).numpy(), cells)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gcm.refinement.maps import DenseMap
 from gcm.refinement.subpixel import peak_offset, similarity_peaks
 
 
@@ -51,7 +52,7 @@ def test_a_shifted_map(shift: float) -> None:
     cells = torch.stack(torch.meshgrid(torch.arange(5, 18), torch.arange(5, 15), indexing="xy"), -1).reshape(
         -1, 2
     )
-    where, found = similarity_peaks(smooth(0.0), smooth(shift), cells, cells)
+    where, found = similarity_peaks(DenseMap(smooth(0.0), 2), DenseMap(smooth(shift), 2), cells, cells)
     assert found.float().mean() > 0.95
     error = where[found] - cells[found] + torch.tensor([shift, 0.0])
     assert error.abs().max() < (1e-6 if shift == 0 else 0.15)
@@ -59,6 +60,6 @@ def test_a_shifted_map(shift: float) -> None:
 
 def test_none_at_all() -> None:
     cells = torch.zeros((0, 2), dtype=torch.int64)
-    where, found = similarity_peaks(smooth(0.0), smooth(0.0), cells, cells)
+    where, found = similarity_peaks(DenseMap(smooth(0.0), 2), DenseMap(smooth(0.0), 2), cells, cells)
     assert where.shape == (0, 2)
     assert found.shape == (0,)

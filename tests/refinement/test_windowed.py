@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from gcm.refinement.dense import dense_match
-from gcm.refinement.windowed import local_match
+from gcm.refinement.dense import CellMatches, dense_match
+from gcm.refinement.maps import DenseMap
+from gcm.refinement.windowed import windowed_match
+
+
+def local_match(map0: torch.Tensor, map1: torch.Tensor, **options: Any) -> CellMatches:
+    return windowed_match(DenseMap(map0, 8), DenseMap(map1, 8), **options)
 
 
 def maps(height: int, width: int, *, seed: int = 0, noise: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,7 +28,9 @@ def pairs(matches: object) -> set[tuple[int, ...]]:
 
 def test_a_window_over_everything_is_the_dense_match() -> None:
     map0, map1 = maps(7, 9)
-    assert pairs(local_match(map0, map1, radius=9)) == pairs(dense_match(map0, map1, threshold=1.0))
+    assert pairs(local_match(map0, map1, radius=9)) == pairs(
+        dense_match(DenseMap(map0, 8), DenseMap(map1, 8), threshold=1.0)
+    )
 
 
 @pytest.mark.parametrize("radius", [0, 1, 3])
