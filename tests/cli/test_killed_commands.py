@@ -40,8 +40,10 @@ def changes_a_file(event, args):
 def watch(event, args):
     global changes
     if changes_a_file(event, args) and isinstance(args[0], (str, os.PathLike)):
-        # Of a link the first argument is what it points to, which may lie elsewhere.
-        paths = [os.path.abspath(path) for path in args[:2] if isinstance(path, (str, os.PathLike))]
+        # Of a link the first argument is what it points to, which may lie elsewhere; of an opening the second
+        # is its mode.
+        names = args[:1] if event == "open" else args[:2]
+        paths = [os.path.abspath(path) for path in names if isinstance(path, (str, os.PathLike))]
         if any(path.startswith(folder + os.sep) for path in paths):
             changes += 1
             if changes == moment:
@@ -80,7 +82,9 @@ def contents(folder: Path) -> dict[str, bytes | str]:
         return b"" if path.name in ("config.yml", "times.csv") else path.read_bytes()
 
     return {
-        str(path.relative_to(folder)): content(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        str(path.relative_to(folder)): content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
     }
 
 
