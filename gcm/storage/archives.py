@@ -27,7 +27,7 @@ TOTAL_LIMIT = 16 << 30
 COUNT_LIMIT = 100_000
 _BLOCK = 1 << 20
 
-Wanted = Callable[[PurePosixPath], PurePosixPath | None]
+ChooseTarget = Callable[[PurePosixPath], PurePosixPath | None]
 Progress = Callable[[int, int], None]
 
 
@@ -41,7 +41,7 @@ class _Member:
 
 
 def extract_archive(
-    archive: Path, destination: Path, wanted: Wanted, *, on_progress: Progress | None = None
+    archive: Path, destination: Path, choose_target: ChooseTarget, *, on_progress: Progress | None = None
 ) -> int:
     """Unpack the wanted members of a zip or tar (.gz, .xz, .bz2) archive.
 
@@ -52,7 +52,7 @@ def extract_archive(
     Args:
         archive: the file; its kind is told from its content.
         destination: folder to unpack into.
-        wanted: given a member's path, where it goes below `destination`, or None to leave it out.
+        choose_target: given a member's path, where it goes below `destination`, or None to leave it out.
         on_progress: called with bytes of the archive done and in all.
 
     Returns:
@@ -70,24 +70,24 @@ def extract_archive(
     try:
         with ExitStack() as stack:
             listed, members = _open(archive, stack)
-            to_write = sum(m.size for m in listed if _pending_target(m, destination, wanted))
+            to_write = sum(m.size for m in listed if _pending_target(m, destination, choose_target))
             _check_space(destination, to_write)
             unpacked = 0
-            for count, (member, done, whole) in enumerate(members):
+            for count, (member, done, archive_size) in enumerate(members):
                 unpacked += member.size
                 if count > COUNT_LIMIT or unpacked > TOTAL_LIMIT:
                     raise DatasetError(f"{archive}: unpacks to more than any data set does; not unpacked")
-                target = _pending_target(member, destination, wanted)
+                target = _pending_target(member, destination, choose_target)
                 if target is not None:
                     _check_member(archive, member)
                     # Of a tar, the length of what is still packed stands for what it unpacks to.
-                    remaining = to_write if listed else max(member.size, whole - done)
+                    remaining = to_write if listed else max(member.size, archive_size - done)
                     _check_space(target.parent, member.size, remaining)
                     _write(archive, member, target, remaining)
                     written.append(target)
                     to_write -= member.size
                 if on_progress is not None:
-                    on_progress(done, whole)
+                    on_progress(done, archive_size)
     except (DatasetError, *ARCHIVE_ERRORS) as error:
         if not listed and is_stream_damage(error):
             for target in written:
@@ -98,15 +98,15 @@ def extract_archive(
     return len(written)
 
 
-def _pending_target(member: _Member, destination: Path, wanted: Wanted) -> Path | None:
-    """Where a member is to be written; None when it is not wanted, or there already."""
+def _pending_target(member: _Member, destination: Path, choose_target: ChooseTarget) -> Path | None:
+    """Where a member is to be written; None when it is left out, or there already."""
     path = PurePosixPath(member.path)
-    place = wanted(path) if path.parts and not member.is_folder else None
-    if place is None:
+    relative = choose_target(path) if path.parts and not member.is_folder else None
+    if relative is None:
         return None
-    if place.is_absolute() or ".." in place.parts:
-        raise ValueError(f"{place} lies outside the destination")
-    target = destination / place
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(f"{relative} lies outside the destination")
+    target = destination / relative
     return None if target.is_file() and target.stat().st_size == member.size else target
 
 
@@ -188,14 +188,16 @@ def _through_zip(bundle: zipfile.ZipFile, members: list[_Member]) -> Iterator[tu
         yield member, done, sum(sizes)
 
 
-def _through_tar(tar: tarfile.TarFile, raw: IO[bytes], whole: int) -> Iterator[tuple[_Member, int, int]]:
+def _through_tar(
+    tar: tarfile.TarFile, raw: IO[bytes], archive_size: int
+) -> Iterator[tuple[_Member, int, int]]:
     for info in tar:
         # A sparse member may claim far more than it holds.
         plain = info.isreg() and not info.issparse()
         yield (
             _Member(info.name, info.size, plain, info.isdir(), partial(tar.extractfile, info)),
             raw.tell(),
-            whole,
+            archive_size,
         )
     _check_end(tar)
 

@@ -59,8 +59,8 @@ class Npz:
             members, _ = self._plain
         else:
             with zipfile.ZipFile(io.BytesIO(self.content)) as bundle:
-                wanted = {f"{name}.npy" for name in names}
-                members = {member: bundle.read(member) for member in bundle.namelist() if member in wanted}
+                files = {f"{name}.npy" for name in names}
+                members = {member: bundle.read(member) for member in bundle.namelist() if member in files}
         return {name: _array(members[f"{name}.npy"]) for name in names if f"{name}.npy" in members}
 
 

@@ -184,6 +184,7 @@ def test_the_folder_above_will_do_and_nothing_will_not(tmp_path: Path, tiny_rele
         organise_hpatches(tmp_path / "none", tmp_path / "E")
 
 
+@pytest.mark.slow
 def test_real_sequences(shared: Path, tmp_path: Path) -> None:
     report = organise_hpatches(shared / "data/oxford-dev", tmp_path, link=Link.SYMBOLIC)
     assert (report.pairs, report.faulty) == (20, {})
