@@ -178,7 +178,7 @@ def patch_network_from_state(state: Mapping[str, Tensor], origin: str) -> PatchN
     state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if key.startswith("ops.")}
     for layers in (STUDENT, TEACHER):
-        network = PatchNetwork(layers)
+        network = PatchNetwork(layers).float()  # whatever PyTorch's default type is
         expected = network.state_dict()
         # Older checkpoints may lack the batch counters, which inference never reads.
         counters = {key for key in expected if key.endswith("num_batches_tracked")}
