@@ -157,11 +157,11 @@ def prediction_path(output_dir: Path, pair: Pair, places: Places) -> Path:
     place = Place(pair.subset, pair.sequence)
     converted = converted_path(output_dir, place, pair.name)
     original = output_dir / MATCHES_FOLDER / matches_name(pair.name)
-    if place_of(pair.name, places) != place:
-        return converted
     try:
         modified = original.stat().st_mtime_ns
     except OSError:
+        return converted
+    if place_of(pair.name, places) != place:
         return converted
     try:
         return original if modified >= converted.stat().st_mtime_ns else converted

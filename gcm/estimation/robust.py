@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -71,12 +72,7 @@ def estimate_homography(
         chosen = estimator(library)
     if len(source) >= _FEWEST["homography"]:
         fit = chosen.homography(source, target, RobustOptions(threshold, iterations, confidence, seed))
-        if (
-            fit is not None
-            and np.isfinite(fit[0]).all()
-            and _determined(source, target, fit[1])
-            and _invertible(fit[0], source, target)
-        ):
+        if fit is not None and _is_homography(fit[0], source, target, fit[1]):
             return HomographyEstimate(fit[0], _all_rows(fit[1], usable))
     return HomographyEstimate(None, np.zeros(len(usable), dtype=bool))
 
@@ -173,27 +169,30 @@ def _all_rows(inliers: Mask, usable: Mask) -> Mask:
 
 def _determined(points0: Points, points1: Points, inliers: Mask) -> bool:
     """Whether the matches that agree with a model lie on no one line; there, any number of models fits."""
-    return _spread(points0[inliers]) and _spread(points1[inliers])
+    return _extent(points0[inliers]) is not None and _extent(points1[inliers]) is not None
 
 
-def _invertible(h: Matrix, source: Points, target: Points) -> bool:
-    """Whether a homography keeps the plane a plane, seen in coordinates of the points' own size."""
-    before, after = _centring(source), _centring(target)
-    scaled = after @ h @ np.linalg.inv(before)
+def _is_homography(h: Matrix, source: Points, target: Points, inliers: Mask) -> bool:
+    """As :func:`_determined`, and the homography keeps the plane a plane."""
+    before, after = _extent(source[inliers]), _extent(target[inliers])
+    if before is None or after is None or not np.isfinite(h).all():
+        return False
+    # In coordinates of the points' own size and place.
+    (x, y, size), (u, v, target_size) = before, after
+    scaled = h @ np.array([[size, 0.0, x], [0.0, size, y], [0.0, 0.0, 1.0]])
+    scaled[:2] -= np.array([[u], [v]]) * scaled[2]
+    scaled[:2] /= target_size
     return bool(abs(np.linalg.det(scaled)) > _SINGULAR * np.linalg.norm(scaled) ** 3)
 
 
-def _centring(points: Points) -> Matrix:
-    """The similarity that brings points around the origin, about 1 away from it."""
-    x, y = points.mean(axis=0).tolist()
-    scale = 1.0 / max(float(np.abs(points - (x, y)).max()), 1e-12)
-    return np.array([[scale, 0.0, -scale * x], [0.0, scale, -scale * y], [0.0, 0.0, 1.0]])
-
-
-def _spread(points: Points) -> bool:
+def _extent(points: Points) -> tuple[float, float, float] | None:
+    """Centre (x, y) and mean distance from it; None when the points are fewer than 3 or on one line."""
     if len(points) < 3:
-        return False
-    centred = points - points.mean(axis=0)
-    (xx, xy), (_, yy) = centred.T @ centred
+        return None
+    x, y = points.mean(axis=0).tolist()
+    centred = points - (x, y)
+    (xx, xy), (_, yy) = (centred.T @ centred).tolist()
     # Of this matrix the larger eigenvalue is about the trace, and their product the determinant.
-    return bool(xx * yy - xy * xy > _LINE**2 * (xx + yy) ** 2)
+    if not xx * yy - xy * xy > _LINE**2 * (xx + yy) ** 2:
+        return None
+    return x, y, math.sqrt((xx + yy) / len(points))
