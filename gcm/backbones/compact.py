@@ -8,8 +8,9 @@ that covers the pixel, to be evaluated only where there are matches. Trained by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -27,6 +28,12 @@ PIXEL_CHANNELS, CHANNELS = 24, (32, 48, 64)
 """Descriptor channels at stride 1, and at strides 2, 4 and 8."""
 
 _PIXEL_HIDDEN = 64
+
+_WHOLE_CELLS = 2**19
+"""Cells of the stride-2 map (two megapixels of the image) up to which its layers run on the whole map; those
+of a larger one run strip by strip, which takes half the memory."""
+
+_STRIP_ROWS = 64
 
 
 class CompactNetwork(nn.Module):
@@ -71,8 +78,37 @@ class CompactNetwork(nn.Module):
         """All three maps, fine to coarse."""
         c2, c4, t8 = self._trunk(x)
         t4 = self.fuse4(self.across4(c4) + _enlarge(self.down4(t8), c4))
-        t2 = self.fuse2(self.across2(c2) + _enlarge(self.down2(t4), c2))
-        return [self.head2(t2), self.head4(t4), self.head8(t8)]
+        if torch.is_grad_enabled() or c2.shape[-2] * c2.shape[-1] <= _WHOLE_CELLS:
+            t2 = self.fuse2(self.across2(c2) + _enlarge(self.down2(t4), c2))
+            return [self.head2(t2), self.head4(t4), self.head8(t8)]
+        maps = [self.head4(t4), self.head8(t8)]
+        fused = _enlarge(self.down2(t4), c2)
+        del c4, t4, t8
+        for rows in _strips(c2):
+            fused[..., rows, :] += self.across2(c2[..., rows, :])
+        del c2
+        return [self._finest_in_strips(fused), *maps]
+
+    def _finest_in_strips(self, fused: Tensor) -> Tensor:
+        """``head2(fuse2(fused))`` of a large map, without whole maps between the layers."""
+        convolution, norm, relu = self.fuse2
+        assert isinstance(convolution, nn.Conv2d)
+        height = fused.shape[-2]
+        whole: Tensor | None = None
+        for rows in _strips(fused):
+            top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
+            missing = (0, 0, top - rows.start + 1, rows.stop + 1 - bottom)  # beyond the map are zeros
+            strip = F.pad(fused[..., top:bottom, :], missing)
+            strip = F.conv2d(strip, convolution.weight, convolution.bias, padding=(0, 1))
+            part = self.head2(relu(norm(strip)))
+            if whole is None:
+                shape = (*part.shape[:2], *fused.shape[-2:])
+                whole = torch.empty(
+                    shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last
+                )
+            whole[..., rows, :] = part
+        assert whole is not None
+        return whole
 
     def coarse(self, x: Tensor) -> Tensor:
         """The stride-8 map alone."""
@@ -129,6 +165,13 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.first(x))  # type: ignore[no-any-return]
+
+
+def _strips(feature_map: Tensor) -> Iterator[slice]:
+    """Rows of a map, some at a time."""
+    height = feature_map.shape[-2]
+    for start in range(0, height, _STRIP_ROWS):
+        yield slice(start, min(height, start + _STRIP_ROWS))
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:

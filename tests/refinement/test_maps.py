@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gcm.backbones import compact
 from gcm.backbones.compact import CompactNetwork
 from gcm.backbones.registry import build_backbone
 from gcm.geometry import cell_to_pixel, pixel_to_cell
@@ -55,6 +56,25 @@ def test_outside_is_the_nearest_inside(lazy_and_whole: tuple[SubcellMap, torch.T
     inside = torch.tensor([[0, 5], [27, 19]])
     for feature_map in (lazy, DenseMap(whole, 1)):
         torch.testing.assert_close(gather(feature_map, cells), gather(feature_map, inside))
+
+
+@pytest.mark.parametrize("size", [(96, 64), (264, 40), (128, 48)])
+def test_large_maps_are_the_same_strip_by_strip(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = CompactNetwork().eval().requires_grad_(False)
+        image = torch.randn(1, 1, *size)
+    for _ in range(2):  # with batch norm, and folded
+        with torch.inference_mode():
+            monkeypatch.setattr(compact, "_WHOLE_CELLS", 2**30)
+            whole = network(image)
+            monkeypatch.setattr(compact, "_WHOLE_CELLS", 0)
+            strips = network(image)
+        for one, other in zip(whole, strips, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        network = network.fused()
 
 
 def test_the_coarse_part_costs_less_than_two_gmac() -> None:
