@@ -11,11 +11,12 @@ import torch
 
 from gcm.backbones.fine import FINE_MODELS
 from gcm.backbones.registry import create_fine_model
-from gcm.config import MatcherConfig
+from gcm.config import MatcherConfig, load_config
 from gcm.errors import DependencyError, WeightsError
 from gcm.images.files import load_image
 from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
+from gcm.options import PublishedOptions
 
 
 @pytest.fixture(params=["DISK", "ALIKED"])
@@ -84,6 +85,10 @@ def test_weights_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_none_is_a_fine_model_like_empty() -> None:
-    from gcm.config import load_config
-
-    assert load_config("default", fine_model="none").fine_model is None
+    assert load_config("default", fine_model="none") == load_config("default")
+    published = load_config("ResNet18_R2D2_95")
+    assert isinstance(published.method, PublishedOptions)
+    assert published.method.fine_model
+    changed = load_config("ResNet18_R2D2_95", fine_model="none").method
+    assert isinstance(changed, PublishedOptions)
+    assert changed.fine_model is None

@@ -50,7 +50,7 @@ TORCHVISION: dict[str, Callable[..., nn.Module]] = {
     "SWIN_TRANSFORMER": models.swin_t,
 }
 
-# The specification's table, written out again so that a slip in the declarations shows.
+# The published taps (docs/method.md), written out again so that a slip in the declarations shows.
 SPECIFIED = {
     "VGG19": ("features.2 features.7 features.12 features.21 features.30 features.32", "1 2 4 8 16 16", 6),
     "VGG19_BN": (
@@ -257,7 +257,7 @@ def _finds_the_shift(photo: NDArray[np.uint8], name: str, **changes: Any) -> Non
     image0 = photo[: height - 37, : width - 29]
     image1 = photo[SHIFT[1] :, SHIFT[0] :]
     matches = matcher.match(image0, image1)
-    stride = matcher.levels[-1].stride
+    stride = matcher.steps[-1].stride
     off = np.abs(matches.points0 - matches.points1 - SHIFT).max(axis=1)
     assert len(matches) > 0.25 * image1.shape[0] * image1.shape[1] / 16**2
     assert np.mean(off < 0.5) > 0.95, f"{np.mean(off < 0.5):.3f} of {len(matches)} at stride {stride}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gcm.backbones.registry import backbone_info, build_backbone, create_backbone, known_weights
 from gcm.config import MatcherConfig
 from gcm.errors import ConfigError, DependencyError, WeightsError
+from gcm.images import IMAGENET
 from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
 
@@ -59,15 +60,16 @@ def test_maps_equal_hooks_on_timms_model(fill: Fill, tmp_path: Path) -> None:
 def test_input_is_brought_to_what_the_model_was_trained_on(fill: Fill, tmp_path: Path) -> None:
     name = "mobilenetv2_050.lamb_in1k"
     other = "tf_mobilenetv3_small_minimal_100.in1k"  # mean and deviation 0.5
-    assert backbone_info(f"timm:{name}").normalisation == "imagenet"
-    assert backbone_info(f"timm:{other}").normalisation.startswith("mean [0.5, 0.5, 0.5]")
+    assert backbone_info(f"timm:{name}").normalisation == IMAGENET
+    info = backbone_info(f"timm:{other}")
+    assert str(info.normalisation) == "mean (0.5, 0.5, 0.5), deviation (0.5, 0.5, 0.5)"
     _checkpoint(fill, other, tmp_path / "w.pth")
     backbone = create_backbone(f"timm:{other}", weights=tmp_path / "w.pth")
     photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     seen: list[Tensor] = []
     backbone.get_submodule("network").register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
     with torch.no_grad():
-        backbone(network_input(photo, 16))
+        backbone(network_input(photo, 16, normalisation=info.normalisation))
     expected = torch.from_numpy(photo).permute(2, 0, 1)[None] / 127.5 - 1
     torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-5)
 
