@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +67,17 @@ class CellMatches:
             cell_to_pixel(cells.cpu().numpy(), self.stride) for cells in (self.cells0, self.cells1)
         )
         return points0, points1
+
+    @staticmethod
+    def joined(parts: Sequence[CellMatches]) -> CellMatches:
+        """The matches of all parts, at least one, in their order; of one stride."""
+        return CellMatches(
+            torch.cat([part.cells0 for part in parts]),
+            torch.cat([part.cells1 for part in parts]),
+            torch.cat([part.distance for part in parts]),
+            torch.cat([part.ratio for part in parts]),
+            parts[0].stride,
+        )
 
     @staticmethod
     def empty(stride: int, device: torch.device | None = None) -> CellMatches:

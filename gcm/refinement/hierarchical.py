@@ -75,13 +75,7 @@ def refine(
         )
         for part in (slice(start, start + _CHUNK) for start in range(0, len(matches), _CHUNK))
     ]
-    refined = CellMatches(
-        torch.cat([p.cells0 for p in parts]),
-        torch.cat([p.cells1 for p in parts]),
-        torch.cat([p.distance for p in parts]),
-        torch.cat([p.ratio for p in parts]),
-        stride,
-    )
+    refined = CellMatches.joined(parts)
     if compat and len(refined) < 4 <= len(matches):
         return replace(
             matches,
