@@ -37,39 +37,38 @@ class TableFormat(str, Enum):
     LATEX = "latex"
 
 
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Algorithms, as with --algorithms.", show_default=False),
+]
+AlgorithmsOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="X Y ...", help="Folders below RESULTS/DATASET to score; spaces or commas between."),
+]
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option(help="fixed, or ime: as IME computes it, quirks included.")
+]
+DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set, with image_pairs.txt.")]
+FormatOption = Annotated[TableFormat, typer.Option("--format", help="How to write the tables.")]
+PerSequenceOption = Annotated[bool, typer.Option("--per-sequence", help="A table of the sequences too.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads to measure in.", show_default="processors")
+]
+
+
 @command
 def evaluate(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Algorithms, as with --algorithms.", show_default=False),
-    ] = None,
+    names: NamesArgument = None,
     *,
-    algorithms: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X Y ...", help="Folders below RESULTS/DATASET to score; spaces or commas between."
-        ),
-    ] = None,
-    protocol: Annotated[
-        ProtocolName, typer.Option(help="fixed, or ime: as IME computes it, quirks included.")
-    ] = ProtocolName.FIXED,
+    algorithms: AlgorithmsOption = None,
+    protocol: ProtocolOption = ProtocolName.FIXED,
     result_directory: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("Results"),
     dataset_name: Annotated[str, typer.Option(help="Its folder for this data set.")] = "hpatches",
-    dataset_dir: Annotated[Path, typer.Option(help="Organised data set, with image_pairs.txt.")] = Path(
-        "Datasets/hpatches"
-    ),
-    table_format: Annotated[
-        TableFormat, typer.Option("--format", help="How to write the tables.")
-    ] = TableFormat.TABLE,
-    per_sequence: Annotated[
-        bool, typer.Option("--per-sequence", help="A table of the sequences too.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the curves into this picture.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads to measure in.", show_default="processors")
-    ] = None,
+    dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
+    table_format: FormatOption = TableFormat.TABLE,
+    per_sequence: PerSequenceOption = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.")] = None,
+    workers: WorkersOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

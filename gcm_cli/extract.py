@@ -21,51 +21,53 @@ if TYPE_CHECKING:
 __all__ = ["extract"]
 
 
+OutputDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for the matches of this configuration alone.", show_default="the configuration's"
+    ),
+]
+DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file."),
+]
+AlgorithmOption = Annotated[
+    str, typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one.")
+]
+RatioOption = Annotated[float | None, typer.Option(help="Ratio threshold of sift, orb, akaze, kaze.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes to match in.",
+        show_default="as the cores and the length of the list ask for",
+    ),
+]
+AtOnceOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pairs whose images the network sees together, in one process.",
+        show_default="8 on a GPU, else 1",
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the folder's results first.")]
+
+
 @command
 def extract(
     *,
     config: ConfigOption = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the matches of this configuration alone.", show_default="the configuration's"
-        ),
-    ] = None,
-    dataset_dir: Annotated[
-        Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")
-    ] = Path("Datasets/hpatches"),
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Any list of pairs: image 0, image 1, and optionally a homography file; "
-            "relative paths start at the list's folder."
-        ),
-    ] = None,
-    algorithm: Annotated[
-        str,
-        typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one."),
-    ] = "gcm",
-    ratio: Annotated[float | None, typer.Option(help="Ratio threshold of sift, orb, akaze, kaze.")] = None,
+    output_dir: OutputDirOption = None,
+    dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
+    pairs: PairsOption = None,
+    algorithm: AlgorithmOption = "gcm",
+    ratio: RatioOption = None,
     settings: SetOption = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes to match in.",
-            show_default="as the cores and the length of the list ask for",
-        ),
-    ] = None,
-    at_once: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Pairs whose images the network sees together, in one process.",
-            show_default="8 on a GPU, else 1",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the folder's results first.")
-    ] = False,
+    workers: WorkersOption = None,
+    at_once: AtOnceOption = None,
+    overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

