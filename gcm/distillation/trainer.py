@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,7 @@ class _Training:
                 self._stop_the_clock()
                 with held_interrupts():
                     self._save()
+                    on_progress(self._progress())
             raise
 
     def _take_steps(self, on_progress: Callable[[TrainingProgress], None]) -> None:
@@ -215,13 +216,13 @@ class _Training:
                     self.group.average_statistics(self.student)
                 if not self.group.is_leader:
                     continue
-                training_loss = self.loss_sum / self.loss_count
+                training_loss = self._progress().training_loss
                 if validates:
                     self._validate()
                 if saves:
                     with held_interrupts():
                         self._save()
-                on_progress(TrainingProgress(self.step, recipe.steps, training_loss, self.validation_loss))
+                on_progress(replace(self._progress(), training_loss=training_loss))
 
     def _take_step(self, batch: Any) -> None:
         for parameters in self.optimizer.param_groups:
@@ -237,6 +238,10 @@ class _Training:
         self.group.average([loss])
         self.loss_sum += float(loss)
         self.loss_count += 1
+
+    def _progress(self) -> TrainingProgress:
+        loss = self.loss_sum / self.loss_count if self.loss_count else math.nan
+        return TrainingProgress(self.step, self.recipe.steps, loss, self.validation_loss)
 
     def _learning_rate(self, step: int) -> float:
         recipe = self.recipe

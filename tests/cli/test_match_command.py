@@ -1,9 +1,8 @@
-"""``gcm match`` as a user runs it: real processes, the example pair, the embedded weights."""
+"""``gcm match`` in this process, with the embedded weights; real processes are in test_processes.py."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from gcm.geometry import apply_homography, image_corners
 from gcm_cli.app import app
@@ -23,23 +22,22 @@ LEFT, RIGHT = EXAMPLES / "left.jpg", EXAMPLES / "right.jpg"
 SMALL = ("--max-side", "256")
 
 
-def gcm(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "gcm_cli", "match", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
+def gcm(*arguments: str | Path) -> Result:
+    environment = {"COLUMNS": "80", "NO_COLOR": "1"}
+    return CliRunner().invoke(app, ["match", *map(str, arguments)], env=environment)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     """One run that writes everything."""
     folder = tmp_path_factory.mktemp("match")
     files = ["--output", folder / "deep" / "m.npz", "--draw", folder / "d.png", "--warp", folder / "w.png"]
     return gcm(LEFT, RIGHT, *SMALL, "--json", *files), folder
 
 
-def test_finds_the_homography(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_finds_the_homography(run: tuple[Result, Path]) -> None:
     done, _ = run
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     truth = np.loadtxt(EXAMPLES / "h_left_to_right.txt")
     points0, points1 = np.array(found["keypoints0"]), np.array(found["keypoints1"])
@@ -53,12 +51,12 @@ def test_finds_the_homography(run: tuple[subprocess.CompletedProcess[str], Path]
     assert off.mean() < 6
 
 
-def test_document_and_files_agree(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_document_and_files_agree(run: tuple[Result, Path]) -> None:
     done, folder = run
     found = json.loads(done.stdout)
     with np.load(folder / "deep" / "m.npz") as file:
         assert set(file.files) == {
-            "keypoints0", "keypoints1", "matches", "scores", "homography", "size0", "size1"
+            "keypoints0", "keypoints1", "matches", "scores", "homography", "inliers", "size0", "size1"
         }  # fmt: skip
         for name in file.files:
             np.testing.assert_allclose(file[name], np.array(found[name]))
@@ -69,7 +67,7 @@ def test_document_and_files_agree(run: tuple[subprocess.CompletedProcess[str], P
     assert set(found["files"]) == {"output", "draw", "warp"}
 
 
-def test_pictures(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_pictures(run: tuple[Result, Path]) -> None:
     _, folder = run
     drawn, warped = cv2.imread(str(folder / "d.png")), cv2.imread(str(folder / "w.png"))
     left = cv2.imread(str(LEFT))
@@ -83,7 +81,7 @@ def test_pictures(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
 
 def test_summary_for_people(tmp_path: Path) -> None:
     done = gcm(LEFT, RIGHT, *SMALL, "--top-k", "50", "--min-score", "0.2", "-o", tmp_path / "m.csv")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     for word in ("512 x 512", "default", "matches", "inliers", "homography", "seconds"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -95,14 +93,14 @@ def test_summary_for_people(tmp_path: Path) -> None:
 
 def test_quiet_prints_nothing() -> None:
     done = gcm(LEFT, RIGHT, "--max-side", "128", "--quiet")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_no_matches_is_an_answer(tmp_path: Path) -> None:
     black = tmp_path / "black.png"
     Image.new("RGB", (200, 100)).save(black)
     done = gcm(black, black, "--json", "--draw", tmp_path / "d.png")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["keypoints0"] == []
     assert found["homography"] is None
@@ -110,13 +108,14 @@ def test_no_matches_is_an_answer(tmp_path: Path) -> None:
     assert (tmp_path / "d.png").exists()
 
 
-def test_warp_without_a_homography_fails(tmp_path: Path) -> None:
+def test_warp_without_a_homography_is_a_note(tmp_path: Path) -> None:
     black = tmp_path / "black.png"
     Image.new("RGB", (64, 64)).save(black)
-    done = gcm(black, black, "--warp", tmp_path / "w.png", "--quiet")
-    assert done.returncode == 1
-    assert "no homography" in done.stderr
+    done = gcm(black, black, "--warp", tmp_path / "w.png", "--draw", tmp_path / "d.png", "--json")
+    assert done.exit_code == 0
+    assert f"note: {tmp_path / 'w.png'} is not written: no homography was found" in done.stderr
     assert not (tmp_path / "w.png").exists()
+    assert set(json.loads(done.stdout)["files"]) == {"draw"}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10, 2000), (2000, 10), (15, 17)])
@@ -160,13 +159,6 @@ def test_bad_input_is_one_line(arguments: tuple[Any, ...], code: int, words: str
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_bad_input_in_a_real_process() -> None:
-    done = gcm("missing.png", RIGHT)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == "gcm: error: missing.png: no such file\n"
-
-
 def test_help_loads_no_torch() -> None:
     program = (
         "import sys, gcm_cli.app\n"
@@ -175,3 +167,154 @@ def test_help_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_mistyped_is_told_before_torch_is_imported() -> None:
+    mistyped = [
+        ["missing.png", str(RIGHT)],
+        [str(LEFT), str(EXAMPLES / "README.md")],
+        [str(LEFT), str(RIGHT), "--config", "defualt"],
+        [str(LEFT), str(RIGHT), "--set", "max_sied=100"],
+        [str(LEFT), str(RIGHT), "--device", "gpu"],
+        [str(LEFT), str(RIGHT), "--draw", str(LEFT)],
+        [str(LEFT), str(RIGHT), "--output", "a.txt"],
+    ]
+    program = (
+        "import sys\n"
+        "from gcm_cli.app import app\n"
+        f"for arguments in {mistyped!r}:\n"
+        "    try: app(['match', *arguments])\n"
+        "    except SystemExit as end: assert end.code in (1, 2), arguments\n"
+        "    assert not {'torch', 'pandas'} & set(sys.modules), arguments"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("gcm: error: ") == len(done.stderr.splitlines()) == len(mistyped)
+
+
+# -- names from outside ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["photo[final]", "[red]a", "a[/b]", ":smile:", "a b", "\x1b[31mx", "\udcc3\udca9"]
+)
+def test_names_are_no_markup(tmp_path: Path, name: str) -> None:
+    photo, output, picture = tmp_path / f"{name}.jpg", tmp_path / f"{name}.npz", tmp_path / f"{name}.png"
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    photo.write_bytes(LEFT.read_bytes())
+    shown = name.replace("\x1b", "\\x1b").replace("\udcc3\udca9", "\u00e9")
+    done = gcm(photo, photo, "--max-side", "128", "-o", output, "--draw", picture)
+    assert done.exit_code == 0, done.output
+    assert "".join(done.stdout.split()).count("".join(f"{shown}.jpg".split())) == 2
+    for suffix in ("npz", "png"):
+        assert f"{shown}.{suffix}" in done.stderr
+        assert (tmp_path / f"{name}.{suffix}").is_file()
+    done = gcm(photo, "none", "--json")
+    assert done.exit_code == 1
+    done = gcm(photo, photo, "--max-side", "64", "--json")
+    told = json.loads(done.stdout)["image0"]
+    assert told == str(photo).replace("\udcc3\udca9", "\u00e9")
+    missing = gcm(tmp_path / f"{name}.none", photo)
+    assert f"{shown}.none: no such file" in missing.stderr
+
+
+def test_long_paths_are_whole(tmp_path: Path) -> None:
+    folder = tmp_path / ("long " * 12).strip() / ("folder" * 12)
+    folder.mkdir(parents=True)
+    paths = [folder / f"{'photo' * 12}{k}.jpg" for k in (0, 1)]
+    for path in paths:
+        path.write_bytes(LEFT.read_bytes())
+    done = gcm(*paths, "--max-side", "64")
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    text = "".join(done.stdout.split())
+    for path in paths:
+        assert "".join(str(path).split()) in text
+
+
+def test_rounding_errors_are_nothing() -> None:
+    done = gcm(LEFT, LEFT, "--max-side", "256")
+    assert done.exit_code == 0, done.stderr
+    rows = done.stdout[done.stdout.index("homography  ") :].split("seconds")[0].split()[1:]
+    assert len(rows) == 9
+    assert all(float(value) == 0 or abs(float(value)) > 1e-12 for value in rows)
+    assert "-0" not in rows
+
+
+# -- outputs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with two photos, a.png and b.png, with links to a.png."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    (tmp_path / "soft.png").symlink_to("a.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "round.png").symlink_to("round.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--draw", "a.png"], 2, "--draw a.png: is an input"),
+        (["--warp", "b.png"], 2, "--warp b.png: is an input"),
+        (["--draw", "./folder.png/../a.png"], 2, "is an input"),
+        (["--draw", "soft.png"], 2, "is an input"),
+        (["--draw", "hard.png"], 2, "is an input"),
+        (["--draw", "x.png", "--warp", "x.png"], 2, "--draw and --warp both name x.png"),
+        (["--draw", "x.png", "--warp", "./x.png"], 2, "--draw and --warp both name"),
+        (["--draw", "x.png", "-o", "x.png/m.npz"], 2, "lies in it"),
+        (["--draw", "folder.png"], 1, "is a folder"),
+        (["--draw", "a.png/x.png"], 1, "cannot be written (Not a directory)"),
+        (["--draw", f"{'x' * 300}.png"], 1, "cannot be written (File name too long)"),
+        (["--draw", f"new/{'x' * 300}.png"], 1, "cannot be written (File name too long)"),
+        (["--draw", "round.png"], 1, "round.png: "),
+        (["--draw", "/proc/x.png"], 1, "/proc/x.png: cannot be written"),
+        (["--draw", "x.gif"], 2, "unknown image suffix '.gif'; use one of .png, .jpg, .jpeg, .webp, "),
+        (["--warp", "x"], 2, "unknown image suffix ''; use one of .png, .jpg, .jpeg, .webp, "),
+    ],
+)
+def test_outputs_are_checked_before_the_work(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(photos)
+    before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
+    names = set(photos.iterdir())
+    # A configuration that does not exist would be told next: nothing else is looked at before the outputs.
+    done = gcm("a.png", "b.png", "--config", "none", *options)
+    assert done.exit_code == code, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert set(photos.iterdir()) == names
+
+
+def test_the_configuration_is_no_output(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    (photos / "mine.json").write_text("{}")
+    done = gcm("a.png", "b.png", "--config", "mine.json", "-o", "mine.json")
+    assert done.exit_code == 2
+    assert "mine.json: is an input" in done.stderr
+
+
+def test_two_photos_from_standard_input(photos: Path) -> None:
+    done = gcm("-", "-")
+    assert done.exit_code == 2
+    assert "given twice" in done.stderr
+
+
+def test_what_nobody_foresaw_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("a [b]\nand more")
+
+    monkeypatch.setattr("gcm.config.load_config", fail)
+    done = gcm(LEFT, RIGHT)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("gcm: error: KeyError: 'a [b]")
+    assert "GCM_DEBUG=1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setenv("GCM_DEBUG", "1")
+    assert isinstance(gcm(LEFT, RIGHT).exception, KeyError)
