@@ -1,7 +1,7 @@
 """From images to feature pyramids.
 
-What needs features asks for them with a `Request` (:mod:`gcm.features.batching`); a `FeatureExtractor` answers,
-several requests together, and remembers what it computed in a `FeatureCache` of bounded size.
+What needs features asks for them with a `Request` (:mod:`gcm.features.batching`); a `FeatureExtractor`
+answers, several requests together, and remembers what it computed in a `FeatureCache` of bounded size.
 """
 
 from __future__ import annotations

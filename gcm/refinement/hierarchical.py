@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,19 +62,12 @@ def refine(
     children0 = _children(matches.cells0, stride_ratio)
     children1 = _children(matches.cells1, stride_ratio, margin)
     from0, from1 = _Descriptors(map0, children0), _Descriptors(map1, children1)
-    parts = [
-        _refine_chunk(
-            children0[part],
-            children1[part],
-            from0[part] @ from1[part].transpose(1, 2),
-            threshold,
-            bidirectional,
-            compat,
-            survivors,
-            stride,
-        )
-        for part in (slice(start, start + _CHUNK) for start in range(0, len(matches), _CHUNK))
-    ]
+    rules = _Rules(threshold, bidirectional, compat, survivors, stride)
+    parts = []
+    for start in range(0, len(matches), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        scores = from0[part] @ from1[part].transpose(1, 2)
+        parts.append(_refine_chunk(children0[part], children1[part], scores, rules))
     refined = CellMatches.joined(parts)
     if compat and len(refined) < 4 <= len(matches):
         return replace(
@@ -84,6 +77,18 @@ def refine(
             stride=stride,
         )
     return refined
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Which children survive; as the arguments of :func:`refine`."""
+
+    threshold: float
+    bidirectional: bool
+    compat: bool
+    survivors: int
+    stride: int
+    """Of the finer maps."""
 
 
 class _Descriptors:
@@ -100,32 +105,23 @@ class _Descriptors:
         return self._map.at(self._cells[part]) if self._all is None else self._all[part]
 
 
-def _refine_chunk(
-    children0: Tensor,
-    children1: Tensor,
-    scores: Tensor,
-    threshold: float,
-    bidirectional: bool,
-    compat: bool,
-    survivors: int,
-    stride: int,
-) -> CellMatches:
+def _refine_chunk(children0: Tensor, children1: Tensor, scores: Tensor, rules: _Rules) -> CellMatches:
     """One chunk: N x r^2 x 2 cells of each map and their N x r^2 x r^2 similarities."""
     n, slots = children0.shape[:2]
     by0, by1 = _best_two(scores), _best_two(scores.transpose(1, 2))
     to1 = by0.index
     ratio0, ratio1 = ratio(by0.best, by0.second), ratio(by1.best, by1.second)
-    matched_ratio1 = ratio1 if compat else ratio1.gather(1, to1)
-    worst = torch.maximum(ratio0, matched_ratio1) if bidirectional else ratio0
-    if threshold == -1:
+    matched_ratio1 = ratio1 if rules.compat else ratio1.gather(1, to1)
+    worst = torch.maximum(ratio0, matched_ratio1) if rules.bidirectional else ratio0
+    if rules.threshold == -1:
         alive = torch.ones_like(to1, dtype=torch.bool)
     else:
         slot = torch.arange(slots, device=scores.device)
-        alive = (by1.index.gather(1, to1) == slot) & (worst < threshold)
+        alive = (by1.index.gather(1, to1) == slot) & (worst < rules.threshold)
         if not compat:
             alive &= by0.distinct & by1.distinct.gather(1, to1)
     distance = (2 - 2 * by0.best).masked_fill(~alive, torch.inf)
-    nearest, child0 = distance.topk(min(survivors, slots), dim=1, largest=False)
+    nearest, child0 = distance.topk(min(rules.survivors, slots), dim=1, largest=False)
     child0, order = child0.sort(dim=1)
     nearest = nearest.gather(1, order)
     kept = nearest.isfinite()
@@ -133,7 +129,7 @@ def _refine_chunk(
     child0 = child0[kept]
     child1 = to1[row, child0]
     return CellMatches(
-        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0], stride
+        children0[row, child0], children1[row, child1], nearest[kept], worst[row, child0], rules.stride
     )
 
 
