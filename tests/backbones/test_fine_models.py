@@ -52,6 +52,7 @@ def test_dense_map_is_that_of_the_package(packaged: str) -> None:
     torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_refines_a_shifted_photo(packaged: str, shared: Path) -> None:
     photo = load_image(shared / "data" / "oxford-dev" / "v_graf" / "1.ppm")[100:340, 200:520]
     weights = shared / "weights" / "resnet18_imagenet1k_v1_bnfolded_to_layer3.pth"

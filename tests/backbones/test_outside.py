@@ -45,6 +45,7 @@ def _python(outside: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.e2e
 def test_template_works_from_outside(outside: Path, photo: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = models.shufflenet_v2_x1_0(weights=None).eval()  # seeded: this tests structure
@@ -66,6 +67,7 @@ def test_template_works_from_outside(outside: Path, photo: NDArray[np.uint8], tm
     assert float(worst) < 1e-9
 
 
+@pytest.mark.e2e
 def test_template_is_listed(outside: Path) -> None:
     done = _python(outside, "-m", "gcm_cli", "backbones", "--json")
     assert done.returncode == 0, done.stderr
@@ -97,6 +99,7 @@ def test_template_address_is_torchvisions() -> None:
     assert weights.url == TEMPLATE.WEIGHTS.urls[0]
 
 
+@pytest.mark.e2e
 def test_broken_package_is_named(outside: Path) -> None:
     (outside / "shuffle_backbone.py").write_text("raise RuntimeError('half installed')\n")
     done = _python(outside, "-m", "gcm_cli", "backbones")
