@@ -67,6 +67,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.e2e
 def test_from_nothing_to_a_table_and_again(
     tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +120,10 @@ def test_what_evaluate_prints(tmp_path: Path, tiny_release: Path, monkeypatch: p
     assert "| my 1" in markdown
     assert "v_wall" in markdown
     assert "\\toprule" in inside("evaluate", "--algorithms", "my 1", "--format", "latex").stdout
-    next(Path("Results/hpatches/my 1/outputs/viewpoint").rglob("*.npz")).unlink()
+    gone = next(Path("Results/hpatches/my 1/outputs/viewpoint").rglob("*.npz"))
+    gone.unlink()
+    assert inside("evaluate", "my 0.9", "my 1").exit_code == 0  # what was extracted is there
+    Path("Results/hpatches/my 1/original_outputs", gone.name).unlink()
     partial_result = inside("evaluate", "my 0.9", "my 1")
     assert partial_result.exit_code == 3
     assert "my 1: no results, 1 prediction is missing" in partial_result.stderr
@@ -133,7 +137,8 @@ def wait_for(condition: object, process: subprocess.Popen[bytes], seconds: float
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_several_moments_ends_with_the_same_files(
     shared: Path, tmp_path: Path, workers: int
 ) -> None:
@@ -170,6 +175,7 @@ def test_killed_at_several_moments_ends_with_the_same_files(
     assert names[0] == names[1]
 
 
+@pytest.mark.e2e
 def test_a_bad_pair_gives_exit_code_3(tmp_path: Path, shared: Path) -> None:
     photos = tmp_path / "holiday photos"
     photos.mkdir()
@@ -256,6 +262,7 @@ def mirror(tmp_path: Path, tiny_release: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.e2e
 def test_download_from_a_mirror(tmp_path: Path, mirror: str) -> None:
     arguments = [
         "download",
