@@ -118,7 +118,7 @@ def _refine_chunk(children0: Tensor, children1: Tensor, scores: Tensor, rules: _
     else:
         slot = torch.arange(slots, device=scores.device)
         alive = (by1.index.gather(1, to1) == slot) & (worst < rules.threshold)
-        if not compat:
+        if not rules.compat:
             alive &= by0.distinct & by1.distinct.gather(1, to1)
     distance = (2 - 2 * by0.best).masked_fill(~alive, torch.inf)
     nearest, child0 = distance.topk(min(rules.survivors, slots), dim=1, largest=False)
