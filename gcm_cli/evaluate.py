@@ -92,11 +92,13 @@ def evaluate(
             workers=workers,
             on_pair=lambda name, done, total: bar.update(tasks[name], completed=done, total=total),
         )
-    _show(console, result, table_format, per_sequence=per_sequence)
-    if plot is not None and result.scores:
+    drawn = plot is not None and bool(result.scores)
+    if plot is not None and drawn:
         from gcm.viz.curves import plot_curves
 
         plot_curves(result.scores, result.protocol, plot)
+    _show(console, result, table_format, per_sequence=per_sequence)
+    if drawn:
         console.note(f"curves: {plot}")
     if result.problems:
         raise typer.Exit(PARTIAL if result.scores else 1)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from gcm.estimation import estimate_homography
 from gcm.features.cache import FeatureCache, image_key
-from gcm.images.files import ImageLike, RGBImage, load_image
+from gcm.geometry import resize_points
+from gcm.images.files import ImageLike, LoadedImage, RGBImage, read_image
+from gcm.images.sizes import image_size
 from gcm.matchers.base import PairMatcher
 from gcm.matches import Matches
 
@@ -45,21 +47,23 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
 
     def match(self, image0: ImageLike, image1: ImageLike) -> Matches:
         """Match two images; see :class:`gcm.matchers.PairMatcher`."""
-        pixels0, pixels1 = load_image(image0), load_image(image1)
+        loaded0, loaded1 = read_image(image0), read_image(image1)
         points0, points1, scores = (
             np.asarray(values, dtype=np.float64)
-            for values in self.pair(self._features(pixels0), self._features(pixels1))
+            for values in self.pair(self._features(loaded0.pixels), self._features(loaded1.pixels))
         )
+        points0, points1 = _as_given(points0, loaded0), _as_given(points1, loaded1)
+        notes = [*loaded0.notes, *loaded1.notes]
         estimate = estimate_homography(points0, points1, threshold=3.0)
         return Matches(
-            points0.reshape(-1, 2),
-            points1.reshape(-1, 2),
+            points0,
+            points1,
             np.clip(scores.reshape(-1), 0.0, 1.0),
-            (pixels0.shape[1], pixels0.shape[0]),
-            (pixels1.shape[1], pixels1.shape[0]),
+            loaded0.size,
+            loaded1.size,
             h_0_to_1=estimate.matrix,
             inliers=estimate.inliers if estimate.matrix is not None else None,
-            info={"algorithm": self.name},
+            info={"algorithm": self.name} | ({"notes": notes} if notes else {}),
         )
 
     def _features(self, image: RGBImage) -> F:
@@ -69,6 +73,12 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
             features = self.detect(image)
             self._cache.put(key, features, _nbytes(features))
         return features
+
+
+def _as_given(points: NDArray[np.float64], image: LoadedImage) -> NDArray[np.float64]:
+    """From the pixels that were read to the image as given; they differ of a JPEG read at reduced size."""
+    points, size = points.reshape(-1, 2), image_size(image.pixels)
+    return points if size == image.size else resize_points(points, size, image.size)
 
 
 def _nbytes(features: Any) -> int:

@@ -333,7 +333,10 @@ def test_scoring_imports_no_torch() -> None:
     modules = (
         "gcm.benchmark.evaluate, gcm.benchmark.extract, gcm.matchers.registry, gcm.metrics, gcm.estimation"
     )
-    code = f"import {modules}, sys; assert not {{'torch', 'pandas'}} & set(sys.modules)"
+    code = (
+        f"import {modules}, sys; gcm.matchers.registry.matcher_spec('gcm', {{'config': 'default'}}); "
+        "assert not {'torch', 'pandas'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
