@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gcm.config import load_config
 from gcm.errors import DependencyError, ImageError, UsageError
 from gcm.geometry import apply_homography
+from gcm.images import read_image, write_image
 from gcm.matchers import MatcherSpec, list_matchers, matcher_spec, registry
 from gcm.matchers.opencv import mutual_ratio_matches
 from gcm.matches import Matches
@@ -206,3 +207,19 @@ def test_peers_match_a_real_pair(name: str, shared: Path) -> None:
     errors = np.linalg.norm(matches.points1 - apply_homography(truth, matches.points0), axis=1)
     assert len(matches) > 200
     assert np.mean(errors < 3) > 0.5
+
+
+def test_points_of_a_photo_read_at_reduced_size_are_in_the_photo_as_given(
+    photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    large = cv2.resize(photo, (1280, 960), interpolation=cv2.INTER_CUBIC)
+    path = tmp_path / "a.jpg"
+    write_image(path, large)
+    reduced = read_image(path, max_pixels=1280 * 960 - 1)
+    assert reduced.pixels.shape == (480, 640, 3)
+    matches = matcher_spec("sift").create().match(reduced, photo)
+    assert matches.size0 == (1280, 960)
+    assert len(matches) > 50
+    error = (matches.points0 + 0.5) / 4 - 0.5 - matches.points1
+    assert np.median(np.abs(error)) < 0.5
+    assert any("decoded at 1/2" in note for note in matches.info["notes"])
