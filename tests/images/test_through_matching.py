@@ -134,7 +134,7 @@ def test_command_reads_standard_input(files: tuple[Path, Path]) -> None:
     done = gcm("-", files[1], "--json", "--device", "cpu", data=files[0].read_bytes())
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert len(document["points0"]) > 200
+    assert len(document["keypoints0"]) > 200
 
 
 def test_command_refuses_standard_input_twice(files: tuple[Path, Path]) -> None:
@@ -163,7 +163,7 @@ def test_command_reads_process_substitution(files: tuple[Path, Path]) -> None:
         ["bash", "-c", script, "bash", *map(str, files)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["points0"]) > 200
+    assert len(json.loads(done.stdout)["keypoints0"]) > 200
 
 
 @pytest.mark.slow
