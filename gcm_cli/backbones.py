@@ -89,7 +89,7 @@ def _show(console: Console, described: list[dict[str, Any]], fine: list[dict[str
     from rich.table import Table
 
     table = Table(title="Backbones (model)", box=None, pad_edge=False, title_justify="left")
-    table.add_column("name", no_wrap=True)
+    table.add_column("name", overflow="fold")
     table.add_column("strides", no_wrap=True)
     for column in ("weights", "size", "Mpar", "GMACs"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -105,7 +105,7 @@ def _show(console: Console, described: list[dict[str, Any]], fine: list[dict[str
         )
     console.table(table)
     table = Table(title="\nFine models (fine_model)", box=None, pad_edge=False, title_justify="left")
-    table.add_column("name", no_wrap=True)
+    table.add_column("name", overflow="fold")
     for column in ("channels", "weights", "size"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("licence", no_wrap=True)

@@ -79,7 +79,9 @@ class Console:
         """A spinner on stderr while something takes a moment; silent when quiet or no terminal."""
         if self.quiet or not self._err.is_terminal:
             return nullcontext()
-        return self._err.status(activity)
+        from rich.text import Text
+
+        return self._err.status(Text(printable(activity)))
 
     def error(self, message: str) -> None:
         """One thing of several failed; on stderr even when quiet."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcm_cli.console import Console, command
+from gcm_cli.console import Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption, parse_settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def distill(
     if latest is None:
         console.note(f"{output}: was finished already")
     else:
-        console.note(f"held-out loss {latest.validation_loss:.4f} after {latest.step} steps")
+        console.note(f"held-out loss {latest.validation_loss:.4f} after {plural(latest.step, 'step')}")
     console.note(f"weights: {student}")
     console.document(
         {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcm_cli.console import Console, command
+from gcm_cli.console import Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _fetch_and_unpack(
         archive.unlink()
     missing = len(set(SEQUENCES) - set(sequences))
     console.note(
-        f"{dest}: {len(sequences)} sequences, without the {len(HIGH_RESOLUTION)} of high resolution"
+        f"{dest}: {plural(len(sequences), 'sequence')}, without the {len(HIGH_RESOLUTION)} of high resolution"
         + (f"; {missing} of the benchmark's {len(SEQUENCES)} are not in the archive" if missing else "")
     )
     return sequences

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli.console import PARTIAL, Console, command
+from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
 
 __all__ = ["organize_hpatches"]
@@ -49,8 +49,8 @@ def organize_hpatches(
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.note(
-        f"{dest}: {len(report.sequences)} sequences, {report.pairs} pairs; "
-        f"{report.written} files {'copied' if link is None else 'linked'} now"
+        f"{dest}: {plural(len(report.sequences), 'sequence')}, {plural(report.pairs, 'pair')}; "
+        f"{plural(report.written, 'file')} {'copied' if link is None else 'linked'} now"
     )
     if report.left_out:
         console.note(f"left out by convention (high resolution): {', '.join(report.left_out)}")

@@ -15,7 +15,7 @@ from gcm.errors import OutputError
 __all__ = ["clear_leftovers", "sha256_of", "whole_file", "write_if_changed"]
 
 _LONGEST_STEM = 200
-"""Characters of a name that go into the temporary one; all of a long stem would not fit."""
+"""Bytes of a name that go into the temporary one; all of a long stem would not fit."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OutputError(f"{path}: is no regular file; give another name")
         target.parent.mkdir(parents=True, exist_ok=True)
         # Opened like any new file (unlike tempfile's, which are private).
-        name = f".{target.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}{target.suffix}"
+        name = f".{_shortened(target.stem)}.{secrets.token_hex(4)}{target.suffix}"
         candidate = target.with_name(name)
         candidate.open("xb").close()
         temporary = candidate
@@ -52,6 +52,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _shortened(stem: str) -> str:
+    """As much of a name as fits, cut between characters: file systems limit its bytes."""
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
 
 
 def sha256_of(path: Path) -> str:
@@ -91,7 +98,7 @@ def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:
 
     Only for folders that nobody else is writing into.
     """
-    known = {f"{Path(name).stem[:_LONGEST_STEM]}{Path(name).suffix}" for name in names}
+    known = {f"{_shortened(Path(name).stem)}{Path(name).suffix}" for name in names}
     for folder in folders:
         if not folder.is_dir():
             continue

@@ -318,3 +318,11 @@ def test_what_nobody_foresaw_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(done.stderr.splitlines()) == 1
     monkeypatch.setenv("GCM_DEBUG", "1")
     assert isinstance(gcm(LEFT, RIGHT).exception, KeyError)
+
+
+def test_names_as_long_as_they_can_be(photos: Path) -> None:
+    """A temporary file with a longer name stands in for each while it is written."""
+    for name in (f"{'x' * 251}.png", f"{chr(0x9999) * 83}.png"):
+        done = gcm(photos / "a.png", photos / "b.png", "--draw", photos / name)
+        assert done.exit_code == 0, done.stderr
+        assert (photos / name).is_file()
