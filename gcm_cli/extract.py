@@ -30,7 +30,10 @@ OutputDirOption = Annotated[
 DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")]
 PairsOption = Annotated[
     Path | None,
-    typer.Option(help="Any list of pairs: image 0, image 1, and optionally a homography file."),
+    typer.Option(
+        help="Any list of pairs: image 0, image 1, and optionally a homography file; "
+        "relative paths start at the list's folder."
+    ),
 ]
 AlgorithmOption = Annotated[
     str, typer.Option(help="gcm, sift, orb, akaze, kaze, xfeat, aliked-lightglue, ... or an installed one.")
