@@ -355,13 +355,13 @@ _CHANGES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(_CHANGES))
 def test_pipeline_gives_the_accuracy_of_the_golden_matches(
-    name: str, shared: Path, organised: Path, tmp_path: Path
+    name: str, shared: Path, golden: tuple[Path, Path], tmp_path: Path
 ) -> None:
     from gcm.config import load_config
 
-    golden = sorted((shared / "golden/matches" / name).glob("*_matches.npz"))
-    names = {path.name.removesuffix("_matches.npz") for path in golden}
-    pairs = [pair for pair in read_pairs(organised / "image_pairs.txt") if pair.name in names]
+    files = sorted((shared / "golden/matches" / name).glob("*_matches.npz"))
+    names = {path.name.removesuffix("_matches.npz") for path in files}
+    pairs = [pair for pair in read_pairs(golden[1] / "image_pairs.txt") if pair.name in names]
     assert len(pairs) == 4
     dataset = tmp_path / "data"
     dataset.mkdir()
@@ -374,7 +374,7 @@ def test_pipeline_gives_the_accuracy_of_the_golden_matches(
     ours, theirs = tmp_path / "Results/hpatches/ours", tmp_path / "Results/hpatches/theirs"
     assert extract(pairs, spec, ours).done == 4
     (theirs / "original_outputs").mkdir(parents=True)
-    for path in golden:
+    for path in files:
         with np.load(path) as file:
             index = np.repeat(np.arange(len(file["keypoints0"]))[:, None], 2, axis=1)
             np.savez(
@@ -385,11 +385,11 @@ def test_pipeline_gives_the_accuracy_of_the_golden_matches(
             )
     for folder in (ours, theirs):
         assert convert(folder).done == 4
-    found = evaluate(
+    result = evaluate(
         ["ours", "theirs"],
         result_directory=tmp_path / "Results",
         dataset_name="hpatches",
         dataset_dir=dataset,
     )
-    a, b = (summarise(found.scores[n], Protocol.FIXED)[-1].matching for n in ("ours", "theirs"))
+    a, b = (summarise(result.scores[n], Protocol.FIXED)[-1].matching for n in ("ours", "theirs"))
     assert np.round(a[:10], 3).tolist() == np.round(b[:10], 3).tolist()
