@@ -11,7 +11,6 @@ import importlib.util
 import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from gcm.errors import ImageError
+from gcm.errors import GCMError, ImageError
 from gcm.images.arrays import rgb_from_array, upright
 from gcm.images.loaded import LoadedImage, check_pixel_count
 
@@ -33,6 +32,10 @@ ORIENTATION = 0x0112
 
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OPENCV_STARTS = (b"#?RADIANCE", b"#?RGBE", b"P7\n", b"PF\n", b"Pf\n", b"v/1\1", b"\x59\xa6\x6a\x95")
+"""Formats that OpenCV reads and Pillow does not: HDR, PAM, PFM, OpenEXR, Sun raster. Of others it must not be
+asked, since its libraries print what they dislike."""
+
 _NO_PICTURES = {
     b"<!doctype html": "a web page",
     b"<html": "a web page",
@@ -79,7 +82,7 @@ def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
     for beginning, kind in _NO_PICTURES.items():
         if start.lstrip().lower().startswith(beginning):
             raise ImageError(f"{name}: is {kind}, no image file (PNG, JPEG, PPM, TIFF, WebP, ...)")
-    array = decode_with_opencv(stream)
+    array = decode_with_opencv(stream) if start.startswith(_OPENCV_STARTS) else None
     if array is None:
         raise ImageError(f"{name}: not an image file that can be read (PNG, JPEG, PPM, TIFF, WebP, ... can)")
     height, width = array.shape[:2]
@@ -98,19 +101,11 @@ def reading(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: has too many pixels to be read safely; shrink it first") from error
     except MemoryError as error:
         raise ImageError(f"{name}: too large for this machine's memory; shrink it first") from error
+    except GCMError:
+        raise
     except PermissionError as error:
         raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        # Damage found while decoding comes as any of these.
+    except Exception as error:  # what damaged bytes make decoders raise has no end
         reason = " ".join(str(error).split())[:160]
         raise ImageError(f"{name}: damaged or truncated image ({reason})") from error
 

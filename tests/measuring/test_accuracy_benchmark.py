@@ -6,16 +6,17 @@ import math
 import time
 from pathlib import Path
 
-import accuracy_bars
-import accuracy_lines
 import cv2
 import numpy as np
 import pytest
-from accuracy import ABLATIONS, PEERS, chosen_lines, document, set_table
-from accuracy_bars import CHECKED, Bar, bars
-from accuracy_lines import Line, MissingKeyError, make_line, parse_options, predict, spec_of
-from accuracy_scores import disparity, score, summarise_poses, summarise_synthetic, transfer
-from accuracy_sets import (
+
+from benchmarks.accuracy import bars as accuracy_bars
+from benchmarks.accuracy import lines as accuracy_lines
+from benchmarks.accuracy.__main__ import ABLATIONS, PEERS, chosen_lines, document, set_table
+from benchmarks.accuracy.bars import CHECKED, Bar, bars
+from benchmarks.accuracy.lines import Line, MissingKeyError, make_line, parse_options, predict, spec_of
+from benchmarks.accuracy.scores import disparity, score, summarise_poses, summarise_synthetic, transfer
+from benchmarks.accuracy.sets import (
     ANGLES,
     SCALES,
     Cameras,
@@ -28,7 +29,6 @@ from accuracy_sets import (
     turn_matrix,
     turned,
 )
-
 from gcm.errors import GCMError
 from gcm.geometry import apply_homography, image_corners
 from gcm.images.files import write_image
@@ -244,13 +244,13 @@ def test_tables() -> None:
         "machine": "2 cores",
         "threads": 2,
         "versions": {"gcm": "1"},
-        "command": "python benchmarks/accuracy.py",
+        "command": "python -m benchmarks.accuracy",
         "tables": {"synthetic": {"sift": numbers}},
         "cost": None,
         "notes": ["`x`: skipped"],
     }
     whole = document(report, [Bar("some bar", 1.0, 0.5)])
-    for part in ("2026-01-01", "gcm 1", "python benchmarks/accuracy.py", "some bar: 1.000", "`x`: skipped"):
+    for part in ("2026-01-01", "gcm 1", "python -m benchmarks.accuracy", "some bar: 1.000", "`x`: skipped"):
         assert part in whole
     assert PEERS[0] == "sift"
 

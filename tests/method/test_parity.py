@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import compare, contained, golden_matcher, golden_names, golden_pairs, measure
+
+from benchmarks.parity.__main__ import compare, contained, golden_matcher, golden_names, golden_pairs, measure
 
 DEFAULT = [
     ("ResNet18_dstlR2D2_95", "i_bikes_1_i_bikes_5"),

@@ -1,4 +1,4 @@
-"""The bars of `benchmarks/speed.py --check`."""
+"""The bars of `python -m benchmarks.speed --check`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed_measure import (
+
+from benchmarks.speed.measure import (
     Subject,
     bare_networks,
     hardware,
@@ -22,7 +23,6 @@ from speed_measure import (
     versions,
     write_pair,
 )
-
 from gcm.errors import GCMError
 from gcm.images.files import load_image
 from gcm.metrics.matching import transfer_errors
@@ -113,7 +113,7 @@ def large_bars(options: argparse.Namespace, folder: Path) -> list[Bar]:
 
 def parity_bar(options: argparse.Namespace, folder: Path) -> list[Bar]:
     """Golden files whose bar exact mode misses."""
-    from parity import golden_matcher, golden_names, golden_pairs, measure
+    from benchmarks.parity.__main__ import golden_matcher, golden_names, golden_pairs, measure
 
     missed = 0
     for name in golden_names(options.shared):

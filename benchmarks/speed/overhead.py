@@ -1,4 +1,4 @@
-"""What a match costs beside its networks: ``python benchmarks/overhead.py --shared ../shared``.
+"""What a match costs beside its networks: ``python -m benchmarks.speed.overhead --shared ../shared``.
 
 Times whole exact-mode matches of a 600 x 800 pair and the bare forward passes they contain (backbone of A,
 B and the warped B, patch descriptor of A and the warped B), interleaved, in one run. Prints the medians
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _whole(matcher: Matcher, images: list[RGBImage]) -> float:
-    matcher.features.forget()
+    matcher.features.cache.clear()
     started = time.perf_counter()
     matcher.match(*images)
     return time.perf_counter() - started

@@ -1,7 +1,7 @@
 """Time and peak memory of one 480 x 640 match with each backbone.
 
-    python benchmarks/backbones.py                    # all of them, writes benchmarks/backbones.md
-    python benchmarks/backbones.py RESNET18 R2D2_STU  # these only, prints the table
+    python -m benchmarks.backbones                    # all of them, writes benchmarks/backbones/results.md
+    python -m benchmarks.backbones RESNET18 R2D2_STU  # these only, prints the table
 
 Each backbone runs in a process of its own. Its weights are the published ones where they lie on this machine
 (``gcm fetch-weights --all``, or a folder given with --weights); otherwise seeded random ones with batch norms
@@ -56,12 +56,12 @@ def main() -> None:
     text = report(sorted(rows, key=lambda row: -row["peak_mb"]), options)
     print(text)
     if not options.names:
-        (FOLDER / "backbones.md").write_text(text, encoding="utf-8")
+        (FOLDER / "results.md").write_text(text, encoding="utf-8")
 
 
 def run_apart(name: str) -> dict[str, Any]:
     """Measure in a fresh process, whose peak memory is this backbone's alone."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
+    command = [sys.executable, "-m", "benchmarks.backbones", *sys.argv[1:], "--one", name]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, Any] = json.loads(done.stdout)
     print(f"{name}: {row['seconds']:.2f} s, {row['peak_mb']:.0f} MB", file=sys.stderr)
@@ -221,7 +221,7 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         [
             "# Backbones: memory and time of one match",
             "",
-            "Written by `benchmarks/backbones.py`, which says how it measures. Largest first.",
+            "Written by `python -m benchmarks.backbones`, which says how it measures. Largest first.",
             "",
             f"- One match of two {HEIGHT} x {WIDTH} images, both stages, no fine model, nothing remembered;",
             f"  median of {options.repeats} after one not counted.",

@@ -1,8 +1,8 @@
 """Time and memory of a match, by preset and size, with other matchers in the same run.
 
-    python benchmarks/speed.py --shared ../shared
-    python benchmarks/speed.py --shared ../shared --only default xfeat --sizes 480x640 --json runs/speed.json
-    python benchmarks/speed.py --shared ../shared --check
+    python -m benchmarks.speed --shared ../shared
+    python -m benchmarks.speed --shared ../shared --only default xfeat --sizes 480x640 --json runs/speed.json
+    python -m benchmarks.speed --shared ../shared --check
 
 Times are medians of interleaved repeats with no features remembered; memory is the peak of a fresh process
 above what importing torch and torchvision takes. The floor is the multiply-adds of a match over the rate of
@@ -22,8 +22,9 @@ from typing import Any
 
 import cv2
 import torch
-from speed_check import check
-from speed_measure import (
+
+from benchmarks.speed.bars import check
+from benchmarks.speed.measure import (
     PAIRS,
     PEERS,
     Subject,
@@ -37,7 +38,6 @@ from speed_measure import (
     versions,
     write_pair,
 )
-
 from gcm.config import list_presets
 from gcm.errors import GCMError
 from gcm.images.files import load_image

@@ -6,7 +6,7 @@ of the same preset runs on each of the 20 pairs with its features forgotten in b
 of both.
 The bar: the list takes at most 0.75 of the lone matches.
 
-    python benchmarks/extract.py --shared ../shared --config default --repeat 3
+    python -m benchmarks.pipeline.extract --shared ../shared --config default --repeat 3
 
 Run it on an idle machine. Prints one JSON document; exits with 1 when the bar is missed.
 """
@@ -49,7 +49,7 @@ def lone_seconds(pairs: list[Pair], config: MatcherConfig) -> list[float]:
     matcher = Matcher(config)
     seconds = []
     for pair in pairs:
-        matcher.features.forget()
+        matcher.features.cache.clear()
         start = time.perf_counter()
         matcher.match(pair.image0, pair.image1)
         seconds.append(time.perf_counter() - start)

@@ -1,8 +1,8 @@
 """Presets and other matchers side by side: planes, stereo, poses, rotation and scale.
 
-    python benchmarks/accuracy.py --shared ../shared --work runs/accuracy
-    python benchmarks/accuracy.py --algorithms default sift:ratio=0.6 --sets homogr stereo
-    python benchmarks/accuracy.py --check --markdown benchmarks/accuracy.md
+    python -m benchmarks.accuracy --shared ../shared --work runs/accuracy
+    python -m benchmarks.accuracy --algorithms default sift:ratio=0.6 --sets homogr stereo
+    python -m benchmarks.accuracy --check --markdown benchmarks/accuracy/results.md
 
 An algorithm is a preset or a peer by name, with `:key=value,key=value` to change its configuration or
 options; `ablations` stands for the lines of ABLATIONS. Sets:
@@ -40,11 +40,11 @@ from typing import Any
 
 import cv2
 import torch
-from accuracy_bars import CHECKED, Bar, bars, measure_cost
-from accuracy_lines import Line, MissingKeyError, make_line, predict, versions
-from accuracy_scores import SUMMARIES, Numbers, score
-from accuracy_sets import ANGLES, SCALES, SETS, Case
 
+from benchmarks.accuracy.bars import CHECKED, Bar, bars, measure_cost
+from benchmarks.accuracy.lines import Line, MissingKeyError, make_line, predict, versions
+from benchmarks.accuracy.scores import SUMMARIES, Numbers, score
+from benchmarks.accuracy.sets import ANGLES, SCALES, SETS, Case
 from gcm.errors import GCMError
 from gcm.storage.atomic import whole_file
 
@@ -133,14 +133,14 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def command(arguments: argparse.Namespace) -> str:
     """The command that gives the document, wherever the folders are."""
-    parts = ["python benchmarks/accuracy.py --shared ../shared"]
+    parts = ["python -m benchmarks.accuracy --shared ../shared"]
     parts += (
         [f"--algorithms {' '.join(arguments.algorithms)}"] if arguments.algorithms != DEFAULT_LINES else []
     )
     parts += [f"--sets {' '.join(arguments.sets)}"] if arguments.sets != list(SETS) else []
     parts += [f"--threads {arguments.threads}"] if arguments.threads else []
     parts += ["--check"] if arguments.check else ["--cost"] if arguments.cost else []
-    return " ".join([*parts, "--markdown benchmarks/accuracy.md"])
+    return " ".join([*parts, "--markdown benchmarks/accuracy/results.md"])
 
 
 def document(report: Mapping[str, Any], checked: Sequence[Bar]) -> str:

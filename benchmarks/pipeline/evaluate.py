@@ -4,7 +4,7 @@
 bar: evaluation from files takes at most 1.3 times as long as the MAGSAC calls alone on arrays already in
 memory, spread over two processes.
 
-    python benchmarks/evaluate.py
+    python -m benchmarks.pipeline.evaluate
 
 Run it on an idle machine. Prints one JSON document; exits with 1 when the bar is missed.
 """

@@ -1,7 +1,7 @@
 """The table of our presets and other matchers on `oxford-dev` (20 real pairs, protocol `fixed`).
 
-    python benchmarks/table.py --shared ../shared --work runs/table
-    python benchmarks/table.py --shared ../shared --work runs/table --only sift orb xfeat
+    python -m benchmarks.pipeline.table --shared ../shared --work runs/table
+    python -m benchmarks.pipeline.table --shared ../shared --work runs/table --only sift orb xfeat
 
 Runs the whole pipeline for each (organise, extract, convert, evaluate) in the folder --work, and prints the
 table as markdown, with what could not be run and why. Stopped and started again, it goes on where it was.
@@ -30,12 +30,6 @@ from gcm.matchers import MatcherSpec, matcher_spec
 from gcm.metrics.protocols import Protocol, Summary, summarise
 
 OTHERS = ("sift", "orb", "akaze", "kaze", "xfeat", "aliked-lightglue", "disk-lightglue")
-WEIGHTS = {
-    "RESNET18": "resnet18_imagenet1k_v1_bnfolded_to_layer3.pth",
-    "R2D2": "r2d2_WASF_N16.pt",
-    "R2D2_STU": "dstl_r2d2.pt",
-}
-"""Weight files below shared/weights, by network; others must be in the cache or embedded."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +46,7 @@ def spec_of(name: str, shared: Path) -> MatcherSpec:
     if name in OTHERS:
         return matcher_spec(name)
     config = load_config(name)
-    changes = {}
-    for key, network in (("weights_path", config.model), ("fine_weights_path", config.fine_model)):
-        file = shared / "weights" / WEIGHTS.get((network or "").upper(), "")
-        if file.is_file():
-            changes[key] = str(file)
-    return matcher_spec("gcm", {"config": load_config(name, **changes)})
+    return matcher_spec("gcm", {"config": load_config(config, **local_weights(config, shared))})
 
 
 def run(name: str, pairs: list[Pair], work: Path, shared: Path) -> Extraction:

@@ -1,6 +1,6 @@
 """Agreement with the published implementation: its matches on four pairs, and ours in exact mode.
 
-    python benchmarks/parity.py --shared ../shared [--config ResNet18_dstlR2D2_95] [--pair graf] [--json]
+    python -m benchmarks.parity --shared ../shared [--config ResNet18_dstlR2D2_95] [--pair graf] [--json]
 
 `--shared` is the folder with ``golden/matches/<config>/*.npz``, ``data/oxford-dev`` and ``weights``. A match
 of theirs is found when one of ours has both points within 0.01 px of it; a match of ours is extra when
@@ -147,7 +147,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
+    parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[3] / "shared")
     parser.add_argument("--config", help="only this configuration, e.g. ResNet18_dstlR2D2_95")
     parser.add_argument("--pair", default="", help="only pairs whose name contains this")
     parser.add_argument("--json", action="store_true", help="print one JSON document in place of the table")

@@ -8,9 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from accuracy_sets import ANGLES, FRAME_GAPS, SCALES, Cameras, Case, Disparity, Plane, Points
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.sets import ANGLES, FRAME_GAPS, SCALES, Cameras, Case, Disparity, Plane, Points
 from gcm.estimation import estimate_homography
 from gcm.geometry import apply_homography
 from gcm.metrics.homography import MAGSAC_THRESHOLD, score_homography

@@ -1,4 +1,4 @@
-"""Peak memory of a match of two large photos: ``python benchmarks/memory.py --shared ../shared``.
+"""Peak memory of a match of two large photos: ``python -m benchmarks.speed.memory --shared ../shared``.
 
 Enlarges a pair of photos to 4000 x 3000, matches them in a fresh process with the default preset, and
 prints peak resident memory, what `gcm` says it did, and how far the matches are from the truth in original

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accuracy_lines import spec_of
-from accuracy_sets import EASY_PAIRS, oxford_pair
-
+from benchmarks.accuracy.lines import spec_of
+from benchmarks.accuracy.sets import EASY_PAIRS, oxford_pair
 from gcm.config import MatcherConfig
 
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -98,7 +97,7 @@ def measure_cost(shared: Path, repeats: int) -> dict[str, Any]:
         image0, image1 = case.image0.load(), case.image1.load()
         for turn in range(repeats + 1):  # the first round warms up
             for kind in labels if turn % 2 else reversed(labels):
-                matchers[kind].features.forget()
+                matchers[kind].features.cache.clear()
                 start = time.perf_counter()
                 matchers[kind].match(image0, image1)
                 if turn:

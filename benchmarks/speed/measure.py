@@ -1,4 +1,4 @@
-"""What `benchmarks/speed.py` measures with: the machine, pairs, matchers, memory in fresh processes."""
+"""What the speed benchmark measures with: the machine, pairs, matchers, memory in fresh processes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ PEERS: dict[str, dict[str, Any]] = {
     "xfeat": {"max_keypoints": 4096},
     "aliked-lightglue": {},
 }
-WEIGHTS = {
-    "RESNET18": "resnet18_imagenet1k_v1_bnfolded_to_layer3.pth",
-    "R2D2": "r2d2_WASF_N16.pt",
-    "R2D2_STU": "dstl_r2d2.pt",
-    "COARSEVGG16": "vgg16_imagenet_features_fp16.pth",
-}
-"""Weight files below shared/weights, by network; others must be in the cache or embedded."""
 
 
 def peak_bytes() -> int:
@@ -145,24 +138,21 @@ class Subject:
             if self.name == "aliked-lightglue":
                 options["device"] = self.device
             return matcher_spec(self.name, options).create()
+        from benchmarks.local_weights import local_weights
         from gcm.config import load_config
         from gcm.matcher import Matcher
 
         config = load_config(self.name, **self.changes)
-        paths = {}
-        for key, network in (("weights_path", config.model), ("fine_weights_path", config.fine_model)):
-            file = Path(self.shared) / "weights" / WEIGHTS.get((network or "").upper(), "")
-            if file.is_file():
-                paths[key] = str(file)
+        paths = local_weights(config, Path(self.shared))
         return Matcher(config, name=self.name, device=self.device, **paths)
 
 
 def forget(matcher: Any) -> None:
     """Drop the features a matcher remembers, so that a match pays for both images."""
     if hasattr(matcher, "features"):
-        matcher.features.forget()
+        matcher.features.cache.clear()
     else:
-        matcher._seen.clear()
+        matcher._cache.clear()
 
 
 def timed_match(matcher: Any, images: Sequence[Any], device: str) -> tuple[float, Any]:
@@ -246,7 +236,8 @@ def write_pair(shared: Path, pair: str, size: tuple[int, int], folder: Path) -> 
 def measure_memory(subject: Subject, paths: Sequence[str], threads: int) -> dict[str, Any]:
     """One match in a fresh process: its peak resident memory, that of the imports, stages, matches."""
     task = json.dumps({**vars(subject), "paths": list(paths), "threads": threads})
-    done = subprocess.run([sys.executable, __file__, task], stdout=subprocess.PIPE, check=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.speed.measure", task]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from accuracy_sets import Case
 from numpy.typing import NDArray
-from table import WEIGHTS
 
 import gcm
-from gcm.config import MatcherConfig, load_config
+from benchmarks.accuracy.sets import Case
+from benchmarks.local_weights import local_weights
+from gcm.config import MatcherConfig, known_keys, load_config
 from gcm.errors import GCMError
 from gcm.matchers import MatcherSpec, PairMatcher, list_matchers, matcher_spec
 from gcm.storage.atomic import whole_file
@@ -80,16 +80,11 @@ def spec_of(label: str, shared: Path) -> MatcherSpec:
     options = parse_options(text)
     if name.lower() in set(list_matchers()) - {"gcm"}:
         return matcher_spec(name, options)
-    missing = [key for key in options if key not in MatcherConfig.model_fields]
+    missing = [key for key in options if key.partition(".")[0] not in known_keys()]
     if missing:
         raise MissingKeyError(f"the configuration has no key '{missing[0]}'")
     config = load_config(name, **options)
-    changes = {}
-    for key, network in (("weights_path", config.model), ("fine_weights_path", config.fine_model)):
-        file = shared / "weights" / WEIGHTS.get((network or "").upper(), "")
-        if getattr(config, key) is None and file.is_file():
-            changes[key] = str(file)
-    return matcher_spec("gcm", {"config": load_config(config, **changes)})
+    return matcher_spec("gcm", {"config": load_config(config, **local_weights(config, shared))})
 
 
 def parse_options(text: str) -> dict[str, Any]:

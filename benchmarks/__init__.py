@@ -1,0 +1,1 @@
+"""The measurements behind every number of the README; each says how it is run."""
