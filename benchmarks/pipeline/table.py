@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from benchmarks.local_weights import local_weights
 from gcm.benchmark.convert import convert
 from gcm.benchmark.evaluate import evaluate
 from gcm.benchmark.extract import Extraction, extract

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import struct
 import threading
 import warnings
@@ -32,6 +33,8 @@ ORIENTATION = 0x0112
 
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its log of damaged files lands on stderr
+
 _OPENCV_STARTS = (b"#?RADIANCE", b"#?RGBE", b"P7\n", b"PF\n", b"Pf\n", b"v/1\1", b"\x59\xa6\x6a\x95")
 """Formats that OpenCV reads and Pillow does not: HDR, PAM, PFM, OpenEXR, Sun raster. Of others it must not be
 asked, since its libraries print what they dislike."""
@@ -246,13 +249,13 @@ def decode_with_opencv(stream: BinaryIO) -> NDArray[Any] | None:
 @contextmanager
 def _opencv_silenced() -> Iterator[None]:
     """OpenCV prints its errors besides raising them."""
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    log = cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
-        logging.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def _register_heic(name: str) -> None:

@@ -57,6 +57,7 @@ _PICTURE_FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".ppm": "PPM",
 }
 """What pictures are written as, by suffix: photographs in full colour."""
 

@@ -191,6 +191,9 @@ def test_heic_with_its_plug_in(tmp_path: Path, monkeypatch: Any, one_line: Calla
         b"v/1\1" + bytes(99),
         b"II*\0" + bytes(99),
         b"P6 9 9 65535\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + bytes(40),
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(99) + b"\xff\xc4\0\3",
+        b"#?RADIANCE\n" + bytes(99),
     ],
 )
 def test_bad_input_prints_nothing(
@@ -566,7 +569,7 @@ def test_damaged_metadata_does_not_matter(tmp_path: Path, photo: np.ndarray, exi
 # -- to the network, and out -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["png", "PNG", "ppm", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "PNG", "ppm", "bmp", "tif"])
 def test_written_images_are_read_back(tmp_path: Path, small: np.ndarray, suffix: str) -> None:
     path = tmp_path / "new" / f"a.{suffix}"
     write_image(path, small)

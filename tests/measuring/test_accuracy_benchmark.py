@@ -259,9 +259,9 @@ class Sleeping:
     """A matcher that takes a set time, and counts how often it was told to forget."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.features, self.forgotten = seconds, self, 0
+        self.seconds, self.features, self.cache, self.forgotten = seconds, self, self, 0
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self.forgotten += 1
 
     def match(self, image0: object, image1: object) -> None:
@@ -292,5 +292,5 @@ def test_cost_compares_the_preset_with_itself(tmp_path: Path, monkeypatch: pytes
     without = cost["compared with"]
     assert without.startswith("default:hypotheses=upright")
     assert ("second_round=false" in without) != ("second_round" in cost["keys that do not exist"])
-    assert spec_of(without, tmp_path).options["config"].hypotheses == "upright"
+    assert spec_of(without, tmp_path).options["config"].method.hypotheses == "upright"
     assert all(matcher.forgotten == 3 * len(cost["pairs"]) for matcher in made.values())
