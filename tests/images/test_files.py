@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import io
-import os
-import struct
 import sys
-import threading
 import types
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,25 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from orientations import ORIENTATION, UPRIGHT_TO_STORED
 from PIL import Image
 
 from gcm.errors import ImageError, OutputError, UsageError
-from gcm.images import check_read_once, load_image, read_image, write_image
-
-ORIENTATION = 0x0112
-
-UPRIGHT_TO_STORED = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: np.rot90,
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, -1),
-}
-"""How a camera that reports an orientation stores an upright image."""
-
+from gcm.images import load_image, write_image
 
 # -- what is no image ------------------------------------------------------------------------------
 
@@ -132,31 +115,6 @@ def test_what_lies_where_an_image_should(
     one_line(error, words)
 
 
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("https://example.org/photos/a.jpg", "download it first"),
-        ("HTTP://example.org/a.jpg", "download it first"),
-        ("s3://bucket/a.jpg", "download it first"),
-        ("file:///home/me/a.jpg", "give the path alone: /home/me/a.jpg"),
-    ],
-)
-@pytest.mark.parametrize("kind", [str, Path])
-def test_addresses(
-    address: str, words: str, kind: Callable[[str], Any], one_line: Callable[..., None]
-) -> None:
-    with pytest.raises(ImageError) as error:
-        load_image(kind(address))
-    one_line(error, words)
-
-
-def test_a_file_that_is_named_like_an_address(tmp_path: Path, small: np.ndarray, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "http:").mkdir()
-    Image.fromarray(small).save(tmp_path / "http:" / "a.png")
-    np.testing.assert_array_equal(load_image("http://a.png"), small)
-
-
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 
 
@@ -204,225 +162,6 @@ def test_bad_input_prints_nothing(
         load_image(content)
     one_line(error, "image in memory")
     assert capfd.readouterr() == ("", "")
-
-
-# -- where images come from ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def png(small: np.ndarray) -> bytes:
-    """`small` as a file's bytes."""
-    data = io.BytesIO()
-    Image.fromarray(small).save(data, "PNG")
-    return data.getvalue()
-
-
-def test_bytes(png: bytes, small: np.ndarray) -> None:
-    for source in (png, bytearray(png), memoryview(png), io.BytesIO(png)):
-        loaded = read_image(source)
-        np.testing.assert_array_equal(loaded.pixels, small)
-        assert loaded.size == (48, 32)
-        assert loaded.notes == ()
-
-
-def test_what_was_read_already(small: np.ndarray) -> None:
-    loaded = read_image(small)
-    assert read_image(loaded) is loaded
-    assert load_image(loaded) is loaded.pixels
-    assert repr(loaded) == "LoadedImage(48 x 32)"
-
-
-def test_open_files_are_read_from_their_start_and_left_where_they_were(
-    tmp_path: Path, png: bytes, small: np.ndarray
-) -> None:
-    (tmp_path / "a.png").write_bytes(png)
-    with (tmp_path / "a.png").open("rb") as file:
-        file.seek(7)
-        for _ in range(2):
-            np.testing.assert_array_equal(load_image(file), small)
-        assert file.tell() == 7
-
-
-def test_open_files_that_cannot_be_read(tmp_path: Path, png: bytes, one_line: Callable[..., None]) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(png)
-    with path.open(encoding="latin-1") as text, pytest.raises(ImageError) as error:
-        load_image(text)  # type: ignore[arg-type]
-    one_line(error, str(path), "open it in mode 'rb'")
-    with pytest.raises(ImageError) as error:
-        load_image(text)  # type: ignore[arg-type]
-    one_line(error, str(path), "closed")
-    with path.open("ab") as writing, pytest.raises(ImageError) as error:
-        load_image(writing)  # type: ignore[arg-type]
-    one_line(error, str(path), "cannot be read")
-
-
-def test_empty_bytes(one_line: Callable[..., None]) -> None:
-    for source in (b"", io.BytesIO()):
-        with pytest.raises(ImageError) as error:
-            load_image(source)
-        one_line(error, "is empty")
-
-
-@pytest.mark.parametrize("name", ["-", "/dev/stdin", Path("-")])
-def test_standard_input(name: Any, png: bytes, small: np.ndarray, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(png)))
-    np.testing.assert_array_equal(load_image(name), small)
-
-
-def test_standard_input_that_holds_no_image(monkeypatch: Any, one_line: Callable[..., None]) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hello")))
-    with pytest.raises(ImageError) as error:
-        load_image("-")
-    one_line(error, "standard input: not an image")
-    with pytest.raises(ImageError) as error:
-        load_image("-")
-    one_line(error, "standard input: is empty, or has been read already")
-    monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(ImageError) as error:
-        load_image("-")
-    one_line(error, "standard input: is closed")
-    terminal = io.TextIOWrapper(io.BytesIO(b""))
-    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys, "stdin", terminal)
-    with pytest.raises(ImageError) as error:
-        load_image("-")
-    one_line(error, "is a terminal", "gcm match -")
-
-
-def send(path: Path, data: bytes) -> threading.Thread:
-    thread = threading.Thread(target=path.write_bytes, args=(data,), daemon=True)
-    thread.start()
-    return thread
-
-
-def test_named_pipes(tmp_path: Path, png: bytes, small: np.ndarray) -> None:
-    """As which process substitution arrives, too."""
-    os.mkfifo(tmp_path / "pipe")
-    thread = send(tmp_path / "pipe", png)
-    np.testing.assert_array_equal(load_image(tmp_path / "pipe"), small)
-    thread.join()
-
-
-def test_pipes_by_descriptor(png: bytes, small: np.ndarray) -> None:
-    read, write = os.pipe()
-    os.write(write, png)
-    os.close(write)
-    try:
-        np.testing.assert_array_equal(load_image(f"/dev/fd/{read}"), small)
-    finally:
-        os.close(read)
-
-
-def test_devices(one_line: Callable[..., None]) -> None:
-    with pytest.raises(ImageError) as error:
-        load_image("/dev/zero")  # has no end
-    one_line(error, "is a device")
-    with pytest.raises(ImageError) as error:
-        load_image("/dev/null")
-    one_line(error, "is empty")
-
-
-def test_what_can_be_read_once_is_not_given_twice(tmp_path: Path, small: np.ndarray) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for first, second in (("-", "-"), ("-", "/dev/stdin"), (tmp_path / "pipe", str(tmp_path / "pipe"))):
-        with pytest.raises(UsageError, match="given twice but can be read only once"):
-            check_read_once(first, second)
-    check_read_once("-", tmp_path / "pipe", "a.png", "a.png", small, small, b"", tmp_path / "none", "a\0b")
-
-
-# -- how large -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "ppm"])
-def test_too_many_pixels(
-    tmp_path: Path, monkeypatch: Any, small: np.ndarray, suffix: str, one_line: Callable[..., None]
-) -> None:
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(small).save(path)
-    with pytest.raises(ImageError) as error:
-        load_image(path, max_pixels=48 * 32 - 1)
-    one_line(error, str(path), "48 x 32 has too many pixels (limit 1535)", "--set max_pixels=1536")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit is not asked
-    assert load_image(path, max_pixels=48 * 32).shape == small.shape
-    assert Image.MAX_IMAGE_PIXELS == 100
-    assert load_image(small, max_pixels=10) is not None  # in memory already
-
-
-def test_too_many_pixels_are_told_before_decoding(tmp_path: Path, one_line: Callable[..., None]) -> None:
-    """A header of 60 000 x 60 000 pixels and no data."""
-    data = io.BytesIO()
-    Image.new("L", (8, 8)).save(data, "PNG")
-    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + header + struct.pack(">I", zlib.crc32(header))
-    with pytest.raises(ImageError) as error:
-        load_image(start + data.getvalue()[33:])
-    one_line(error, "60000 x 60000 has too many pixels", "--set max_pixels=3600000000")
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize(
-    ("limit", "factor"), [(240 * 320, 1), (240 * 320 - 1, 2), (4800, 4), (4799, 8), (1200, 8)]
-)
-def test_large_jpegs_are_decoded_at_reduced_size(
-    tmp_path: Path, photo: np.ndarray, orientation: int, limit: int, factor: int
-) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(UPRIGHT_TO_STORED[orientation](photo)))
-    stored.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    loaded = read_image(tmp_path / "a.jpg", max_pixels=limit)
-    assert loaded.size == (320, 240)
-    assert loaded.pixels.shape == (240 // factor, 320 // factor, 3)
-    expected = cv2.resize(photo, (320 // factor, 240 // factor), interpolation=cv2.INTER_AREA)
-    assert np.abs(loaded.pixels.astype(int) - expected).mean() < 3
-    if factor == 1:
-        assert loaded.notes == ()
-    else:
-        assert len(loaded.notes) == 1
-        assert f"decoded at 1/{factor} of its" in loaded.notes[0]
-        assert "decoded at" in repr(loaded)
-
-
-@pytest.mark.parametrize("size", [(313, 227), (319, 240), (320, 233)])
-def test_reduced_jpegs_show_the_whole_image_and_no_more(photo: np.ndarray, size: tuple[int, int]) -> None:
-    """Their last blocks reach beyond the image, by up to 7 of its pixels; scale must not suffer from that."""
-    width, height = size
-    smooth = cv2.GaussianBlur(photo, (0, 0), 4)[:height, :width]
-    data = io.BytesIO()
-    Image.fromarray(smooth).save(data, "JPEG", quality=98, subsampling=0)
-    loaded = read_image(data, max_pixels=width * height // 20)
-    assert loaded.size == size
-    reduced = loaded.pixels.shape[1], loaded.pixels.shape[0]
-    assert reduced == (-(-width // 8), -(-height // 8))
-    expected = cv2.resize(smooth, reduced, interpolation=cv2.INTER_AREA)
-    assert np.abs(loaded.pixels.astype(int) - expected).mean() < 2
-
-
-def test_jpegs_too_large_even_so(tmp_path: Path, photo: np.ndarray, one_line: Callable[..., None]) -> None:
-    Image.fromarray(photo).save(tmp_path / "a.jpg")
-    with pytest.raises(ImageError) as error:
-        load_image(tmp_path / "a.jpg", max_pixels=1199)
-    one_line(error, "320 x 240 has too many pixels")
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_two_hundred_megapixels(tmp_path: Path, suffix: str) -> None:
-    """More than Pillow would read, fewer than our limit."""
-    path = tmp_path / f"a.{suffix}"
-    tile = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(16, 0).repeat(16, 1)
-    image = np.tile(tile, (100, 130, 1))  # 12 800 x 16 640
-    Image.fromarray(image).save(path, **({"compress_level": 1} if suffix == "png" else {"quality": 95}))
-    loaded = read_image(path)
-    assert loaded.size == (16640, 12800)
-    assert loaded.notes == ()
-    error = np.abs(loaded.pixels[6400:7000].astype(int) - image[6400:7000])
-    assert error.mean() < (1e-9 if suffix == "png" else 8)
-    if suffix == "jpg":
-        reduced = read_image(path, max_pixels=100_000_000)
-        assert reduced.pixels.shape == (6400, 8320, 3)
-        assert reduced.size == (16640, 12800)
 
 
 # -- files of every kind ---------------------------------------------------------------------------
