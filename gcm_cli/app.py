@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,9 @@ class _App(typer.Typer):
     """The command in a process of its own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Read when PyTorch is imported. Its threads otherwise wait for each other by spinning, which costs
+        # nothing on an idle machine, and seconds a pair where anything else keeps a core busy.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # Typer writes help and usage errors itself, so the streams are guarded out here.
         with guarded_streams():
             return super().__call__(*args, **kwargs)

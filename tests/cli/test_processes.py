@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 def shell(command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A command line as typed, `gcm` standing for the command."""
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     environment |= options.pop("env", {})
     script = f'gcm() {{ {GCM} "$@"; }}\n{command}'
     options = {"capture_output": True, "text": True, **options}
@@ -135,20 +135,27 @@ def test_names_beyond_the_encoding(tmp_path: Path, environment: dict[str, str]) 
     assert r"stray\xff.jpg" in table
 
 
+def seconds(command: str) -> float:
+    """The least of three runs."""
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        shell(command)
+        spent.append(time.perf_counter() - start)
+    return min(spent)
+
+
 def test_starting_is_quick() -> None:
     """Bars of 0.4 and 0.7 s, doubled for a loaded machine."""
-
-    def seconds(command: str) -> float:
-        spent = []
-        for _ in range(3):
-            start = time.perf_counter()
-            shell(command)
-            spent.append(time.perf_counter() - start)
-        return min(spent)
-
     assert seconds("gcm --help") < 0.8
     assert seconds(f"gcm match none.jpg {RIGHT}") < 1.4
     assert seconds(f"gcm match {LEFT} {RIGHT} --config defualt") < 1.4
+
+
+def test_a_match_takes_little_more_than_importing_torch() -> None:
+    """A bar of 1.5 s on top."""
+    importing = seconds(f"{sys.executable} -c 'import torch'")
+    assert seconds(f"gcm match {LEFT} {RIGHT}") < importing + 1.5
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------
