@@ -23,7 +23,7 @@ WEIGHTS = WeightEntry(
 
 # 2. Say what the maps are, fine to coarse. `strides` and `channels` belong to `taps` one by one; the matcher
 #    derives its levels, the length of `ratio_th` and the padding from them. The input is normalised as
-#    ImageNet's networks want it, unless `normalisation` says otherwise (gcm.images.MeanDeviation or PerImage).
+#    ImageNet's networks want it, unless `normalisation` says otherwise (see gcm.images.normalisation).
 #    One entry a variant.
 INFOS = (
     BackboneInfo(
