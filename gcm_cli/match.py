@@ -188,7 +188,6 @@ def _document(name0: str, name1: str, matches: Matches, written: dict[str, Path]
         "image0": name0,
         "image1": name1,
         **matches.to_dict(),
-        "inliers": None if matches.inliers is None else matches.inliers.tolist(),
         **matches.info,
         "files": {kind: str(path) for kind, path in written.items()},
     }

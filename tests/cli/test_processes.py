@@ -26,7 +26,8 @@ pytestmark = pytest.mark.e2e
 
 def shell(command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A command line as typed, `gcm` standing for the command."""
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment = {**inherited, "COLUMNS": "80", "NO_COLOR": "1"}
     environment |= options.pop("env", {})
     script = f'gcm() {{ {GCM} "$@"; }}\n{command}'
     options = {"capture_output": True, "text": True, **options}
