@@ -184,7 +184,18 @@ def test_distill_ends_soon_and_goes_on(tmp_path: Path, to_all: bool) -> None:
     recipe["augmentation"] = {"crop": 64, "scale": [64, 128]}
     (tmp_path / "recipe.yml").write_text(yaml.safe_dump(recipe))
     tests = str(Path(__file__).resolve().parents[1] / "distillation")
-    arguments = ["distill", "recipe.yml", "--photos", "photos", "-o", "run", "--workers", "2"]
+    arguments = [
+        "distill",
+        "recipe.yml",
+        "--photos",
+        "photos",
+        "-o",
+        "run",
+        "--device",
+        "cpu",
+        "--workers",
+        "2",
+    ]
     command = [sys.executable, "-c", TRAINING.format(tests=tests), *arguments]
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True

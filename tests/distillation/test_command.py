@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from gcm.distillation.recipe import DistillRecipe
 from gcm_cli.app import app
 
+HERE = ("--device", "cpu", "--workers", "0")
+
 pytestmark = pytest.mark.usefixtures("fake_teacher")
 
 
@@ -20,14 +22,14 @@ def test_trains_and_then_has_nothing_to_do(tiny: DistillRecipe, photos: Path, tm
     recipe = tmp_path / "tiny.yml"
     recipe.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
     command = ["distill", str(recipe), "--photos", str(photos), "-o", str(tmp_path / "run"), "--json"]
-    done = CliRunner().invoke(app, [*command, "--workers", "0"])
+    done = CliRunner().invoke(app, [*command, *HERE])
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     weights = Path(told["weights"])
     assert told["steps"] == tiny.steps
     assert told["validation_loss"] > 0
     before = weights.stat().st_mtime_ns
-    again = CliRunner().invoke(app, [*command, "--workers", "0"])
+    again = CliRunner().invoke(app, [*command, *HERE])
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["validation_loss"] is None
     assert weights.stat().st_mtime_ns == before
@@ -47,7 +49,18 @@ def test_steps_and_keys_are_set_on_the_command_line(
     recipe = tmp_path / "tiny.yml"
     recipe.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
     command = ["distill", str(recipe), "--photos", str(photos), "-o", str(tmp_path / "run"), "--json"]
-    changes = ["--steps", "1", "--set", "augmentation.blur=3", "--set", "seed=5", "--workers", "0"]
+    changes = [
+        "--steps",
+        "1",
+        "--set",
+        "augmentation.blur=3",
+        "--set",
+        "seed=5",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     done = CliRunner().invoke(app, [*command, *changes])
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 1
@@ -64,7 +77,18 @@ def test_a_line_now_and_then_off_a_terminal(
     monkeypatch.setattr("gcm_cli.progress.SECONDS_BETWEEN_LINES", 0.0)
     recipe = tmp_path / "tiny.yml"
     recipe.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
-    command = ["distill", str(recipe), "--photos", str(photos), "--steps", "2", "--workers", "0"]
+    command = [
+        "distill",
+        str(recipe),
+        "--photos",
+        str(photos),
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "run")])
     assert done.exit_code == 0, done.stderr
     assert re.search(r"^loss [\d.]+: 1 of 2 \(50 %\)", done.stderr, re.MULTILINE)

@@ -17,6 +17,7 @@ from gcm.distillation import is_leader
 from gcm.distillation.process_group import ProcessGroup, join_process_group
 from gcm.distillation.recipe import DistillRecipe
 from gcm.errors import UsageError
+from gcm.features.device import choose_device
 
 SCRIPT = """
 import os, sys
@@ -37,7 +38,8 @@ trainer._Training.train = train
 def watch(progress):
     if progress.step == int(os.environ.get("STOP", 0)):
         os._exit(9)  # as a kill would
-trainer.distill(load_recipe(output.parent / "recipe.yml"), photos, output, workers=0, on_progress=watch)
+recipe = load_recipe(output.parent / "recipe.yml")
+trainer.distill(recipe, photos, output, device="cpu", workers=0, on_progress=watch)
 """
 
 
@@ -86,6 +88,8 @@ def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
         group.average(values)  # none to wait for
         group.barrier()
         assert torch.equal(values[0], torch.ones(3))
+    with join_process_group(None) as group:
+        assert group.device == choose_device(None)[0]
     with pytest.raises(UsageError, match="not available"), join_process_group("cuda:77"):
         pass
     monkeypatch.setenv("RANK", "1")

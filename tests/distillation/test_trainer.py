@@ -57,10 +57,13 @@ def run(
             raise StopError
 
     if stop_after is None:
-        assert distill(recipe, photos, output, workers=0, on_progress=watch) == output / "student.safetensors"
+        assert (
+            distill(recipe, photos, output, workers=0, on_progress=watch, device="cpu")
+            == output / "student.safetensors"
+        )
     else:
         with pytest.raises(StopError):
-            distill(recipe, photos, output, workers=0, on_progress=watch)
+            distill(recipe, photos, output, workers=0, on_progress=watch, device="cpu")
     return seen
 
 
@@ -158,10 +161,10 @@ def test_without_held_out_photos(photos: Path, tiny: DistillRecipe, tmp_path: Pa
 def test_another_recipe_in_the_same_folder(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
     run(tiny, photos, tmp_path / "run", stop_after=2)
     with pytest.raises(ConfigError, match="holds a run of another recipe"):
-        distill(tiny.model_copy(update={"seed": 9}), photos, tmp_path / "run")
+        distill(tiny.model_copy(update={"seed": 9}), photos, tmp_path / "run", device="cpu")
     (tmp_path / "run" / "recipe.yml").write_text("[")
     with pytest.raises(ConfigError, match="holds a run of another recipe"):
-        distill(tiny, photos, tmp_path / "run")
+        distill(tiny, photos, tmp_path / "run", device="cpu")
 
 
 def test_a_damaged_checkpoint(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
@@ -170,20 +173,20 @@ def test_a_damaged_checkpoint(photos: Path, tiny: DistillRecipe, tmp_path: Path)
     for content in (b"rubbish", checkpoint.read_bytes()[:5000]):
         checkpoint.write_bytes(content)
         with pytest.raises(WeightsError, match="damaged; remove it") as error:
-            distill(tiny, photos, tmp_path / "run")
+            distill(tiny, photos, tmp_path / "run", device="cpu")
         assert "\n" not in str(error.value)
 
 
 def test_too_few_photos(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes((photos / "0.png").read_bytes())
     with pytest.raises(DatasetError, match="too few photos"):
-        distill(tiny, tmp_path, tmp_path / "run")
+        distill(tiny, tmp_path, tmp_path / "run", device="cpu")
 
 
 def test_crops_too_small_for_the_pools(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
     recipe = tiny.model_copy(update={"pooled_levels": 4})
     with pytest.raises(ConfigError, match="crops of 64 px give 7 samples a side at sample_step 4, too few"):
-        distill(recipe, photos, tmp_path / "run")
+        distill(recipe, photos, tmp_path / "run", device="cpu")
 
 
 @pytest.mark.parametrize(("device", "words"), [("gpu", "is named gpu"), ("cuda:99", "device cuda:99")])
@@ -196,7 +199,7 @@ def test_unwritable_output(photos: Path, tiny: DistillRecipe, tmp_path: Path) ->
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(OutputError, match="cannot be"):
-            distill(tiny, photos, output)
+            distill(tiny, photos, output, device="cpu")
 
 
 def test_full_disk(
@@ -208,7 +211,7 @@ def test_full_disk(
     run(tiny, photos, tmp_path / "run", stop_after=2)
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
     with full_disk(100_000), pytest.raises(OutputError, match="cannot be written") as error:
-        distill(tiny, photos, tmp_path / "run", workers=0)
+        distill(tiny, photos, tmp_path / "run", workers=0, device="cpu")
     assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
@@ -238,7 +241,7 @@ def test_ctrl_c_saves_the_step_that_was_taken(
 
     monkeypatch.setattr(trainer._Training, "_take_step", press_in_step)
     with pytest.raises(KeyboardInterrupt):
-        distill(tiny, photos, tmp_path / "stopped", workers=0)
+        distill(tiny, photos, tmp_path / "stopped", workers=0, device="cpu")
     assert torch.load(tmp_path / "stopped" / "checkpoint.pt", weights_only=True)["step"] == 5
     monkeypatch.setattr(trainer._Training, "_take_step", real_step)
 
@@ -248,7 +251,7 @@ def test_ctrl_c_saves_the_step_that_was_taken(
 
     monkeypatch.setattr(trainer._Training, "_validation_loss", press_in_validation)
     with pytest.raises(KeyboardInterrupt):
-        distill(tiny, photos, tmp_path / "stopped", workers=0)
+        distill(tiny, photos, tmp_path / "stopped", workers=0, device="cpu")
     assert [row["step"] for row in log_of(tmp_path / "stopped")] == ["3"]
     monkeypatch.setattr(trainer._Training, "_validation_loss", real_loss)
 
@@ -268,7 +271,7 @@ def test_processes_that_prepare_crops_end_at_once(photos: Path, tiny: DistillRec
     handler = signal.getsignal(signal.SIGINT)
     recipe = tiny.model_copy(update={"steps": 1000, "validate_every": 1000, "checkpoint_every": 1000})
     with pytest.raises(KeyboardInterrupt):
-        distill(recipe, photos, tmp_path / "run", workers=2, on_progress=press)
+        distill(recipe, photos, tmp_path / "run", workers=2, on_progress=press, device="cpu")
     assert not multiprocessing.active_children()
     assert signal.getsignal(signal.SIGINT) is handler
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 1
