@@ -121,6 +121,7 @@ class CropDataset(StepDataset[Batch]):
 
 
 def stack_images(images: list[Image]) -> Tensor:
+    """N x 3 x H x W uint8 of N images of one size, each H x W x 3 uint8."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 

@@ -75,7 +75,7 @@ def _ignore_interrupts(worker: int) -> None:
 @contextmanager
 def _unwatched_children() -> Iterator[None]:
     """Keep PyTorch from taking the end of a process for an accident."""
-    if threading.current_thread() is not threading.main_thread():
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)

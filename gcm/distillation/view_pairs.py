@@ -17,6 +17,8 @@ from torch import Tensor
 
 from gcm.distillation.data import Image, StepDataset, degrade, read_rgb, stack_images
 from gcm.distillation.recipe import AugmentationRecipe
+from gcm.geometry import resize_matrix
+from gcm.images.sizes import image_size
 
 __all__ = ["ViewBatch", "ViewDataset"]
 
@@ -115,9 +117,7 @@ def _view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:
     if zoom < 0.7:
         height, width = photo.shape[:2]
         small = np.asarray(cv2.resize(photo, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), np.uint8)
-        sx, sy = small.shape[1] / width, small.shape[0] / height
-        grow = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5], [0, 0, 1]])
-        photo, matrix = small, matrix @ grow
+        photo, matrix = small, matrix @ resize_matrix(image_size(small), (width, height))
     view = cv2.warpPerspective(
         photo, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
