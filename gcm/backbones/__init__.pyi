@@ -1,0 +1,13 @@
+from .base import Backbone as Backbone
+from .base import BackboneInfo as BackboneInfo
+from .cost import Cost as Cost
+from .cost import backbone_cost as backbone_cost
+from .fine import FINE_MODELS as FINE_MODELS
+from .fine import FineInfo as FineInfo
+from .registry import backbone_info as backbone_info
+from .registry import build_backbone as build_backbone
+from .registry import create_backbone as create_backbone
+from .registry import create_fine_model as create_fine_model
+from .registry import known_weights as known_weights
+from .registry import list_backbones as list_backbones
+from .registry import list_fine_models as list_fine_models

@@ -1,0 +1,12 @@
+from .archives import extract_archive as extract_archive
+from .atomic import clear_leftovers as clear_leftovers
+from .atomic import sha256_of as sha256_of
+from .atomic import whole_file as whole_file
+from .atomic import write_if_changed as write_if_changed
+from .download import download_file as download_file
+from .download import is_sha256 as is_sha256
+from .download import offline as offline
+from .http import is_web_address as is_web_address
+from .locks import only_writer as only_writer
+from .npz import Npz as Npz
+from .yaml_files import read_yaml as read_yaml

@@ -1,0 +1,11 @@
+from .catalogue import CATALOGUE as CATALOGUE
+from .catalogue import WeightEntry as WeightEntry
+from .catalogue import get_entry as get_entry
+from .loading import load_checkpoint as load_checkpoint
+from .store import bring_weights as bring_weights
+from .store import cache_folder as cache_folder
+from .store import embedded_folder as embedded_folder
+from .store import fetch_weights as fetch_weights
+from .store import find_weights as find_weights
+from .store import resolve_weights as resolve_weights
+from .store import verify_weights as verify_weights
