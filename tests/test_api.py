@@ -74,6 +74,7 @@ def test_light_names_stay_light(name: str) -> None:
     assert in_fresh_python(code) == "False"
 
 
+@pytest.mark.e2e
 def test_the_library_knows_no_command_line() -> None:
     code = (
         "import sys, pkgutil, importlib, gcm\n"

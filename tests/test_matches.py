@@ -136,7 +136,7 @@ def damaged_npz(path: Path, **changes: Any) -> None:
         {"scores": np.zeros(4)},
         {"keypoints1": np.full((5, 2), np.nan)},
         {"homography": np.eye(2)},
-        {"keypoints0": np.array([object()])},
+        {"keypoints0": np.array([None])},  # pickled
     ],
     ids=str,
 )

@@ -9,11 +9,6 @@ import pytest
 
 from benchmarks.parity.__main__ import compare, contained, golden_matcher, golden_names, golden_pairs, measure
 
-DEFAULT = [
-    ("ResNet18_dstlR2D2_95", "i_bikes_1_i_bikes_5"),
-    ("Avg_R2D2_6", "i_leuven_1_i_leuven_4"),
-    ("VGG16_dstlR2D2_95_onestage", "v_graf_1_v_graf_2"),
-]
 PAIRS = ("i_bikes_1_i_bikes_5", "i_leuven_1_i_leuven_4", "v_boat_1_v_boat_2", "v_graf_1_v_graf_2")
 CONFIGS = (
     "Avg_R2D2_6",
@@ -38,15 +33,10 @@ def check(shared: Path, name: str, pair: str) -> None:
         assert homography_px < 0.01
 
 
-@pytest.mark.parametrize(("name", "pair"), DEFAULT)
-def test_exact_mode_gives_the_published_matches(shared: Path, name: str, pair: str) -> None:
-    check(shared, name, pair)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_exact_mode_gives_all_published_matches(shared: Path, name: str, pair: str) -> None:
+def test_exact_mode_gives_the_published_matches(shared: Path, name: str, pair: str) -> None:
     check(shared, name, pair)
 
 
