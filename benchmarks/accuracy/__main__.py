@@ -62,7 +62,7 @@ ABLATIONS = {
 
 PEERS = ("sift", "sift:ratio=0.6", "xfeat", "aliked-lightglue")
 
-INTEGERS = {"matches", "fewest matches", "pairs", "pairs under 3 px"}
+INTEGERS = {"matches", "fewest matches", "pairs", "pairs under 3 px", "solved", "solved poselib"}
 PIXELS_OR_DEGREES = {"median error", "mean error of those"}
 
 

@@ -1,0 +1,1 @@
+"""What matches are worth against each kind of truth."""

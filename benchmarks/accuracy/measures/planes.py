@@ -1,0 +1,41 @@
+"""Measures of matches where a homography, or points of a plane, are known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.accuracy.sets.cases import Array, Plane, Points
+from gcm.estimation import estimate_homography
+from gcm.geometry import apply_homography
+from gcm.metrics.homography import MAGSAC_THRESHOLD, score_homography
+from gcm.metrics.matching import count_within, transfer_errors
+
+Score = dict[str, Any]
+
+
+def plane(truth: Plane, points0: Array, points1: Array) -> Score:
+    """Shares of matches within 1, 3, 5 px in image 1 (0 without matches), corner error by MAGSAC."""
+    within = count_within(transfer_errors(points0, points1, truth.h_0_to_1)) / max(len(points0), 1)
+    corners = score_homography(points0, points1, truth.h_0_to_1, truth.size0).error
+    return {**{f"mma{t}": float(within[t - 1]) for t in (1, 3, 5)}, "error": corners}
+
+
+def transfer(truth: Points, points0: Array, points1: Array) -> Score:
+    """Mean distance, in image 1, of the validation points moved by the homography from where they are."""
+    found = estimate_homography(
+        points0,
+        points1,
+        threshold=MAGSAC_THRESHOLD,
+        method=cv2.USAC_MAGSAC,
+        iterations=5000,
+        confidence=0.9999,
+    )
+    if found.matrix is None:
+        return {"error": math.inf}
+    moved = apply_homography(found.matrix, truth.points0)
+    error = float(np.linalg.norm(moved - truth.points1, axis=1).mean())
+    return {"error": error if math.isfinite(error) else math.inf}
