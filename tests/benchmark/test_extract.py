@@ -28,6 +28,14 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> list[
     return read_pairs(folder / "image_pairs.txt")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair]) -> Path:
+    """The results of an extraction that nothing disturbed; to be read only."""
+    folder = tmp_path_factory.mktemp("whole")
+    extract(pairs, SPEC, folder)
+    return folder
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file but those with times in them, and locks."""
     return {
@@ -75,9 +83,10 @@ class Stop(BaseException):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("after", [1, 7, 15])
-def test_goes_on_where_it_was_stopped(tmp_path: Path, pairs: list[Pair], after: int) -> None:
-    extract(pairs, SPEC, tmp_path / "whole")
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.e2e), 7, pytest.param(15, marks=pytest.mark.e2e)]
+)
+def test_goes_on_where_it_was_stopped(tmp_path: Path, pairs: list[Pair], whole: Path, after: int) -> None:
     seen = []
 
     def stop(outcome: Outcome) -> None:
@@ -94,20 +103,20 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path, pairs: list[Pair], after: 
         file.write("v_wall_1_v_wa")
     report = extract(pairs, SPEC, tmp_path / "stopped")
     assert (report.skipped, report.done) == (after, 15 - after)
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "stopped") == contents(whole)
     names = [line.split(",")[0] for line in (tmp_path / "stopped/times.csv").read_text().splitlines()]
     assert names == sorted(pair.name for pair in pairs)
     assert "total_time" in yaml.safe_load((tmp_path / "stopped/config.yml").read_text())
 
 
-def test_more_workers_give_the_same_files(tmp_path: Path, pairs: list[Pair]) -> None:
-    extract(pairs, SPEC, tmp_path / "one")
+@pytest.mark.e2e
+def test_more_workers_give_the_same_files(tmp_path: Path, pairs: list[Pair], whole: Path) -> None:
     report = extract(pairs, SPEC, tmp_path / "two", workers=2)
     assert report.done == 15
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert contents(tmp_path / "two") == contents(whole)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.e2e)])
 def test_a_bad_pair_is_told_and_the_rest_go_on(tmp_path: Path, pairs: list[Pair], workers: int) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
@@ -147,12 +156,11 @@ def test_results_of_unknown_origin_are_left_alone(tmp_path: Path, pairs: list[Pa
         extract(pairs[:1], SPEC, tmp_path)
 
 
-def test_a_longer_list_adds_to_the_folder(tmp_path: Path, pairs: list[Pair]) -> None:
+def test_a_longer_list_adds_to_the_folder(tmp_path: Path, pairs: list[Pair], whole: Path) -> None:
     extract(pairs[:3], SPEC, tmp_path / "grown")
     report = extract(pairs, SPEC, tmp_path / "grown")
     assert (report.skipped, report.done) == (3, 12)
-    extract(pairs, SPEC, tmp_path / "whole")
-    assert contents(tmp_path / "grown") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "grown") == contents(whole)
 
 
 def test_a_name_keeps_its_images(tmp_path: Path, pairs: list[Pair]) -> None:
@@ -171,8 +179,6 @@ def test_an_algorithm_that_cannot_be_made_writes_nothing(tmp_path: Path, pairs: 
     with pytest.raises(UsageError):
         extract(pairs, matcher_spec("orb", {"ratio": 7}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UsageError, match="ratio must lie"):
-        list(match_pairs(matcher_spec("orb", {"ratio": 7}), pairs, workers=2))
     extract(pairs[:2], SPEC, tmp_path / "kept")
     before = contents(tmp_path / "kept")
     with pytest.raises(UsageError):
@@ -180,6 +186,13 @@ def test_an_algorithm_that_cannot_be_made_writes_nothing(tmp_path: Path, pairs: 
     assert contents(tmp_path / "kept") == before
 
 
+@pytest.mark.e2e
+def test_an_algorithm_that_workers_cannot_make_is_told(pairs: list[Pair]) -> None:
+    with pytest.raises(UsageError, match="ratio must lie"):
+        list(match_pairs(matcher_spec("orb", {"ratio": 7}), pairs, workers=2))
+
+
+@pytest.mark.e2e
 def test_a_worker_that_dies_costs_one_pair(
     tmp_path: Path, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_from_nothing_to_a_table_and_again(
     assert (home / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.e2e
 def test_what_evaluate_prints(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     inside("organize-hpatches", str(tiny_release))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
+from torch import Tensor
 
 from gcm.backbones.r2d2 import STUDENT, TEACHER, PatchLayer, PatchNetwork
 from gcm.distillation.sampled import sampled_forward
@@ -21,14 +24,20 @@ def network(layers: tuple[PatchLayer, ...]) -> PatchNetwork:
     return result.eval().requires_grad_(False)
 
 
+@cache
+def dense_pass(name: str, size: tuple[int, int]) -> tuple[PatchNetwork, Tensor, Tensor]:
+    """A network, an image and what the network makes of it."""
+    net = network(NETWORKS[name])
+    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return net, x, net(x)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 8])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [(64, 64), (71, 58)])
 def test_equals_the_dense_one(name: str, step: int, size: tuple[int, int]) -> None:
-    net = network(NETWORKS[name])
-    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    net, x, dense = dense_pass(name, size)
     before, after = net.margins
-    dense = net(x)
     expected = dense[..., before : size[0] - after : step, before : size[1] - after : step]
     found = sampled_forward(net, x, step)
     assert found.shape == expected.shape

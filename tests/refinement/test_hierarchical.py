@@ -57,20 +57,21 @@ def reference(
 ) -> list[tuple[Row, float, float]]:
     """Section 5 with plain loops and doubles: ((x0, y0, x1, y1), distance, ratio)."""
 
-    def unit(feature_map: torch.Tensor, x: int, y: int) -> np.ndarray:
-        v = feature_map[:, y, x].double().numpy()
-        return v / np.linalg.norm(v)
+    def unit(feature_map: torch.Tensor) -> np.ndarray:
+        v = feature_map.double().numpy().transpose(2, 1, 0)  # x, y, channel
+        return v / np.linalg.norm(v, axis=2, keepdims=True)
 
     def two_best(values: list[float]) -> tuple[int, float]:
         order = sorted(range(len(values)), key=lambda k: values[k])
         return order[0], values[order[0]] / (values[order[1]] + 1e-8)
 
+    unit0, unit1 = unit(map0), unit(map1)
     steps = [(dx, dy) for dx in range(r) for dy in range(r)]
     result: list[tuple[Row, float, float]] = []
     for (x0, y0), (x1, y1) in zip(matches.cells0.tolist(), matches.cells1.tolist(), strict=True):
         of_a = [(x0 * r + dx, y0 * r + dy) for dx, dy in steps]
         of_c = [(x1 * r + dx, y1 * r + dy) for dx, dy in steps]
-        d = [[2 - 2 * float(unit(map0, *a) @ unit(map1, *c)) for c in of_c] for a in of_a]
+        d = [[2 - 2 * float(unit0[a] @ unit1[c]) for c in of_c] for a in of_a]
         best_of_a = [two_best(d[a]) for a in range(r * r)]
         best_of_c = [two_best([d[a][c] for a in range(r * r)]) for c in range(r * r)]
         survivors = []
