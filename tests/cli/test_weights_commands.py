@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from gcm.backbones.cost import backbone_cost
 from gcm.weights.catalogue import CATALOGUE, WeightEntry
 from gcm_cli.app import app
 
@@ -220,6 +222,16 @@ def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     assert err.count("\n") == 1
 
 
+_cost_once = functools.cache(backbone_cost)
+
+
+@pytest.fixture
+def _costs_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All backbones take seconds."""
+    monkeypatch.setattr("gcm.backbones.cost.backbone_cost", _cost_once)
+
+
+@pytest.mark.usefixtures("_costs_are_counted_once")
 def test_backbones_table_fits_80_columns() -> None:
     code, out, err = _run("backbones")
     assert code == 0
@@ -230,6 +242,7 @@ def test_backbones_table_fits_80_columns() -> None:
     assert "gcm fetch-weights NAME" in err
 
 
+@pytest.mark.usefixtures("_costs_are_counted_once")
 def test_backbones_counts_what_the_network_does() -> None:
     """Against a count by hand of RESNET18 up to layer3 at 480 x 640."""
     _, out, _ = _run("backbones", "--json")
