@@ -35,16 +35,19 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from benchmarks.accuracy.bars import CHECKED, Bar, bars, measure_cost
 from benchmarks.accuracy.lines import Line, MissingKeyError, make_line, predict, versions
+from benchmarks.accuracy.measures.verdicts import reliability
 from benchmarks.accuracy.scores import SUMMARIES, Numbers, score
-from benchmarks.accuracy.sets import ANGLES, SCALES, SETS, Case
+from benchmarks.accuracy.sets import ANGLES, DEFAULT_SETS, SCALES, SETS, Case, EitherOrder
 from gcm.errors import GCMError
 from gcm.storage.atomic import whole_file
 
@@ -62,7 +65,9 @@ ABLATIONS = {
 
 PEERS = ("sift", "sift:ratio=0.6", "xfeat", "aliked-lightglue")
 
-INTEGERS = {"matches", "fewest matches", "pairs", "pairs under 3 px", "solved", "solved poselib"}
+COUNTS = ("pairs", "matches", "solved", "right,", "wrong", "more than", "of those sure", "same verdict")
+"""Numbers whose names begin or end with one of these are counted."""
+
 PIXELS_OR_DEGREES = {"median error", "mean error of those"}
 
 
@@ -87,26 +92,40 @@ def run_set(line: Line, name: str, cases: Sequence[Case], work: Path) -> dict[st
     scores, seconds, fresh = [], [], 0
     start = time.perf_counter()
     for number, case in enumerate(cases, start=1):
-        found = predict(line, case, work / name)
-        fresh += found.fresh
-        seconds.append(found.seconds)
-        scores.append(score(case, found.points0, found.points1))
+        prediction = predict(line, case, work)
+        fresh += prediction.fresh
+        seconds.append(prediction.seconds)
+        swapped = None
+        if isinstance(case.truth, EitherOrder):
+            other = predict(line, replace(case, image0=case.image1, image1=case.image0), work)
+            fresh += other.fresh
+            swapped = other.points1, other.points0
+        scores.append(score(case, prediction.points0, prediction.points1, prediction.confidence, swapped))
         if sys.stderr.isatty():
             print(f"\r{line.label} {name} {number}/{len(cases)} ", end="", file=sys.stderr, flush=True)
     summary = SUMMARIES[name](scores)
     lead = ", ".join(f"{key} {text(key, value)}" for key, value in list(summary.items())[:3])
     took = time.perf_counter() - start
     print(f"{line.label} {name}: {lead} ({fresh} pairs matched, {took:.0f} s)", file=sys.stderr, flush=True)
-    return {"summary": summary, "pairs": scores, "seconds": sum(seconds) / len(seconds)}
+    result = {"summary": summary, "pairs": scores, "seconds": sum(seconds) / len(seconds)}
+    if name == "confidence":
+        values = np.array([entry["confidence"] for entry in scores])
+        result["reliability"] = reliability(values, np.array([entry["same"] for entry in scores]))
+    return result
 
 
 def text(key: str, value: float) -> str:
     """A number as the tables show it."""
     if math.isnan(value):
         return "-"
-    if key in INTEGERS:
+    if is_count(key):
         return f"{value:.0f}"
     return f"{value:.2f}" if key in PIXELS_OR_DEGREES else f"{value:.3f}"
+
+
+def is_count(key: str) -> bool:
+    """Whether a number is one of pairs or matches."""
+    return key.startswith(COUNTS) or key.endswith(("pairs", "matches"))
 
 
 def set_table(name: str, found: Mapping[str, Numbers]) -> str:
@@ -137,7 +156,7 @@ def command(arguments: argparse.Namespace) -> str:
     parts += (
         [f"--algorithms {' '.join(arguments.algorithms)}"] if arguments.algorithms != DEFAULT_LINES else []
     )
-    parts += [f"--sets {' '.join(arguments.sets)}"] if arguments.sets != list(SETS) else []
+    parts += [f"--sets {' '.join(arguments.sets)}"] if arguments.sets != DEFAULT_SETS else []
     parts += [f"--threads {arguments.threads}"] if arguments.threads else []
     parts += ["--check"] if arguments.check else ["--cost"] if arguments.cost else []
     return " ".join([*parts, "--markdown benchmarks/accuracy/results.md"])
@@ -182,7 +201,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds data and weights")
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="where predictions are kept")
     parser.add_argument("--algorithms", nargs="+", default=DEFAULT_LINES, metavar="NAME[:KEY=VALUE,..]")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), metavar="SET")
+    parser.add_argument("--sets", nargs="+", default=DEFAULT_SETS, choices=list(SETS), metavar="SET")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, of every pair")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables")
     parser.add_argument("--check", action="store_true", help="exit with 1 unless the bars hold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import re
 import time
@@ -159,13 +160,15 @@ class Prediction:
     points1: Array
     seconds: float
     fresh: bool
+    confidence: float | None = None
+    """The matcher's, in [0, 1]; None where it has none."""
 
 
 def predict(line: Line, case: Case, folder: Path) -> Prediction:
-    """The matches of a pair, from `folder` when they were made before."""
-    images = hashlib.blake2b(f"{case.image0.identity} {case.image1.identity}".encode(), digest_size=6)
+    """The matches of a pair, from `folder` when they were made before, for whatever set."""
+    images = hashlib.blake2b(f"{case.image0.identity} {case.image1.identity}".encode(), digest_size=12)
     name = re.sub(r"[^\w.=-]+", "_", line.label)
-    file = folder / f"{name}-{line.fingerprint}" / f"{case.name}-{images.hexdigest()}.npz"
+    file = folder / f"{name}-{line.fingerprint}" / f"{images.hexdigest()}.npz"
     fresh = not file.is_file()
     if fresh:
         image0, image1 = case.image0.load(), case.image1.load()
@@ -173,6 +176,7 @@ def predict(line: Line, case: Case, folder: Path) -> Prediction:
         start = time.perf_counter()
         matches = algorithm.match(image0, image1)
         seconds = time.perf_counter() - start
+        confidence = getattr(matches, "confidence", None)
         with whole_file(file) as temporary, temporary.open("wb") as stream:
             # Single precision is good to 1e-4 px at these sizes, and halves the folder.
             np.savez(
@@ -181,6 +185,7 @@ def predict(line: Line, case: Case, folder: Path) -> Prediction:
                 points1=matches.points1.astype(np.float32),
                 scores=matches.scores.astype(np.float32),
                 seconds=np.float64(seconds),
+                confidence=np.float64(math.nan if confidence is None else confidence),
             )
     with np.load(file) as stored:  # also when just made, so that a second run scores the same numbers
         return Prediction(
@@ -188,4 +193,5 @@ def predict(line: Line, case: Case, folder: Path) -> Prediction:
             stored["points1"].astype(np.float64),
             float(stored["seconds"]),
             fresh,
+            None if math.isnan(stored["confidence"]) else float(stored["confidence"]),
         )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from benchmarks.accuracy.measures.coverage import coverage
 from benchmarks.accuracy.measures.depth import disparity, epipolar, poses
 from benchmarks.accuracy.measures.planes import plane, transfer
-from benchmarks.accuracy.sets.cases import Array, Cameras, Case, Disparity, EpipolarPoints, Plane, Points
+from benchmarks.accuracy.measures.verdicts import agreement, verdict
+from benchmarks.accuracy.sets.cases import (
+    Ambiguous,
+    Array,
+    Cameras,
+    Case,
+    Disparity,
+    EitherOrder,
+    EpipolarPoints,
+    Plane,
+    Points,
+    RightOrNothing,
+    SamePlace,
+)
 from benchmarks.accuracy.summaries import SUMMARIES, Numbers
 
 __all__ = ["SUMMARIES", "Numbers", "Score", "score"]
@@ -15,9 +29,27 @@ __all__ = ["SUMMARIES", "Numbers", "Score", "score"]
 Score = dict[str, Any]
 
 
-def score(case: Case, points0: Array, points1: Array) -> Score:
-    """What matches of a pair are worth."""
-    measured: Score = {"pair": case.name, "group": case.group, "matches": len(points0)}
+def score(
+    case: Case,
+    points0: Array,
+    points1: Array,
+    confidence: float | None = None,
+    swapped: tuple[Array, Array] | None = None,
+) -> Score:
+    """What matches of a pair are worth.
+
+    Args:
+        case: the pair and its truth.
+        points0, points1: N x 2 each, pixels of the pair's images as they were matched.
+        confidence: the matcher's, in [0, 1]; None where it has none.
+        swapped: for :class:`EitherOrder`, the points of image 0 and of image 1 when image 1 came first.
+    """
+    measured: Score = {
+        "pair": case.name,
+        "group": case.group,
+        "matches": len(points0),
+        "confidence": math.nan if confidence is None else float(confidence),
+    }
     truth = case.truth
     if isinstance(truth, Plane):
         measured |= plane(truth, points0, points1)
@@ -29,4 +61,12 @@ def score(case: Case, points0: Array, points1: Array) -> Score:
         measured |= disparity(truth, points0, points1) | coverage(truth, points0, points1)
     elif isinstance(truth, Cameras):
         measured |= poses(truth, points0, points1) | coverage(truth, points0, points1)
+    elif isinstance(truth, RightOrNothing | Ambiguous):
+        measured |= verdict(truth, points0, points1)
+    elif isinstance(truth, EitherOrder):
+        if swapped is None:
+            raise ValueError(f"{case.name}: needs the matches of the other order as well")
+        measured |= agreement((points0, points1), swapped)
+    elif isinstance(truth, SamePlace):
+        measured["same"] = truth.same
     return measured

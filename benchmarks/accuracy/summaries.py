@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy.measures.verdicts import FEWEST, SURE
 from benchmarks.accuracy.sets import ANGLES, FRAME_GAPS, SCALES
 from benchmarks.accuracy.sets.cases import Array
 from gcm.metrics.pose import pose_auc
@@ -119,6 +120,76 @@ def summarise_synthetic(scores: Sequence[Score]) -> Numbers:
     return {**worst, "matches": float(values(scores, "matches").mean()), **cells}
 
 
+def summarise_verdicts(scores: Sequence[Score]) -> Numbers:
+    """How many pairs of each group are answered right and wrong; the rest give nothing."""
+    numbers: Numbers = {}
+    for group in dict.fromkeys(s["group"] for s in scores):
+        answers = [s["verdict"] for s in scores if s["group"] == group]
+        for answer in ("right", "wrong"):
+            numbers[f"{answer}, {group}"] = float(answers.count(answer))
+        numbers[f"pairs, {group}"] = float(len(answers))
+    return {**numbers, "matches": float(values(scores, "matches").mean())}
+
+
+def summarise_unrelated(scores: Sequence[Score]) -> Numbers:
+    """Pairs without a true match that are given matches all the same, and of those the ones it is sure of."""
+    matches, confidences = values(scores, "matches"), values(scores, "confidence")
+    deceived = matches > FEWEST
+    known = deceived & ~np.isnan(confidences)
+    all_known = bool(known.sum() == deceived.sum())  # a matcher without confidence is neither sure nor unsure
+    return {
+        "pairs": float(len(scores)),
+        "more than 8 matches": float(deceived.sum()),
+        "of those sure": float((confidences[known] > SURE).sum()) if all_known else math.nan,
+        "most matches": float(matches.max()),
+    }
+
+
+def summarise_ambiguous(scores: Sequence[Score]) -> Numbers:
+    """Right, wrong and sure of it, wrong but doubtful (confidence under 0.5); the rest give nothing."""
+    doubtful = values(scores, "confidence") < SURE
+    wrong = np.array([s["verdict"] == "wrong" for s in scores])
+    return {
+        "right pairs": float(sum(s["verdict"] == "right" for s in scores)),
+        "wrong and sure": float((wrong & ~doubtful).sum()),
+        "wrong but doubtful": float((wrong & doubtful).sum()),
+        "pairs": float(len(scores)),
+    }
+
+
+def summarise_order(scores: Sequence[Score]) -> Numbers:
+    """Agreement of both orders; shares over the pairs that have matches in both."""
+    shares = values(scores, "share")
+    both = np.array([min(s["matches"], s["swapped"]) >= FEWEST for s in scores])
+    return {
+        "same verdict": float(sum(s["same"] for s in scores)),
+        "pairs": float(len(scores)),
+        "share in common": mean_known(shares[both]),
+        "lowest share": float(shares[both].min()) if both.any() else math.nan,
+        "pairs of 0.9 and more": float((shares[both] >= 0.9).sum()),
+        "pairs with matches": float(both.sum()),
+    }
+
+
+def summarise_confidence(scores: Sequence[Score]) -> Numbers:
+    """How sure the matcher is of true and of false pairs; nan for one without confidence."""
+    same, confidences = values(scores, "same").astype(bool), values(scores, "confidence")
+    known = ~np.isnan(confidences)
+
+    def share(chosen: Array) -> float:
+        return float((confidences[chosen & known] >= SURE).mean()) if (chosen & known).any() else math.nan
+
+    sets = dict.fromkeys(s["group"] for s in scores)
+    groups = np.array([s["group"] for s in scores])
+    return {
+        "sure of true pairs": share(same),
+        "sure of false pairs": share(~same),
+        "true pairs": float(same.sum()),
+        "false pairs": float((~same).sum()),
+        **{name: share(groups == name) for name in sets},
+    }
+
+
 SUMMARIES: Mapping[str, Callable[[Sequence[Score]], Numbers]] = {
     "oxford-dev": summarise_oxford,
     "homogr": summarise_homogr,
@@ -128,4 +199,14 @@ SUMMARIES: Mapping[str, Callable[[Sequence[Score]], Numbers]] = {
     "fmat-dev": summarise_fmat,
     "strecha-dev": summarise_poses,
     "synthetic": summarise_synthetic,
+    "overlap": summarise_verdicts,
+    "parts": summarise_verdicts,
+    "strips": summarise_verdicts,
+    "unrelated": summarise_unrelated,
+    "unrelated-100": summarise_unrelated,
+    "mirrored": summarise_unrelated,
+    "skies": summarise_unrelated,
+    "ambiguous": summarise_ambiguous,
+    "order": summarise_order,
+    "confidence": summarise_confidence,
 }

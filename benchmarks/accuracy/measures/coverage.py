@@ -16,6 +16,9 @@ Mask = NDArray[np.bool_]
 CELL = 8
 """Pixels: side of the cells of image 0 that hold a right match or don't."""
 
+SHARED = 0.75
+"""Share of a cell's pixels that both images show, from which the cell counts."""
+
 RIGHT = 3.0
 """Pixels: a match is right when it lies no farther from the truth."""
 
@@ -29,19 +32,20 @@ DISPARITY_TOLERANCE = 1.0
 def coverage(truth: Disparity | Cameras, points0: Array, points1: Array) -> Score:
     """Share of the shared cells that hold a right match, and of right ones among matches of known truth.
 
-    A cell of 8 x 8 px of image 0 counts when both images show most of it: more than half of its pixels have a
-    known place inside image 1, and nothing nearer hides them there. Without depth images both are nan.
+    A cell of 8 x 8 px of image 0 counts when both images show most of it: three quarters of its pixels have a
+    known place inside image 1, and nothing nearer hides them there. A match's truth is known where its pixel
+    of image 0 is such a one. Without depth images both are nan.
     """
     if isinstance(truth, Cameras) and (truth.depth0 is None or truth.depth1 is None):
         return {"coverage": math.nan, "right": math.nan}
     visible = visible_disparity(truth.disparity) if isinstance(truth, Disparity) else visible_depth(truth)
     rows, columns = (side // CELL for side in visible.shape)
     blocks = visible[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
-    shared = blocks.mean(axis=(1, 3)) > 0.5
+    shared = blocks.mean(axis=(1, 3)) >= SHARED
     if not len(points0):
         return {"coverage": 0.0, "right": math.nan}
     expected = expected_points(truth, points0)
-    known = np.isfinite(expected).all(axis=1)
+    known = visible[pixels_of(points0, visible.shape)] & np.isfinite(expected).all(axis=1)
     right = known & (np.linalg.norm(np.where(known[:, None], expected, 0) - points1, axis=1) <= RIGHT)
     # Pixel centres are at integers: the first cell reaches from -0.5 to 7.5.
     column, row = np.floor((points0[right] + 0.5) / CELL).astype(int).T
@@ -59,10 +63,14 @@ def expected_points(truth: Disparity | Cameras, points0: Array) -> Array:
     if isinstance(truth, Disparity):
         return points0 - np.column_stack([sample_disparity(truth.disparity, points0), np.zeros(len(points0))])
     assert truth.depth0 is not None
-    height, width = truth.depth0.shape
-    column = np.clip(np.rint(points0[:, 0]).astype(int), 0, width - 1)
-    row = np.clip(np.rint(points0[:, 1]).astype(int), 0, height - 1)
-    return project(truth, points0, truth.depth0[row, column].astype(np.float64))[0]
+    depths = truth.depth0[pixels_of(points0, truth.depth0.shape)]
+    return project(truth, points0, depths.astype(np.float64))[0]
+
+
+def pixels_of(points: Array, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the pixels nearest to N x 2 points, in an image of height and width `shape`."""
+    column, row = np.rint(points).astype(np.intp).T
+    return np.clip(row, 0, shape[0] - 1), np.clip(column, 0, shape[1] - 1)
 
 
 def project(truth: Cameras, points0: Array, depths: Array) -> tuple[Array, Array]:
@@ -85,8 +93,7 @@ def visible_depth(truth: Cameras) -> Mask:
     rows, columns = truth.depth1.shape
     with np.errstate(invalid="ignore"):
         inside = ((expected >= -0.5) & (expected < np.array([columns, rows]) - 0.5)).all(axis=1)
-    column, row = np.rint(expected[inside]).astype(int).T
-    there = truth.depth1[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
+    there = truth.depth1[pixels_of(expected[inside], truth.depth1.shape)]
     visible = np.zeros(height * width, dtype=bool)
     # False where depth 1 is not known: then nobody knows whether something hides the place.
     visible[inside] = np.abs(depth[inside] - there) <= DEPTH_TOLERANCE * there

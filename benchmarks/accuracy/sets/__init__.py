@@ -1,6 +1,7 @@
 """The image pairs of the benchmark and what is known about each; a file a kind of truth."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy.sets.cases import (
@@ -20,6 +21,8 @@ from benchmarks.accuracy.sets.cases import (
     turn_matrix,
     turned,
 )
+from benchmarks.accuracy.sets.combined import confidence, order
+from benchmarks.accuracy.sets.crops import overlap, parts, strips
 from benchmarks.accuracy.sets.depth import FRAME_GAPS, fmat, hololens, indoor, stereo, strecha
 from benchmarks.accuracy.sets.planes import (
     ANGLES,
@@ -30,11 +33,14 @@ from benchmarks.accuracy.sets.planes import (
     oxford_pair,
     synthetic,
 )
+from benchmarks.accuracy.sets.unmatchable import ambiguous, mirrored, skies, unrelated
 
 __all__ = [
     "ANGLES",
+    "DEFAULT_SETS",
     "EASY_PAIRS",
     "FRAME_GAPS",
+    "LONG_SETS",
     "SCALES",
     "SETS",
     "Ambiguous",
@@ -65,5 +71,21 @@ SETS: dict[str, Callable[[Path], list[Case]]] = {
     "fmat-dev": fmat,
     "strecha-dev": strecha,
     "synthetic": synthetic,
+    "overlap": overlap,
+    "parts": parts,
+    "strips": strips,
+    "unrelated": unrelated,
+    "mirrored": mirrored,
+    "skies": skies,
+    "ambiguous": ambiguous,
+    "order": order,
+    "confidence": confidence,
+    "unrelated-100": partial(unrelated, pairs=100),
 }
 """By name: a function of the data folder that lists the pairs."""
+
+LONG_SETS = ("unrelated", "confidence")
+"""A thousand pairs and more: for ablations only where asked for by name."""
+
+DEFAULT_SETS = [name for name in SETS if name != "unrelated-100"]
+"""All but the one that is part of another."""
