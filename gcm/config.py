@@ -116,6 +116,11 @@ class MatcherConfig(BaseModel):
     @field_validator("device", mode="before")
     @classmethod
     def _device(cls, value: Any) -> Any:
+        if (type(value).__module__, type(value).__name__) == (
+            "torch",
+            "device",
+        ):  # torch is not imported here
+            return str(value)
         # The published files may say `device: 0`, as CUDA users write it.
         number = isinstance(value, int) and not isinstance(value, bool)
         return f"cuda:{value}" if number or (isinstance(value, str) and value.isdigit()) else value
@@ -322,6 +327,12 @@ def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> 
         raise ConfigError(_first_fault(error, values, origin, where)) from error
 
 
+def _keys_of_group(name: str) -> list[str]:
+    """The keys within an option that is a group, as `neighbours`."""
+    fields = [options.model_fields[name] for options in METHODS.values() if name in options.model_fields]
+    return [key for field in fields for key in getattr(field.annotation, "model_fields", {})]
+
+
 def _first_fault(error: ValidationError, values: dict[str, Any], origin: str, where: Any) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if isinstance(part, str)]
@@ -331,7 +342,8 @@ def _first_fault(error: ValidationError, values: dict[str, Any], origin: str, wh
     if not names:
         return f"{where(message.partition(' ')[0])}{message}"
     if first["type"] == "extra_forbidden":
-        return f"{where('.'.join(names))}unknown key '{'.'.join(names)}'"
+        hint = did_you_mean(names[-1], _keys_of_group(names[0]))
+        return f"{where('.'.join(names))}unknown key '{'.'.join(names)}'{hint}"
     if first["type"] == "missing" and len(first["loc"]) == 1:
         return f"{origin}: the key '{names[0]}' is missing"
     value: Any = values["method"] if in_method else values

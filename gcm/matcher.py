@@ -6,7 +6,7 @@ It reads the images, brings them to working size, lets one of the two methods (:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -129,7 +129,7 @@ class Matcher:
         """How many pairs :meth:`match_many` should be given: a GPU is not busy with one alone."""
         return _PAIRS_AT_ONCE if self.device.type == "cuda" and self.features.fine is None else 1
 
-    def match_many(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Matches | Exception]:
+    def match_many(self, pairs: Iterable[tuple[ImageLike, ImageLike]]) -> list[Matches | Exception]:
         """Match several pairs side by side, the network seeing their images of one size together.
 
         The same pairs give the same results however often repeated. From those of :meth:`match` they differ
@@ -143,6 +143,7 @@ class Matcher:
         Raises:
             UsageError: something in the list is no pair of images.
         """
+        pairs = list(pairs)  # gone through twice, and a generator gives its items once
         for number, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise UsageError(f"match_many takes pairs, [(a, b), (c, d), ...]; entry {number} is none")

@@ -206,8 +206,12 @@ class Matches:
         try:
             if suffix == ".npz":
                 # Given a name, numpy would leave a damaged file open.
-                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                    data: dict[str, Any] = {key: file[key] for key in file.files}
+                with path.open("rb") as stream:
+                    if not zipfile.is_zipfile(stream):  # numpy would speak of pickles
+                        raise InputError(f"{path}: not a file of matches (no npz archive, or cut short)")
+                    stream.seek(0)
+                    with np.load(stream, allow_pickle=False) as file:
+                        data: dict[str, Any] = {key: file[key] for key in file.files}
             else:
                 data = json.loads(path.read_text(encoding="utf-8"))
             return cls._from_mapping(data)

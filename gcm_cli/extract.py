@@ -160,6 +160,11 @@ def _specify(
         if ratio is not None:
             raise UsageError("--ratio is for sift, orb, akaze and kaze; for gcm use --set ratio_th=[...]")
         loaded = load_config(config, **settings)
+        if "device" in settings and loaded.device != "cpu":
+            from gcm.features.device import choose_device
+
+            # As with gcm match: one in a file may give way to the CPU, one asked for just now may not.
+            choose_device(loaded.device, strict=True)
         return matcher_spec("gcm", {"config": loaded}), loaded.output_directory
     if config is not None:
         raise UsageError(f"--config is for gcm; {algorithm} takes --set KEY=VALUE")

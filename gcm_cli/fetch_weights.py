@@ -178,7 +178,7 @@ def _verify_row(entry: WeightEntry, folder: Path | None) -> dict[str, Any]:
         path = find_weights(entry, folder)
         if path is None:
             raise WeightsError(f"is not here; fetch it with: gcm fetch-weights {entry.name}")
-        return verify_weights(entry, path), path
+        return "part of the package" if entry.embedded else verify_weights(entry, path), path
 
     return _outcome_row(entry, verify)
 

@@ -79,7 +79,8 @@ def match(
     _check_files(output, draw, warp, inputs=(image0, image1, config))
     options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
     changes = {key: value for key, value in options.items() if value is not None}
-    resolved = load_config(config, **{**parse_settings(settings), **changes})
+    changes = {**parse_settings(settings), **changes}
+    resolved = load_config(config, **changes)
     # All that may be mistyped is looked at before the seconds that importing torch takes.
     check_read_once(image0, image1)
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
@@ -88,7 +89,7 @@ def match(
         from gcm.matcher import Matcher
 
         # A device in a file may give way to the CPU, one that was asked for just now may not.
-        choose_device(resolved.device, strict=device is not None)
+        choose_device(resolved.device, strict="device" in changes)
         matcher = Matcher(resolved, name=config or "default")
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1).best(top_k=top_k, min_score=min_score)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
@@ -238,6 +239,8 @@ def test_bad_values_give_one_line(tmp_path: Path, key: str, value: Any) -> None:
         ("cpu", "cpu"),
         ("mps", "mps"),
         ("auto", None),
+        (torch.device("cuda", 1), "cuda:1"),
+        (torch.device("cpu"), "cpu"),
         (None, None),
     ],
 )
@@ -345,7 +348,7 @@ def test_what_does_not_fit_the_backbone(changes: dict[str, Any], words: str, sha
         ("default", {"verify": False, "smooth": True}, "smooth does not apply without verify"),
         ("default", {"method": "guidde"}, "method: no method 'guidde'.*did you mean 'guided'"),
         ("default", {"neighbours.share": 1.5}, r"neighbours\.share: .*\(given: 1.5\)"),
-        ("default", {"neighbours.shares": 0.1}, r"unknown key 'neighbours\.shares'"),
+        ("default", {"neighbours.shares": 0.1}, r"unknown key 'neighbours\.shares' \(did you mean 'share'"),
         ("default", {"neighbours": 3}, "neighbours: "),
     ],
 )

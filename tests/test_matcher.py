@@ -531,6 +531,11 @@ def test_what_are_no_pairs(pairs: Any, matcher: Matcher) -> None:
         matcher.match_many(pairs)
 
 
+def test_pairs_may_come_from_a_generator(matcher: Matcher, scene: np.ndarray) -> None:
+    results = matcher.match_many((scene, scene) for _ in range(2))
+    assert [type(result) for result in results] == [Matches, Matches]
+
+
 def test_a_short_repr(matcher: Matcher) -> None:
     assert repr(matcher) == "Matcher('custom': R2D2_STU on cpu, float32)"
     assert len(repr(load_config("default"))) < 200

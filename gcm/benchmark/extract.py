@@ -81,6 +81,8 @@ def extract(
         DatasetError: the folder's names stand for other images.
         GCMError: the matcher cannot be made, or the folder cannot be written.
     """
+    if output_dir.exists() and not output_dir.is_dir():
+        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
     folder = _Folder(output_dir, spec)
     report = Extraction(len(pairs))
     pending = list(pairs)

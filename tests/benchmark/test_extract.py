@@ -149,6 +149,13 @@ def test_configurations_are_not_mixed(tmp_path: Path, pairs: list[Pair]) -> None
     assert contents(tmp_path) != before
 
 
+def test_a_file_is_no_folder_for_matches(tmp_path: Path, pairs: list[Pair]) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"a photo")
+    with pytest.raises(OutputError, match=r"photo\.jpg: is a file; give a folder"):
+        extract(pairs, SPEC, tmp_path / "photo.jpg", overwrite=True)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"a photo"
+
+
 def test_results_of_unknown_origin_are_left_alone(tmp_path: Path, pairs: list[Pair]) -> None:
     (tmp_path / "original_outputs").mkdir()
     (tmp_path / "original_outputs/x_y_matches.npz").write_bytes(b"?")

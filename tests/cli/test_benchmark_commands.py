@@ -224,6 +224,7 @@ def test_a_bad_pair_gives_exit_code_3(tmp_path: Path, shared: Path) -> None:
         (["extract", "--algorithm", "sift", "--config", "default"], 2, "--config is for gcm"),
         (["extract", "--ratio", "0.5"], 2, "ratio_th"),
         (["extract", "--algorithm", "orb", "--set", "max_keypoints=x"], 2, "must be a whole number"),
+        (["extract", "--set", "device=cuda:99"], 2, "not available"),
         (["convert", "--output-dir", "none"], 1, "run 'gcm extract'"),
         (["evaluate"], 2, "name the algorithms"),
         (["evaluate", "--algorithms", "X", "--plot", "a.gif"], 2, r"\.png"),

@@ -133,6 +133,7 @@ def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     [
         (("missing.png", RIGHT), 1, "no such file"),
         ((EXAMPLES, RIGHT), 1, "folder"),
+        (("", RIGHT), 1, "an image's name is empty"),
         ((EXAMPLES / "README.md", RIGHT), 1, "not an image"),
         ((LEFT, RIGHT, "--config", "defualt"), 2, "did you mean 'default'"),
         ((LEFT, RIGHT, "--set", "fine_ration=0.9"), 2, "did you mean 'fine_ratio'"),
@@ -140,6 +141,7 @@ def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
         ((LEFT, RIGHT, "--output", "matches.txt"), 2, "unknown suffix"),
         ((LEFT, RIGHT, "--draw", "matches.xyz"), 2, "unknown image suffix"),
         ((LEFT, RIGHT, "--device", "cuda:99"), 2, "not available"),
+        ((LEFT, RIGHT, "--set", "device=cuda:99"), 2, "not available"),
         ((LEFT, RIGHT, "--device", "tpu"), 2, "no device"),
         ((LEFT, RIGHT, "--hypotheses", "sideways"), 2, "upright"),
         ((LEFT, RIGHT, "--config", "ResNet18_dstlR2D2_95"), 1, "GCM_OFFLINE"),

@@ -187,6 +187,12 @@ def test_part_of_a_batch_failing_exits_with_3(monkeypatch: pytest.MonkeyPatch, t
     assert "GCM_OFFLINE" in err
 
 
+def test_what_is_part_of_the_package_is_not_called_unverified() -> None:
+    code, out, err = _run("fetch-weights", "--verify", "GCM_COMPACT")
+    assert code == 0, err
+    assert "gcm_compact: part of the package" in out
+
+
 def test_verify_finds_a_damaged_file(shared: Path, tmp_path: Path) -> None:
     source = shared / "weights" / "dstl_r2d2.pt"
     code, out, err = _run("fetch-weights", "r2d2_stu", "--from", str(source))

