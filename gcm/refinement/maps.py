@@ -218,7 +218,7 @@ class SubcellMap:
         if height * width <= KEPT_CELLS:
             if self._all is None:
                 self._all = self._subcells(flat)
-            return self._all[parents * 4 + slot].float().view(*cells.shape[:-1], -1)
+            return self._all[parents * 4 + slot].float().view(*cells.shape[:-1], self.shape[0])
         # Each stride-2 cell once, however many of its pixels are asked for, and how often.
         asked = torch.zeros(height * width, dtype=torch.bool, device=cells.device)
         asked[parents] = True
@@ -226,7 +226,7 @@ class SubcellMap:
         place = torch.empty(height * width, dtype=torch.int64, device=cells.device)
         place[distinct] = torch.arange(len(distinct), device=cells.device)
         chosen = self._subcells(flat[distinct])[place[parents] * 4 + slot]
-        return chosen.float().view(*cells.shape[:-1], -1)
+        return chosen.float().view(*cells.shape[:-1], self.shape[0])
 
     def flat(self) -> Tensor:
         """All unit descriptors, (H W) x D, row by row."""
@@ -238,7 +238,7 @@ class SubcellMap:
 
     def _subcells(self, cells: Tensor) -> Tensor:
         """N x C stride-2 descriptors to 4 N x D of their pixels."""
-        return F.linear(F.relu_(F.linear(cells, *self.hidden)), *self.out).view(4 * len(cells), -1)
+        return F.linear(F.relu_(F.linear(cells, *self.hidden)), *self.out).view(4 * len(cells), self.shape[0])
 
 
 def map_size(feature_map: FeatureMap) -> tuple[int, int]:

@@ -84,6 +84,13 @@ def test_identity_is_exact(left: np.ndarray, make: Make, geometry: str) -> None:
     assert errors(result, np.eye(3)).max() < 1e-6
 
 
+def test_identity_at_full_resolution(left: np.ndarray, make: Make) -> None:
+    """Every match is at its peak at once, so that none is left to be looked up again."""
+    result = make(finest_stride=1).match(left, left)
+    assert len(result) > 5000
+    assert errors(result, np.eye(3)).max() < 1e-6
+
+
 def test_without_subpixel_points_are_whole_cells_of_the_warped_frame(photo: np.ndarray, make: Make) -> None:
     other = warp(photo, PERSPECTIVE)
     found = {on: make(subpixel=on, smooth=False).match(photo, other) for on in (True, False)}

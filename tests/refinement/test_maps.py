@@ -10,6 +10,7 @@ from gcm.backbones import compact
 from gcm.backbones.compact import CompactNetwork
 from gcm.backbones.registry import build_backbone
 from gcm.geometry import cell_to_pixel, pixel_to_cell
+from gcm.refinement import maps
 from gcm.refinement.maps import (
     DenseMap,
     SubcellMap,
@@ -56,6 +57,17 @@ def test_outside_is_the_nearest_inside(lazy_and_whole: tuple[SubcellMap, torch.T
     inside = torch.tensor([[0, 5], [27, 19]])
     for feature_map in (lazy, DenseMap(whole, 1)):
         torch.testing.assert_close(gather(feature_map, cells), gather(feature_map, inside))
+
+
+@pytest.mark.parametrize("kept_cells", [0, 10**6])
+def test_no_cells_have_no_descriptors(
+    lazy_and_whole: tuple[SubcellMap, torch.Tensor], kept_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "KEPT_CELLS", kept_cells)
+    lazy, whole = lazy_and_whole
+    none = torch.zeros((0, 9, 2), dtype=torch.int64)
+    for feature_map in (lazy, DenseMap(whole, 1), UnitMap(DenseMap(whole, 1))):
+        assert gather(feature_map, none).shape == (0, 9, len(whole))
 
 
 @pytest.mark.parametrize("size", [(96, 64), (264, 40), (128, 48)])
