@@ -13,9 +13,11 @@ import pytest
 from benchmarks.accuracy import bars as accuracy_bars
 from benchmarks.accuracy import lines as accuracy_lines
 from benchmarks.accuracy.__main__ import ABLATIONS, PEERS, chosen_lines, document, set_table
-from benchmarks.accuracy.bars import CHECKED, Bar, bars
+from benchmarks.accuracy.bars import CEILINGS, CHECKED, LIMITS, Bar, bars
 from benchmarks.accuracy.lines import Line, MissingKeyError, make_line, parse_options, predict, spec_of
-from benchmarks.accuracy.scores import disparity, score, summarise_poses, summarise_synthetic, transfer
+from benchmarks.accuracy.measures.depth import disparity
+from benchmarks.accuracy.measures.planes import transfer
+from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.sets import (
     ANGLES,
     SCALES,
@@ -25,10 +27,12 @@ from benchmarks.accuracy.sets import (
     Picture,
     Plane,
     Points,
+    Unrelated,
     homogr,
     turn_matrix,
     turned,
 )
+from benchmarks.accuracy.summaries import summarise_poses, summarise_synthetic
 from gcm.errors import GCMError
 from gcm.geometry import apply_homography, image_corners
 from gcm.images.files import write_image
@@ -179,11 +183,46 @@ def test_fingerprint_follows_settings_and_source(tmp_path: Path, monkeypatch: py
 class Counting:
     name = "counting"
     calls = 0
+    answer: type[Matches] = Matches
 
     def match(self, image0: np.ndarray, image1: np.ndarray) -> Matches:
         self.calls += 1
         points = np.array([[1.5, 2.25]])
-        return Matches(points, points + 1, np.array([0.5]), (20, 20), (20, 20))
+        return self.answer(points, points + 1, np.array([0.5]), (20, 20), (20, 20))
+
+
+class SureMatches(Matches):
+    """Of a matcher that says how sure it is."""
+
+    confidence = 0.75
+
+
+def test_confidence_is_kept_with_the_matches_and_none_stays_none(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", blobs(20, 20))
+    picture = Picture(tmp_path / "a.png")
+    case = Case("a-a", picture, picture, Plane(np.eye(3), (20, 20)))
+    points = np.zeros((1, 2))
+    own = getattr(Matches(points, points, np.ones(1), (20, 20), (20, 20)), "confidence", None)
+    for answer, expected in ((Matches, own), (SureMatches, 0.75)):
+        algorithm = Counting()
+        algorithm.answer = answer
+        line = Line("name", spec_of("sift", tmp_path), answer.__name__, algorithm)
+        confidences = [predict(line, case, tmp_path / "work").confidence for _ in range(2)]
+        assert confidences == [expected, expected]
+        assert algorithm.calls <= 2
+
+
+def test_predictions_serve_all_sets(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", blobs(20, 20))
+    picture = Picture(tmp_path / "a.png")
+    line = Line("name", spec_of("sift", tmp_path), "print", Counting())
+    names = ("a-a", "confidence-a-a")
+    fresh = [
+        predict(line, Case(name, picture, picture, Unrelated()), tmp_path / "work").fresh for name in names
+    ]
+    assert fresh == [True, False]
+    mirrored = Picture(tmp_path / "a.png", mirror=True)
+    assert predict(line, Case("a-a", picture, mirrored, Unrelated()), tmp_path / "work").fresh
 
 
 def test_predictions_are_kept_until_something_changes(tmp_path: Path) -> None:
@@ -202,30 +241,52 @@ def test_predictions_are_kept_until_something_changes(tmp_path: Path) -> None:
     assert algorithm.calls == 3
 
 
-GOOD = {"MMA@3": 0.97, "MMA@1": 0.8, "HA@3": 0.9, "fewest matches": 100.0, "lowest MMA@3": 0.76}
+def good_table() -> dict[str, dict[str, dict[str, float]]]:
+    """Numbers that just hold all bars."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for group, name, _, limit in LIMITS:
+        table.setdefault(group, {}).setdefault(CHECKED, {})[name] = limit
+    for groups, names, _, limit in CEILINGS:
+        for group in groups:
+            for name in names:
+                table.setdefault(group, {}).setdefault(CHECKED, {})[name] = (
+                    limit if group == groups[0] else 0.0
+                )
+    table["fmat-dev"]["fast"] = {"mAA": 0.92}
+    table["hololens"]["sift"] = {"AUC@10": 0.4}
+    table["hololens"]["sift:ratio=0.6"] = {"AUC@10": 0.73}
+    table["hololens"]["aliked-lightglue"] = {"AUC@10": 0.83}
+    return table
 
 
 def test_bars() -> None:
-    table = {
-        "oxford-dev": {CHECKED: GOOD},
-        "synthetic": {CHECKED: {"lowest cell": 0.91}},
-        "homogr": {CHECKED: {"pairs under 3 px": 10.0}},
-        "hololens": {
-            CHECKED: {"AUC@10": 0.5},
-            "sift": {"AUC@10": 0.4},
-            "sift:ratio=0.6": {"AUC@10": 0.49},
-            "aliked-lightglue": {"AUC@10": 0.59},
-        },
-    }
+    table = good_table()
     checked = bars(table, {"ratio": 1.3})
     assert all(bar.holds for bar in checked), [str(bar) for bar in checked]
     assert not any(bar.holds for bar in bars({}, None))
-    table["hololens"]["sift"]["AUC@10"] = 0.51  # the better of the two lines counts
-    table["hololens"]["aliked-lightglue"]["AUC@10"] = 0.61
+    table["hololens"]["sift"]["AUC@10"] = 0.75  # the better of the two lines counts
+    table["hololens"]["aliked-lightglue"]["AUC@10"] = 0.85
     missed = [bar for bar in bars(table, {"ratio": 1.31}) if not bar.holds]
     assert [bar.text.split(":")[0] for bar in missed] == ["hololens", "hololens", "easy upright pairs"]
     assert "MISSED" in str(missed[0])
     assert "not measured" in str(Bar("x", None, 1))
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, name, _, _ in LIMITS])
+def test_each_bar_is_missed_by_a_hair(group: str, name: str) -> None:
+    table = good_table()
+    table[group][CHECKED][name] -= 1e-6
+    (missed,) = [bar for bar in bars(table, {"ratio": 1.0}) if not bar.holds and "less" not in bar.text]
+    assert missed.text.startswith(group)
+
+
+def test_pairs_without_a_match_are_counted_over_all_sets() -> None:
+    table = good_table()
+    table["skies"][CHECKED]["more than 8 matches"] = 1.0
+    (missed,) = [bar for bar in bars(table, {"ratio": 1.0}) if not bar.holds]
+    assert (missed.value, missed.limit) == (3, 2)
+    table["mirrored"][CHECKED]["of those sure"] = math.nan  # a matcher without confidence
+    assert "not measured" in next(str(bar) for bar in bars(table, None) if "confidence over" in bar.text)
 
 
 def test_tables() -> None:

@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 CELL = 8
 """Pixels: side of the cells of image 0 that hold a right match or don't."""
 
-SHARED = 0.75
+SHARED = 0.5
 """Share of a cell's pixels that both images show, from which the cell counts."""
 
 RIGHT = 3.0
@@ -32,9 +32,10 @@ DISPARITY_TOLERANCE = 1.0
 def coverage(truth: Disparity | Cameras, points0: Array, points1: Array) -> Score:
     """Share of the shared cells that hold a right match, and of right ones among matches of known truth.
 
-    A cell of 8 x 8 px of image 0 counts when both images show most of it: three quarters of its pixels have a
-    known place inside image 1, and nothing nearer hides them there. A match's truth is known where its pixel
-    of image 0 is such a one. Without depth images both are nan.
+    A cell of 8 x 8 px of image 0 counts when both images show most of it: half of its pixels have a known
+    place inside image 1, and nothing nearer hides them there. A match's truth is known, with a disparity,
+    where its pixel of image 0 is such a one; with depth images, where that of image 0 has a depth: that image
+    1 has none there, or another, is mostly a fault of the sensor. Without depth images both are nan.
     """
     if isinstance(truth, Cameras) and (truth.depth0 is None or truth.depth1 is None):
         return {"coverage": math.nan, "right": math.nan}
@@ -45,7 +46,9 @@ def coverage(truth: Disparity | Cameras, points0: Array, points1: Array) -> Scor
     if not len(points0):
         return {"coverage": 0.0, "right": math.nan}
     expected = expected_points(truth, points0)
-    known = visible[pixels_of(points0, visible.shape)] & np.isfinite(expected).all(axis=1)
+    known: Mask = np.asarray(np.isfinite(expected).all(axis=1))
+    if isinstance(truth, Disparity):
+        known &= visible[pixels_of(points0, visible.shape)]
     right = known & (np.linalg.norm(np.where(known[:, None], expected, 0) - points1, axis=1) <= RIGHT)
     # Pixel centres are at integers: the first cell reaches from -0.5 to 7.5.
     column, row = np.floor((points0[right] + 0.5) / CELL).astype(int).T

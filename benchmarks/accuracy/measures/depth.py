@@ -103,7 +103,9 @@ def magsac_fundamental(points0: Array, points1: Array) -> Array | None:
         matrix, _ = cv2.findFundamentalMat(points0, points1, cv2.USAC_MAGSAC, 1.0, 0.9999, 20000)
     except cv2.error:  # what it makes of some degenerate input
         return None
-    return matrix if matrix is not None and matrix.shape == (3, 3) and np.isfinite(matrix).all() else None
+    if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        return None
+    return np.asarray(matrix, dtype=np.float64)
 
 
 def poselib_fundamental(points0: Array, points1: Array) -> Array | None:

@@ -71,7 +71,7 @@ class Drawn:
     def identity(self) -> str:
         """Equal for equal images: from the pixels, so that a change of the drawing is noticed."""
         image = self.draw()
-        return f"{hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest()} {image.shape}"
+        return f"{hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()} {image.shape}"
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ def turned(image: RGBImage, degrees: float, scale: float) -> tuple[RGBImage, Arr
     matrix, (width, height) = turn_matrix(size, degrees, scale)
     scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     if scaled != size:
-        image = cv2.resize(image, scaled, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(image, scaled, interpolation=interpolation), dtype=np.uint8)
     rotation = matrix @ resize_matrix(scaled, size)
     result = cv2.warpPerspective(image, rotation, (width, height), flags=cv2.INTER_CUBIC)
     return np.asarray(result, dtype=np.uint8), matrix

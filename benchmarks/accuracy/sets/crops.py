@@ -72,7 +72,7 @@ def overlap(data: Path) -> list[Case]:
                 Drawn(partial(cut, photo, size, np.eye(3))),
                 Drawn(partial(cut, photo, size, h_1_to_photo, 0.85 + 0.04 * number, 1.15 - 0.05 * number)),
             )
-            truth = RightOrNothing(np.linalg.inv(h_1_to_photo))
+            truth = RightOrNothing(np.asarray(np.linalg.inv(h_1_to_photo), dtype=np.float64))
             cases.append(Case(f"{percent}-{_name(place)}", first, second, truth, f"{percent} %"))
     return cases
 
@@ -112,7 +112,8 @@ def _placed(photo: tuple[int, int], size: tuple[int, int], angle: float, scale: 
     shift = room - corners.max(axis=0)
     across = int(photo[0] >= photo[1])
     shift[across] -= spare[across] / 2
-    return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]]) @ matrix
+    placed: Array = np.array([[1.0, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]]) @ matrix
+    return placed
 
 
 def overlap_share(size: tuple[int, int], h_1_to_photo: Array) -> float:
@@ -150,13 +151,14 @@ def _whole_and_part(data: Path, size: tuple[int, int], kind: str) -> list[Case]:
         photo = Picture(data / place, longest=LONGEST)
         x, y = textured_place(_pixels(photo), size, seed=number)
         to_photo = np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
+        images: tuple[Picture | Drawn, Picture | Drawn]
         images = photo, Drawn(partial(_copy, photo, x, y, size))
         if whole_first:
             truth, group = RightOrNothing(np.linalg.inv(to_photo)), f"photo, {kind}"
         else:
             truth, group, images = RightOrNothing(to_photo), f"{kind}, photo", images[::-1]
         name = f"{_name(place)}-{group.replace(', ', '-')}"
-        cases.append(Case(name, *images, truth, group))
+        cases.append(Case(name, images[0], images[1], truth, group))
     return cases
 
 
@@ -168,7 +170,7 @@ def textured_place(image: RGBImage, size: tuple[int, int], seed: int) -> tuple[i
     means = cv2.boxFilter(gradient, -1, size, anchor=(0, 0))[
         : image.shape[0] - size[1] + 1, : image.shape[1] - size[0] + 1
     ]
-    rows, columns = np.nonzero(means >= np.median(means))
+    rows, columns = np.nonzero(means > np.median(means))
     chosen = np.random.default_rng(seed).integers(len(rows))
     return int(columns[chosen]), int(rows[chosen])
 

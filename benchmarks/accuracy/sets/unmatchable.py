@@ -82,7 +82,7 @@ def skies(data: Path) -> list[Case]:
     Twenty are drawn, from noise of single pixels to soft clouds; the last is a pair of `cases/`.
     """
     cases = [
-        Case(f"sky{k:02d}", *(Drawn(partial(sky, k, side)) for side in (0, 1)), Unrelated())
+        Case(f"sky{k:02d}", Drawn(partial(sky, k, 0)), Drawn(partial(sky, k, 1)), Unrelated())
         for k in range(SKIES)
     ]
     given = [Picture(data.parent / "cases" / f"sky{side}.png") for side in (0, 1)]
@@ -99,9 +99,9 @@ def sky(number: int, side: int) -> RGBImage:
     blur, amplitude = (0.0, 0.7, 1.5, 3.0, 8.0)[number % 5], common.uniform(1.5, 4.0)
     noise = np.random.default_rng([number, side]).normal(size=(height, width, 3)).astype(np.float32)
     if blur:
-        noise = cv2.GaussianBlur(noise[:, :, :1].repeat(3, axis=2), None, blur)
+        noise = np.asarray(cv2.GaussianBlur(noise[:, :, :1].repeat(3, axis=2), (0, 0), blur), np.float32)
     gradient = top + (bottom - top) * np.linspace(0, 1, height)[:, None, None]
-    return np.clip(gradient + amplitude * noise / noise.std(), 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(gradient + amplitude * noise / noise.std(), 0, 255).round(), dtype=np.uint8)
 
 
 def ambiguous(data: Path) -> list[Case]:
