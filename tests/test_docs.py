@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import typer
+
 from gcm.options import GuidedOptions
+from gcm_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [path for folder in ("gcm", "gcm_cli") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -29,6 +32,37 @@ def test_nothing_cites_what_is_not_here() -> None:
         assert not re.search(r"[Ss]pecification, section|(?<!/method)\bmatching\.md", text), path
         for cited in re.findall(r"\bdocs/[\w/-]+\.md", text):
             assert (ROOT / cited).is_file(), f"{path}: {cited}"
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """Rows of markdown tables by their first cell; of two of one name the first."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {name: cells for name, *cells in reversed(rows) if cells}
+
+
+def test_the_readme_s_table_is_that_of_the_log() -> None:
+    readme = table_rows((ROOT / "README.md").read_text().split("| MMA@1 |")[1])
+    log = table_rows((ROOT / "benchmarks/accuracy/results.md").read_text().split("### oxford-dev")[1])
+    for name in ("`default`", "`fast`", "`sift`", "`xfeat`", "`aliked-lightglue`"):
+        *shares, _, matches = readme[name]  # between them the area under the curve, which the log has not
+        assert [*shares, matches] == log[name][:7], name
+
+
+def test_commands_of_the_readme_exist() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    code = re.findall(r"^gcm (.+?)(?: +#.*)?$|`gcm (.+?)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(code) > 15
+    for line in (block or inline for block, inline in code):
+        name, *words = re.split(r"\s+\|\s", line)[0].split()
+        known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+        assert {word for word in words if word.startswith("-")} - {"-"} <= known, line
+
+
+def test_modules_of_benchmarks_exist() -> None:
+    for file in ("README.md", "benchmarks/README.md"):
+        for name in re.findall(r"\bbenchmarks(?:\.\w+)+\b(?!\.md)", (ROOT / file).read_text()):
+            path = ROOT / name.replace(".", "/")
+            assert (path / "__main__.py").is_file() or path.with_suffix(".py").is_file(), name
 
 
 def test_numbers_of_the_method_are_the_options() -> None:
