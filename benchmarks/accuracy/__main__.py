@@ -86,7 +86,7 @@ ABLATIONS = {
 PEERS = ("sift", "sift:ratio=0.6", "xfeat", "aliked-lightglue")
 
 COUNTS = ("pairs", "matches", "solved", "right,", "wrong", "more than", "of those sure", "same verdict")
-"""Numbers whose names begin or end with one of these are counted."""
+"""Numbers whose names begin with one of these are counted."""
 
 PIXELS_OR_DEGREES = {"median error", "mean error of those"}
 
@@ -145,7 +145,7 @@ def text(key: str, value: float) -> str:
 
 def is_count(key: str) -> bool:
     """Whether a number is one of pairs or matches."""
-    return key.startswith(COUNTS) or key.endswith(("pairs", "matches"))
+    return not key.startswith("sure of") and (key.startswith(COUNTS) or key.endswith(("pairs", "matches")))
 
 
 def set_table(name: str, found: Mapping[str, Numbers]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.__main__ import reliability_table, run_set, set_table
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy.__main__ import ABLATIONS, reliability_table, run_set, set_table
 from benchmarks.accuracy.lines import Line, spec_of
 from benchmarks.accuracy.measures.verdicts import agreement, reliability, verdict
 from benchmarks.accuracy.scores import SUMMARIES, score
@@ -167,6 +169,53 @@ def test_confidence_of_true_and_of_false_pairs() -> None:
     assert (numbers["stereo"], numbers["homogr"], numbers["skies"]) == (1, 0, 1)
     without = SUMMARIES["confidence"]([entry(True, None, "stereo"), entry(False, None, "skies")])
     assert math.isnan(without["sure of true pairs"])
+
+
+class Sure(Matches):
+    """Says how sure it is."""
+
+    confidence = 0.75
+
+
+class SureOfAll:
+    """One match of each pair, and always as sure."""
+
+    name = "sure"
+
+    def match(self, image0: np.ndarray, image1: np.ndarray) -> Matches:
+        one = np.array([[1.0, 2.0]])
+        return Sure(one, one, np.ones(1), (9, 9), (9, 9))
+
+
+def test_the_command_writes_the_reliability_and_spares_ablations_the_long_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = [Drawn(lambda v=v: np.full((9, 9, 3), v, np.uint8)) for v in range(4)]
+    cases = [
+        Case("true", grey[0], grey[1], SamePlace(True), "stereo"),
+        Case("false", grey[2], grey[3], SamePlace(False), "skies"),
+    ]
+    ablation = next(iter(ABLATIONS))
+    monkeypatch.setattr(accuracy, "DEFAULT_SETS", ["confidence"])
+    monkeypatch.setitem(accuracy.SETS, "confidence", lambda data: cases)
+    lines = [Line(label, spec_of("sift", tmp_path), "print", SureOfAll()) for label in ("default", ablation)]
+    monkeypatch.setattr(accuracy, "chosen_lines", lambda names, shared: (lines, []))
+    files = tmp_path / "all.json", tmp_path / "tables.md"
+    arguments = ["--work", str(tmp_path / "work"), "--json", str(files[0]), "--markdown", str(files[1])]
+    monkeypatch.setattr("sys.argv", ["accuracy", *arguments])
+    assert accuracy.main() == 0
+    report = json.loads(files[0].read_text())
+    assert list(report["details"]["confidence"]) == ["default"]
+    rows = report["reliability"]["default"]
+    assert rows[7] == {"from": 0.7, "predicted": 0.75, "observed": 0.5, "count": 2}
+    assert rows[0]["observed"] is None  # of no pairs; nan is no JSON
+    written = files[1].read_text()
+    assert "| 0.7 | 0.750 | 0.500 | 2 |" in written
+    assert "| `default` | 1.000 | 1.000 | 1 | 1 | 1.000 | 1.000 |" in written
+    monkeypatch.setattr("sys.argv", ["accuracy", *arguments, "--sets", "confidence", "--algorithms", "x"])
+    monkeypatch.setattr(accuracy, "DEFAULT_SETS", [*accuracy.DEFAULT_SETS, "order"])
+    assert accuracy.main() == 0  # named, so for ablations too
+    assert list(json.loads(files[0].read_text())["details"]["confidence"]) == ["default", ablation]
 
 
 def test_every_set_has_a_summary() -> None:
