@@ -18,7 +18,7 @@ options; `ablations` stands for the lines of ABLATIONS. Sets with a known truth:
   RANSAC, 0.5 px; a pose not found counts 180 degrees. Mean over five orders of the matches, on which RANSAC
   depends, and the deviation (+-) of one order;
 - coverage (stereo, and hololens by its depth images): of the cells of 8 x 8 px that both images show, the
-  share that holds a match within 3 px of the truth; right: the share of matches within 3 px;
+  share that holds a match within 3 px of the truth; share right: that of matches within 3 px;
 - fmat-dev: 22 pairs with depth; share of hand-marked points whose larger distance to their epipolar lines is
   within t, mean over t = 1 .. 10 (mAA); solved: 80 % at 5 px. Fundamental matrix by MAGSAC, 1 px, and beside
   it by PoseLib, 3 px;

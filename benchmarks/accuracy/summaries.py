@@ -61,7 +61,7 @@ def summarise_stereo(scores: Sequence[Score]) -> Numbers:
         "within 1 px": float(values(scores, "one").mean()),
         "median error": float(values(scores, "median").mean()),
         "coverage": mean_known(values(scores, "coverage")),
-        "right": mean_known(values(scores, "right")),
+        "share right": mean_known(values(scores, "right")),
         "matches": float(values(scores, "known").mean()),
     }
 
@@ -89,8 +89,8 @@ def summarise_hololens(scores: Sequence[Score]) -> Numbers:
     """Poses; and coverage of the frames farthest apart, which has a bar."""
     last = f"gap {max(FRAME_GAPS)}"
     numbers = summarise_poses(scores)
-    for key in ("coverage", "right"):
-        numbers[f"{key}, {last}"] = mean_known(values(scores, key, last))
+    for name, key in (("coverage", "coverage"), ("share right", "right")):
+        numbers[f"{name}, {last}"] = mean_known(values(scores, key, last))
     return numbers
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.accuracy.__main__ import set_table
 from benchmarks.accuracy.measures import depth as depth_measures
 from benchmarks.accuracy.measures.coverage import (
     coverage,
@@ -185,7 +186,8 @@ def test_summaries_tell_coverage() -> None:
         for group, shift in (("gap 3", 5), ("gap 6", 0))
     ]
     numbers = summarise_hololens(scores)
-    assert numbers["right, gap 6"] == 1
+    assert numbers["share right, gap 6"] == 1
+    assert "1.000 |" in set_table("hololens", {"sift": numbers}).splitlines()[-1][-10:]
     assert 0.1 < numbers["coverage, gap 6"] < 0.4
     values = Disparity(np.full((40, 40), 2.0))
     flat = [score(Case("flat", picture, picture, values), np.full((1, 2), 20.0), np.array([[18.0, 20]]))]
