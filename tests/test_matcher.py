@@ -36,6 +36,12 @@ def scene(photo: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def small_scene(photo: np.ndarray) -> np.ndarray:
+    """160 x 112, where size does not matter."""
+    return photo[:112, :160]
+
+
+@pytest.fixture(scope="module")
 def matcher(make_matcher: Make) -> Matcher:
     return make_matcher()
 
@@ -239,8 +245,10 @@ def test_published_bounds_are_only_published_ones(exact: Matcher, matcher: Match
     assert found == {True: 2, False: 0}
 
 
-def test_every_kind_of_input_gives_the_same(tmp_path: Path, scene: np.ndarray, matcher: Matcher) -> None:
-    grey = np.repeat(scene[..., :1], 3, axis=2)
+def test_every_kind_of_input_gives_the_same(
+    tmp_path: Path, small_scene: np.ndarray, matcher: Matcher
+) -> None:
+    grey = np.repeat(small_scene[..., :1], 3, axis=2)
     scene = np.roll(grey, 16, axis=1)
     scene[..., 1] ^= 1  # colour, if only just
     expected = matcher.match(grey, scene)
@@ -356,8 +364,8 @@ def test_swapping_the_images_swaps_the_matches(scene: np.ndarray, one_stage: Mat
     np.testing.assert_allclose(np.sort(back.scores), np.sort(there.scores), atol=1e-5)
 
 
-def test_remembered_features_give_the_same_answer(scene: np.ndarray, make_matcher: Make) -> None:
-    scene = scene[:112, :160]
+def test_remembered_features_give_the_same_answer(small_scene: np.ndarray, make_matcher: Make) -> None:
+    scene = small_scene
     other = cv2.warpPerspective(scene, np.array(HOMOGRAPHIES["smaller"]), (150, 112))
     third = np.roll(scene, 20, axis=0)
     for changes in ({}, {"enable_two_stage": False}):
@@ -383,11 +391,12 @@ def test_an_image_just_seen_is_not_computed_again(
     assert len(runs) == 3
 
 
-def test_memory_for_remembered_features_is_bounded(scene: np.ndarray, make_matcher: Make) -> None:
+def test_memory_for_remembered_features_is_bounded(small_scene: np.ndarray, make_matcher: Make) -> None:
+    scene = small_scene
     one = make_matcher(enable_two_stage=False)
     one.match(scene, scene)
     size = one.features.cache.nbytes
-    assert size >= 128 * 192 * 256 * 4
+    assert size >= 128 * 112 * 160 * 4
     megabytes = int(2.5 * size) // 2**20
     bounded = make_matcher(enable_two_stage=False, feature_cache=megabytes)
     for k in range(5):
@@ -438,6 +447,7 @@ def test_a_fine_model_replaces_the_stride_one_map(
     )
     warped = cv2.warpPerspective(scene, np.array(HOMOGRAPHIES["perspective"]), (256, 192))
     found, expected = both.match(scene, warped), alone.match(scene, warped)
+    assert len(expected) > 10
     np.testing.assert_array_equal(found.points0, expected.points0)
     np.testing.assert_array_equal(found.points1, expected.points1)
     # As a fine model its last layers are summed in another order.
@@ -472,7 +482,8 @@ def test_bad_images_raise_and_leave_the_matcher_usable(scene: np.ndarray, make_m
     assert len(one.match(scene, scene)) > 500
 
 
-def test_the_function(scene: np.ndarray, make_matcher: Make, student_weights: str) -> None:
+def test_the_function(small_scene: np.ndarray, make_matcher: Make, student_weights: str) -> None:
+    scene = small_scene
     one = make_matcher()
     assert_equal(gcm.match(scene, scene, one.config), one.match(scene, scene))
     result = gcm.match(
@@ -485,12 +496,15 @@ def test_the_function(scene: np.ndarray, make_matcher: Make, student_weights: st
 # -- as an object ----------------------------------------------------------------------------------
 
 
-def test_a_matcher_can_be_copied_and_pickled(scene: np.ndarray, make_matcher: Make) -> None:
+def test_a_matcher_can_be_copied_and_pickled(
+    scene: np.ndarray, small_scene: np.ndarray, make_matcher: Make
+) -> None:
     one = make_matcher()
-    expected = one.match(scene, scene)
+    expected = one.match(small_scene, small_scene)
+    assert len(expected) > 100
     for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert len(other.features.cache) == 0
-        assert_equal(other.match(scene, scene), expected)
+        assert_equal(other.match(small_scene, small_scene), expected)
     deepcopied = copy.deepcopy(Matcher("default", device="cpu"))
     assert len(deepcopied.match(scene, scene)) > 500
 
@@ -507,10 +521,13 @@ def test_several_threads_may_use_one_matcher(scene: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("preset", ["default", "fast"])
-def test_another_default_type_changes_nothing(preset: str, scene: np.ndarray, make_matcher: Make) -> None:
-    shifted = np.roll(scene, 5, axis=1)
+def test_another_default_type_changes_nothing(
+    preset: str, small_scene: np.ndarray, make_matcher: Make
+) -> None:
+    scene, shifted = small_scene, np.roll(small_scene, 5, axis=1)
     for make in (lambda: Matcher(preset, device="cpu", precision="float32"), make_matcher):
         expected = make().match(scene, shifted)
+        assert len(expected) > 50
         torch.set_default_dtype(torch.float64)
         try:
             result = make().match(scene, shifted)
