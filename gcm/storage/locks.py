@@ -76,10 +76,10 @@ def _acquire(lock_file: Path, wait: bool) -> BaseFileLock:
 
     lock = FileLock(lock_file)
     for attempt in range(_FOLDER_ATTEMPTS):
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # mkdir: it was there, and gone when it was looked at
             if attempt == _FOLDER_ATTEMPTS - 1:
                 raise
         except Timeout as error:

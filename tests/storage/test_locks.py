@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,23 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"), only_writer(tmp_path / "file" / "folder"):
         pytest.fail("must not get here")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_folder_that_another_process_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    mkdir, failures = Path.mkdir, [error()] * 3
+
+    def racing(self: Path, *arguments: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", racing)
+    with exclusive_lock(tmp_path / "a" / ".lock", wait=False):
+        assert (tmp_path / "a" / ".lock").is_file()
+    assert failures == []
 
 
 def _count_up(lock_file: Path, counter: Path, times: int) -> None:
