@@ -205,13 +205,13 @@ class SampledDescriptors:
         flat = cells[..., 1].flatten() * width + cells[..., 0].flatten()
         order, back = torch.unique(flat, return_inverse=True)
         rows, columns = order // width, order % width
-        found = torch.empty(len(order), self.shape[0], dtype=torch.float32, device=cells.device)
+        computed = torch.empty(len(order), self.shape[0], dtype=torch.float32, device=cells.device)
         reach = sum(layer.reach for layer in self._sparse)
         for buffer, origin, low, high in self._buffers(int(rows[0]), int(rows[-1]), reach):
             part = slice(*torch.searchsorted(rows, torch.tensor([low, high], device=rows.device)).tolist())
             if part.start < part.stop:
-                found[part] = self._tail(buffer, origin, rows[part], columns[part])
-        return torch.index_select(found, 0, back, out=out.view(-1, self.shape[0])).view(out.shape)
+                computed[part] = self._tail(buffer, origin, rows[part], columns[part])
+        return torch.index_select(computed, 0, back, out=out.view(-1, self.shape[0])).view(out.shape)
 
     def _buffers(self, first: int, last: int, reach: int) -> Iterator[tuple[Tensor, int, int, int]]:
         """Rows of the dense layers' output that suffice for descriptors of successive rows `first` to `last`.
@@ -253,13 +253,13 @@ class SampledDescriptors:
             wanted.append(_seen_by(layer, *wanted[-1], height, width))
         values = buffer.reshape(-1, buffer.shape[2])
         place: Tensor | None = None  # of each pixel from row `origin` on among `values`; None: all are there
-        for layer, here in zip(self._sparse, reversed(wanted), strict=True):
-            y, x = layer.taps(*here)
+        for layer, pixels in zip(self._sparse, reversed(wanted), strict=True):
+            y, x = layer.taps(*pixels)
             outside = (y < 0) | (y >= height) | (x < 0) | (x >= width)
             index = ((y - origin) * width + x).masked_fill_(outside, 0)
             values = layer.at(values, index if place is None else place[index], outside)
             place = torch.zeros(len(buffer) * width, dtype=torch.int64, device=buffer.device)
-            place[(here[0] - origin) * width + here[1]] = torch.arange(len(values), device=buffer.device)
+            place[(pixels[0] - origin) * width + pixels[1]] = torch.arange(len(values), device=buffer.device)
         index = (rows - origin) * width + columns
         return values[index if place is None else place[index]].float()
 

@@ -35,26 +35,26 @@ def similarity_peaks(
         N x 2 float64 positions in cells of map 1, and N bool, whether there is a peak. A match without, as on
         the border of what was searched, keeps its cell.
     """
-    positions, found = [cells1[:0].double()], [torch.zeros(0, dtype=torch.bool, device=cells1.device)]
+    positions, with_peak = [cells1[:0].double()], [torch.zeros(0, dtype=torch.bool, device=cells1.device)]
     for start in range(0, len(cells0), _CHUNK):
-        here, there = cells0[start : start + _CHUNK], cells1[start : start + _CHUNK]
-        a = gather(map0, here)[..., None]
-        forward = _window_scores(a, map1, there)
+        at0, at1 = cells0[start : start + _CHUNK], cells1[start : start + _CHUNK]
+        a = gather(map0, at0)[..., None]
+        forward = _window_scores(a, map1, at1)
         for _ in range(radius - 1):
             best = forward.flatten(1).argmax(dim=1)
             moved = (best != _CENTRE).nonzero()[:, 0]
             step = torch.stack([best % 3, best // 3], dim=1)[moved] - 1
-            there = there.index_add(0, moved, step)
-            forward = forward.index_copy(0, moved, _window_scores(a[moved], map1, there[moved]))
+            at1 = at1.index_add(0, moved, step)
+            forward = forward.index_copy(0, moved, _window_scores(a[moved], map1, at1[moved]))
         inner = forward.flatten(1).argmax(dim=1) == _CENTRE
-        backward = _window_scores(gather(map1, there)[..., None], map0, here)
+        backward = _window_scores(gather(map1, at1)[..., None], map0, at0)
         offset, peaked = peak_offset(forward + backward.flip(1, 2))
         peaked &= inner
         positions.append(
-            torch.where(peaked[:, None], there + offset, cells1[start : start + _CHUNK].double())
+            torch.where(peaked[:, None], at1 + offset, cells1[start : start + _CHUNK].double())
         )
-        found.append(peaked)
-    return torch.cat(positions), torch.cat(found)
+        with_peak.append(peaked)
+    return torch.cat(positions), torch.cat(with_peak)
 
 
 def _window_scores(descriptors: Tensor, other: FeatureMap, cells: Tensor) -> Tensor:
