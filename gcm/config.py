@@ -104,7 +104,7 @@ class MatcherConfig(BaseModel):
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value if isinstance(value, tuple) else (value,)
-        if any(v is not None and v < 1 for v in numbers):
+        if any(v is not None and not v >= 1 for v in numbers):  # nan, too
             raise ValueError("must be at least 1")
         return value
 
@@ -116,10 +116,8 @@ class MatcherConfig(BaseModel):
     @field_validator("device", mode="before")
     @classmethod
     def _device(cls, value: Any) -> Any:
-        if (type(value).__module__, type(value).__name__) == (
-            "torch",
-            "device",
-        ):  # torch is not imported here
+        # By name, since torch is not imported here.
+        if (type(value).__module__, type(value).__name__) == ("torch", "device"):
             return str(value)
         # The published files may say `device: 0`, as CUDA users write it.
         number = isinstance(value, int) and not isinstance(value, bool)
@@ -322,9 +320,13 @@ def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> 
                 "or change `method`"
             )
     try:
-        return MatcherConfig.model_validate(values)
+        config = MatcherConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_first_fault(error, values, origin, where)) from error
+    if "fine_ratio" in method and not where("fine_ratio") and not method.get("fine_model"):
+        # A file may hold it, as the published ones do.
+        raise ConfigError("fine_ratio does not apply without fine_model; leave it out")
+    return config
 
 
 def _keys_of_group(name: str) -> list[str]:

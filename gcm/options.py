@@ -8,9 +8,9 @@ ablations there), and none of them was tuned to a single pair.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "GuidedOptions",
@@ -25,6 +25,13 @@ __all__ = [
 Hypotheses = Literal["upright", "auto", "full"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Number = TypeVar("Number", int, float)
+
+
+def _ordered(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
+    if not 0 < bounds[0] <= bounds[1]:
+        raise ValueError("must be two positive numbers, the smaller first")
+    return bounds
 
 
 class Options(BaseModel):
@@ -36,7 +43,7 @@ class Options(BaseModel):
 class SearchOptions(Options):
     """Finding the gross homography among turned and scaled hypotheses, at low resolution (stage 0)."""
 
-    sides: tuple[int, int] = Field(
+    sides: Annotated[tuple[int, int], AfterValidator(_ordered)] = Field(
         (320, 480),
         description="pixels; half the images' longer side, within these bounds, is what stage 0 works at: "
         "small enough to cost little, large enough for cells of the coarsest map to be distinct",
@@ -92,7 +99,7 @@ class NeighbourOptions(Options):
         description="usual size of a deviation as a multiple of its median; 1.25 is about that of Gaussian "
         "noise in two dimensions (1 / 0.83)",
     )
-    residual_bounds: tuple[float, float] = Field(
+    residual_bounds: Annotated[tuple[float, float], AfterValidator(_ordered)] = Field(
         (0.75, 3.0), description="pixels; no match is dropped for less, and none is kept with more"
     )
 
@@ -153,7 +160,33 @@ class PlaneOptions(Options):
     )
 
 
-class PublishedOptions(Options):
+class MethodOptions(Options):
+    """Base of the options of a method."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _applicable(cls, values: Any) -> Any:
+        """Refuse what was set and would not be looked at."""
+        if isinstance(values, dict):
+            for key, reason in cls._pointless(values).items():
+                if key in cls.model_fields and cls._was_set(key, values.get(key)):
+                    raise ValueError(f"{key} does not apply {reason}; leave it out")
+        return values
+
+    @classmethod
+    def _pointless(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        return inapplicable(values)
+
+    @classmethod
+    def _was_set(cls, key: str, value: Any) -> bool:
+        """Whether a value asks for something; a group or number at its default, as in a dump, does not."""
+        default = cls.model_fields[key].default
+        if isinstance(default, BaseModel):
+            return value not in (None, default, default.model_dump())
+        return value not in (None, False) and not (isinstance(default, float) and value == default)
+
+
+class PublishedOptions(MethodOptions):
     """The published method (docs/method.md); `compat` keeps the published code's three quirks."""
 
     name: Literal["published"] = "published"
@@ -177,6 +210,13 @@ class PublishedOptions(Options):
     )
     search: SearchOptions = Field(SearchOptions(), description="how hypotheses are searched")
 
+    @classmethod
+    def _pointless(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        # `fine_ratio` is left out: published files hold it also where there is no fine model.
+        needs = {"search": "hypotheses", "fine_weights_path": "fine_model"}
+        lacking = {key: f"without {other}" for key, other in needs.items() if values.get(other) is None}
+        return lacking | inapplicable(values)
+
     @field_validator("fine_ratio")
     @classmethod
     def _ratio(cls, value: float) -> float:
@@ -185,7 +225,7 @@ class PublishedOptions(Options):
         return value
 
 
-class GuidedOptions(Options):
+class GuidedOptions(MethodOptions):
     """Our method: coarse matches at low resolution guide the match at full size (docs/method.md)."""
 
     name: Literal["guided"] = "guided"
@@ -217,22 +257,18 @@ class GuidedOptions(Options):
     smoothing: SmoothingOptions = Field(SmoothingOptions(), description="how smooth draws positions")
     planes: PlaneOptions = Field(PlaneOptions(), description="when a plane explains the matches")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _applicable(cls, values: Any) -> Any:
-        """Refuse what was set and would not be looked at."""
-        if isinstance(values, dict):
-            for key, reason in inapplicable(values).items():
-                if values.get(key) not in (None, False):
-                    raise ValueError(f"{key} does not apply {reason}; leave it out")
-        return values
 
-
-def inapplicable(guided: Mapping[str, Any]) -> dict[str, str]:
-    """Keys of :class:`GuidedOptions` that others of its keys make pointless, and why."""
+def inapplicable(values: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of a method's options that others of its keys make pointless, and why."""
     pointless: dict[str, str] = {}
-    if guided.get("geometry") == "none":
+    if values.get("geometry") == "none":
         pointless |= dict.fromkeys(("hypotheses", "second_round"), "with geometry none")
-    if guided.get("verify") is False:
-        pointless["smooth"] = "without verify"
+    if values.get("smooth") is False:
+        pointless["smoothing"] = "without smooth"
+    if values.get("verify") is False:
+        pointless |= dict.fromkeys(("smooth", "smoothing"), "without verify")
+    if values.get("hypotheses") is not None:
+        pointless["coarse_threshold"] = "with hypotheses"
+    if values.get("enable_two_stage") is False:
+        pointless |= dict.fromkeys(("hypotheses", "coarse_threshold", "search"), "without enable_two_stage")
     return pointless

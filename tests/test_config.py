@@ -22,7 +22,7 @@ from gcm.config import (
 )
 from gcm.errors import ConfigError
 from gcm.matcher import Matcher
-from gcm.options import GuidedOptions, PublishedOptions
+from gcm.options import GuidedOptions, PublishedOptions, SearchOptions
 
 PUBLISHED_KEYS = {
     "ratio_th",
@@ -213,7 +213,36 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("max_side", -5),
     ("max_side", 1.5),
     ("weights_path", 5),
+    ("down_sample", float("nan")),
 ]
+
+BAD_GROUPS: list[tuple[str, Any]] = [
+    ("neighbours.residual_bounds", [3, 1]),
+    ("neighbours.residual_bounds", [0, 1]),
+    ("search.sides", [480, 320]),
+    ("search.sides", [0, 320]),
+    ("smoothing.doubt", 0),
+    ("planes.share", 1.5),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_GROUPS, ids=str)
+def test_bad_values_in_groups_give_one_line(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        Matcher("default", **{key: value})
+    assert str(error.value).startswith(f"{key}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_dump_is_a_configuration() -> None:
+    search = SearchOptions(grid=4)
+    assert (
+        GuidedOptions(search=search).search.grid
+        == PublishedOptions(hypotheses="auto", search=search).search.grid
+    )
+    for source in ("default", "Avg_R2D2_6"):
+        config = load_config(source)
+        assert MatcherConfig(**config.model_dump()) == config
 
 
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=str)
@@ -346,6 +375,26 @@ def test_what_does_not_fit_the_backbone(changes: dict[str, Any], words: str, sha
             "second_round does not apply with geometry none",
         ),
         ("default", {"verify": False, "smooth": True}, "smooth does not apply without verify"),
+        ("default", {"smooth": False, "smoothing.doubt": 3}, "smoothing does not apply without smooth"),
+        ("default", {"verify": False, "smoothing.doubt": 3}, "smoothing does not apply without verify"),
+        (
+            "Avg_R2D2_6",
+            {"enable_two_stage": False, "hypotheses": "auto"},
+            "hypotheses does not apply without enable_two_stage",
+        ),
+        (
+            "Avg_R2D2_6",
+            {"enable_two_stage": False, "coarse_threshold": 9},
+            "coarse_threshold does not apply without enable_two_stage",
+        ),
+        (
+            "Avg_R2D2_6",
+            {"hypotheses": "auto", "coarse_threshold": 9},
+            "coarse_threshold does not apply with hypotheses",
+        ),
+        ("Avg_R2D2_6", {"fine_ratio": 0.5}, "fine_ratio does not apply without fine_model"),
+        ("Avg_R2D2_6", {"search.grid": 4}, "search does not apply without hypotheses"),
+        ("Avg_R2D2_6", {"fine_weights_path": "a.pt"}, "fine_weights_path does not apply without fine_model"),
         ("default", {"method": "guidde"}, "method: no method 'guidde'.*did you mean 'guided'"),
         ("default", {"neighbours.share": 1.5}, r"neighbours\.share: .*\(given: 1.5\)"),
         ("default", {"neighbours.shares": 0.1}, r"unknown key 'neighbours\.shares' \(did you mean 'share'"),
