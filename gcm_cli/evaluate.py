@@ -67,7 +67,7 @@ def evaluate(
     dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
     table_format: FormatOption = TableFormat.TABLE,
     per_sequence: PerSequenceOption = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the curves into this PNG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves into this picture file.")] = None,
     workers: WorkersOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,

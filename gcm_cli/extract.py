@@ -89,7 +89,7 @@ def extract(
     listed = read_pairs(list_file)
     for warning in check_files(listed, list_file):
         console.warn(warning)
-    folder = output_dir or _default_folder(default_folder, dataset_dir, pairs)
+    folder = output_dir or _default_folder(default_folder, pairs)
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
         report = run(
@@ -172,7 +172,7 @@ def _specify(
     return matcher_spec(algorithm, options), f"Results/hpatches/{algorithm}"
 
 
-def _default_folder(named: str | None, dataset_dir: Path, pairs: Path | None) -> Path:
+def _default_folder(named: str | None, pairs: Path | None) -> Path:
     from gcm.errors import UsageError
 
     if named is None or pairs is not None:

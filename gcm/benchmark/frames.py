@@ -126,9 +126,7 @@ def _means(
         for summary in summaries(scores):
             keys.append((algorithm, name(summary.group)))
             counts.append(summary.pairs)
-            homography = np.delete(
-                summary.homography, len(HA_COLUMNS)
-            )  # the matches, which are there already
+            homography = np.delete(summary.homography, len(HA_COLUMNS))  # the matches are there already
             rows.append(np.concatenate([summary.matching, homography, summary.auc]))
     if not rows:
         return _empty(["pairs", *columns], level)

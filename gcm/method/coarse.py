@@ -174,9 +174,8 @@ def search_hypotheses(
     best = yield from _best_hypothesis(low0, low1, matching, options, mode, side)
     if best is None:
         return None
-    if (
-        best.score < options.beyond_doubt * side / options.sides[1]
-    ):  # smaller images have fewer cells to agree
+    # Smaller images have fewer cells to agree.
+    if best.score < options.beyond_doubt * side / options.sides[1]:
         best = yield from _matched_warped(low0, low1, matching, best)
     if best.score < options.significant:
         return None

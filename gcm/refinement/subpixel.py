@@ -50,9 +50,7 @@ def similarity_peaks(
         backward = _window_scores(gather(map1, at1)[..., None], map0, at0)
         offset, peaked = peak_offset(forward + backward.flip(1, 2))
         peaked &= inner
-        positions.append(
-            torch.where(peaked[:, None], at1 + offset, cells1[start : start + _CHUNK].double())
-        )
+        positions.append(torch.where(peaked[:, None], at1 + offset, cells1[start : start + _CHUNK].double()))
         with_peak.append(peaked)
     return torch.cat(positions), torch.cat(with_peak)
 
