@@ -20,6 +20,7 @@ __all__ = [
     "OutputError",
     "UsageError",
     "WeightsError",
+    "WrongTypeError",
     "did_you_mean",
 ]
 
@@ -34,6 +35,10 @@ class UsageError(GCMError):
     """The request itself is wrong: an unknown suffix, a value out of range."""
 
     exit_code = 2
+
+
+class WrongTypeError(UsageError, TypeError):
+    """An argument of another kind than is asked for, as a name where a pair should be."""
 
 
 class ConfigError(UsageError):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
-from gcm.errors import UsageError
+from gcm.errors import WrongTypeError
 from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
@@ -141,12 +141,12 @@ class Matcher:
             For each pair its matches, or the error that prevented them.
 
         Raises:
-            UsageError: something in the list is no pair of images.
+            WrongTypeError: something in the list is no pair of images.
         """
         pairs = list(pairs)  # gone through twice, and a generator gives its items once
         for number, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise UsageError(f"match_many takes pairs, [(a, b), (c, d), ...]; entry {number} is none")
+                raise WrongTypeError(f"match_many takes pairs, [(a, b), (c, d), ...]; entry {number} is none")
         with torch.inference_mode():
             if self.features.fine is None:
                 works = [self._work(image0, image1) for image0, image1 in pairs]

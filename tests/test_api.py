@@ -91,7 +91,8 @@ def test_every_error_is_a_gcm_error_with_its_exit_code() -> None:
     assert len(children) > 5
     for child in children.values():
         assert issubclass(child, gcm.GCMError)
-    assert {name for name, child in children.items() if child.exit_code == 2} == {"UsageError", "ConfigError"}
+    usage = {"UsageError", "ConfigError", "WrongTypeError"}
+    assert {name for name, child in children.items() if child.exit_code == 2} == usage
     assert {child.exit_code for child in children.values()} == {1, 2}
 
 

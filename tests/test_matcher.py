@@ -18,7 +18,7 @@ from PIL import Image
 
 import gcm
 from gcm.config import load_config
-from gcm.errors import ConfigError, ImageError, UsageError
+from gcm.errors import ConfigError, ImageError, UsageError, WrongTypeError
 from gcm.geometry import apply_homography, resize_points
 from gcm.images.sizes import working_size
 from gcm.matcher import Matcher
@@ -544,8 +544,12 @@ def test_what_is_no_configuration(config: Any) -> None:
 
 @pytest.mark.parametrize("pairs", [["a.png", "b.png"], [("a.png",)], [("a.png", "b.png", "c.png")], [3]])
 def test_what_are_no_pairs(pairs: Any, matcher: Matcher) -> None:
-    with pytest.raises(UsageError, match=r"match_many takes pairs, \[\(a, b\), .*entry 0 is none"):
+    with pytest.raises(
+        WrongTypeError, match=r"match_many takes pairs, \[\(a, b\), .*entry 0 is none"
+    ) as error:
         matcher.match_many(pairs)
+    assert isinstance(error.value, UsageError)
+    assert isinstance(error.value, TypeError)
 
 
 def test_pairs_may_come_from_a_generator(matcher: Matcher, scene: np.ndarray) -> None:
