@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, UnidentifiedImageError
 
 from gcm.benchmark.layout import PAIR_LIST, Prediction, prediction_path, read_places, read_prediction
 from gcm.benchmark.pairs import Pair, read_homography, read_pairs
 from gcm.benchmark.score_store import ScoreStore
-from gcm.errors import DatasetError
+from gcm.errors import DatasetError, ImageError
+from gcm.images.files import read_size
 from gcm.metrics.homography import score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 from gcm.metrics.protocols import PairScore
@@ -39,12 +39,9 @@ class FirstImage:
     def size(self) -> tuple[int, int]:
         """Width and height, upright."""
         try:
-            with Image.open(self.path) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
-        except (OSError, UnidentifiedImageError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DatasetError(f"{self.path}: cannot be read ({reason})") from error
+            return read_size(self.path)
+        except ImageError as error:
+            raise DatasetError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from gcm.images.files import (
     check_read_once,
     load_image,
     read_image,
+    read_size,
     write_image,
 )
 from gcm.images.loaded import DEFAULT_MAX_PIXELS, LoadedImage, RGBImage
@@ -42,6 +43,7 @@ __all__ = [
     "load_image",
     "on_flat_ground",
     "read_image",
+    "read_size",
     "resize_to",
     "rgb_from_array",
     "write_image",

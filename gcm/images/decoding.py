@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import logging
 import struct
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +24,9 @@ from PIL import UnidentifiedImageError
 from gcm.errors import GCMError, ImageError
 from gcm.images.arrays import rgb_from_array, upright
 from gcm.images.loaded import LoadedImage, check_pixel_count
+from gcm.images.shared_change import SharedChange
 
-__all__ = ["decode", "decode_with_opencv", "from_pil", "reading"]
+__all__ = ["decode", "decode_with_opencv", "from_pil", "reading", "stored_size"]
 
 ORIENTATION = 0x0112
 """EXIF's tag."""
@@ -93,12 +93,31 @@ def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
     return LoadedImage(pixels, (width, height), notes)
 
 
+def stored_size(stream: BinaryIO, name: str) -> tuple[int, int] | None:
+    """Width and height of an upright image file, without decoding it; None where Pillow cannot tell.
+
+    Args:
+        stream: its bytes; seekable, at the start.
+        name: for messages.
+
+    Raises:
+        ImageError: damaged.
+    """
+    with reading(name), _pillow_limit_lifted:
+        try:
+            image = PILImage.open(stream)
+        except UnidentifiedImageError:
+            return None
+        with image:
+            width, height = image.size
+            return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+
+
 @contextmanager
 def reading(name: str) -> Iterator[None]:
     """The many ways in which decoders report trouble become :class:`ImageError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata is no business of the caller's
+        with _warnings_ignored:
             yield
     except PILImage.DecompressionBombError as error:
         raise ImageError(f"{name}: has too many pixels to be read safely; shrink it first") from error
@@ -113,28 +132,26 @@ def reading(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: damaged or truncated image ({reason})") from error
 
 
-class _PillowLimit:
-    """While it is entered, by however many threads, Pillow does not decide how large images may be."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._limit: int | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
-            self._users += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                PILImage.MAX_IMAGE_PIXELS = self._limit
+@contextmanager
+def _lift_pillow_limit() -> Iterator[None]:
+    """Pillow does not decide how large images may be."""
+    limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        PILImage.MAX_IMAGE_PIXELS = limit
 
 
-_pillow_limit_lifted = _PillowLimit()
+@contextmanager
+def _ignore_warnings() -> Iterator[None]:
+    """Damaged metadata, of which Pillow warns, is no business of the caller's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+_pillow_limit_lifted = SharedChange(_lift_pillow_limit)
+_warnings_ignored = SharedChange(_ignore_warnings)
 
 
 def from_pil(
@@ -234,7 +251,7 @@ def _is_deep(image: PILImage.Image) -> bool:
 def decode_with_opencv(stream: BinaryIO) -> NDArray[Any] | None:
     """H x W or H x W x C as stored, at full depth, RGB before alpha; None when OpenCV cannot."""
     stream.seek(0)
-    with _opencv_silenced():
+    with _opencv_silenced:
         try:
             array = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
@@ -247,7 +264,7 @@ def decode_with_opencv(stream: BinaryIO) -> NDArray[Any] | None:
 
 
 @contextmanager
-def _opencv_silenced() -> Iterator[None]:
+def _silence_opencv() -> Iterator[None]:
     """OpenCV prints its errors besides raising them."""
     log = cv2.utils.logging
     level = log.getLogLevel()
@@ -256,6 +273,9 @@ def _opencv_silenced() -> Iterator[None]:
         yield
     finally:
         log.setLogLevel(level)
+
+
+_opencv_silenced = SharedChange(_silence_opencv)
 
 
 def _register_heic(name: str) -> None:

@@ -20,7 +20,7 @@ from PIL import Image as PILImage
 
 from gcm.errors import ImageError, OutputError, UsageError
 from gcm.images.arrays import array_from_tensor, is_tensor, rgb_from_array
-from gcm.images.decoding import decode, from_pil, reading
+from gcm.images.decoding import decode, from_pil, reading, stored_size
 from gcm.images.loaded import DEFAULT_MAX_PIXELS, LoadedImage, RGBImage
 from gcm.storage.atomic import whole_file
 
@@ -36,6 +36,7 @@ __all__ = [
     "check_read_once",
     "load_image",
     "read_image",
+    "read_size",
     "write_image",
 ]
 
@@ -101,6 +102,20 @@ def read_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Lo
 def load_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> RGBImage:
     """The pixels of :func:`read_image`, which tells the rest; a JPEG beyond `max_pixels` is a reduced one."""
     return read_image(source, max_pixels=max_pixels).pixels
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image in a file, however large; most kinds are not decoded for it.
+
+    Raises:
+        ImageError: missing, not an image, damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            size = stored_size(file, str(path))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    return read_image(path).size if size is None else size
 
 
 def check_read_once(*sources: object) -> None:

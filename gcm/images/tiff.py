@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gcm.errors import ImageError
 from gcm.images.arrays import rgb_from_array, upright
 from gcm.images.loaded import LoadedImage, check_pixel_count
+from gcm.images.shared_change import SharedChange
 
 __all__ = ["decode_tiff"]
 
@@ -46,7 +47,7 @@ def decode_tiff(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
 
 
 def _decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
-    with _logging_disabled(), tifffile.TiffFile(stream) as file:
+    with _logging_disabled, tifffile.TiffFile(stream) as file:
         page = file.pages[0]
         if not isinstance(page, tifffile.TiffPage) or page.imagedepth > 1:
             raise ImageError(f"{name}: a TIFF of a volume, no image; save one slice of it")
@@ -133,7 +134,7 @@ def _sixteen_bits(array: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 @contextmanager
-def _logging_disabled() -> Iterator[None]:
+def _disable_logging() -> Iterator[None]:
     """tifffile logs what it finds odd, which without a logging set-up lands on stderr."""
     logger = logging.getLogger("tifffile")
     before, logger.disabled = logger.disabled, True
@@ -141,3 +142,6 @@ def _logging_disabled() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+_logging_disabled = SharedChange(_disable_logging)

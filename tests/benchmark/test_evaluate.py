@@ -197,6 +197,19 @@ def test_plot(results: Path, organised: Path, tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").stat() == before
 
 
+def test_photos_of_any_size_are_scored(
+    results: Path, organised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow by itself refuses to open an image of twice its limit."""
+    from PIL import Image
+
+    expected = run(results, organised).scores
+    for stored in (results / "hpatches").glob("*_pairs.json"):
+        stored.unlink()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert run(results, organised).scores == expected
+
+
 # -- straight from what was extracted ------------------------------------------------------------------
 
 
