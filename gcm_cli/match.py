@@ -15,6 +15,7 @@ from gcm_cli.outputs import check_outputs
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from gcm.config import MatcherConfig
     from gcm.images.loaded import LoadedImage
     from gcm.matches import Matches
 
@@ -81,7 +82,9 @@ def match(
     changes = {key: value for key, value in options.items() if value is not None}
     changes = {**parse_settings(settings), **changes}
     resolved = load_config(config, **changes)
-    # All that may be mistyped is looked at before the seconds that importing torch takes.
+    # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
+    # are is only known after them.
+    _check_weights(resolved)
     check_read_once(image0, image1)
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
@@ -121,6 +124,14 @@ def _check_files(
         if picture is not None:
             check_image_suffix(picture)
     check_outputs({"--output": output, "--draw": draw, "--warp": warp}, inputs)
+
+
+def _check_weights(config: MatcherConfig) -> None:
+    from gcm.weights.store import check_weights_name
+
+    for weights in (config.weights_path, getattr(config.method, "fine_weights_path", None)):
+        if weights is not None:
+            check_weights_name(weights)
 
 
 def _write(

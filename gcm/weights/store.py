@@ -24,6 +24,7 @@ __all__ = [
     "Check",
     "bring_weights",
     "cache_folder",
+    "check_weights_name",
     "embedded_folder",
     "fetch_weights",
     "find_weights",
@@ -131,6 +132,16 @@ def resolve_weights(
             "fetching the weights '%s' from %s; licence: %s", entry.name, entry.urls[0], entry.licence
         )
     return fetch_weights(entry, on_progress=on_progress, folder=folder, check=check)
+
+
+def check_weights_name(weights: str) -> None:
+    """Refuse a text that is neither a file nor a name of the catalogue; imports no PyTorch.
+
+    Raises:
+        WeightsError: it is neither.
+    """
+    if _as_path(weights) is None:
+        get_entry(weights)
 
 
 def _as_path(text: str) -> Path | None:

@@ -178,6 +178,9 @@ def test_what_is_mistyped_is_told_before_torch_is_imported() -> None:
         [str(LEFT), str(RIGHT), "--config", "defualt"],
         [str(LEFT), str(RIGHT), "--set", "max_sied=100"],
         [str(LEFT), str(RIGHT), "--device", "gpu"],
+        [str(LEFT), str(RIGHT), "--set", "neighbours.shar=0.2"],
+        [str(LEFT), str(RIGHT), "--set", "weights_path=missing.pth"],
+        [str(LEFT), str(RIGHT), "-c", "ResNet18_R2D2_6", "--set", "fine_weights_path=r2d3"],
         [str(LEFT), str(RIGHT), "--draw", str(LEFT)],
         [str(LEFT), str(RIGHT), "--output", "a.txt"],
     ]
