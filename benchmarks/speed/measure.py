@@ -248,12 +248,12 @@ def _memory_process() -> None:
     paths, threads = task.pop("paths"), task.pop("threads")
     torch.set_num_threads(threads)
     subject = Subject(**task)
-    found = subject.build().match(*paths)
+    matches = subject.build().match(*paths)
     result = {
         "imports_gib": imports / GIB,
         "above_imports_gib": (peak_bytes() - imports) / GIB,
-        "matches": len(found.points0),
-        "stages": (found.info or {}).get("seconds", {}),
+        "matches": len(matches.points0),
+        "stages": (matches.info or {}).get("seconds", {}),
     }
     if subject.device.startswith("cuda"):
         result["gpu_gib"] = torch.cuda.max_memory_allocated() / GIB
