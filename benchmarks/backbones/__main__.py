@@ -152,9 +152,9 @@ def weights_of(name: str, given: Path | None, folder: Path, photo: Any) -> tuple
     from gcm.weights.store import find_weights
 
     entry = backbone_info(name).weights_entry
-    found = find_weights(entry) if entry else None
-    if found is not None:
-        return found, "published"
+    path = find_weights(entry) if entry else None
+    if path is not None:
+        return path, "published"
     if given and entry and (given / entry.filename).is_file():
         return given / entry.filename, "published"
     # Torchvision's networks need not have their file's own name: the layers up to the last tap suffice.

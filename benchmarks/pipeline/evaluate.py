@@ -83,10 +83,10 @@ def _hold(made: list[Arrays]) -> None:
 
 def _bare(number: int) -> int:
     points0, points1 = _HELD[number]
-    found = estimate_homography(
+    estimate = estimate_homography(
         points0, points1, threshold=3.0, method=cv2.USAC_MAGSAC, iterations=5000, confidence=0.9999
     )
-    return int(found.inliers.sum())
+    return int(estimate.inliers.sum())
 
 
 def bare_seconds(made: list[Arrays]) -> float:

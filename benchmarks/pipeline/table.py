@@ -101,12 +101,12 @@ def main() -> int:
     if not done:
         print("\n".join(problems), file=sys.stderr)
         return 1
-    found = evaluate(
+    evaluation = evaluate(
         list(done), result_directory=arguments.work / "Results", dataset_name="hpatches", dataset_dir=data
     )
     rows = [
         Row(name, summarise(scores, Protocol.FIXED)[-1], done[name].mean_seconds)
-        for name, scores in found.scores.items()
+        for name, scores in evaluation.scores.items()
     ]
     print(table(rows, times=arguments.times))
     print(
