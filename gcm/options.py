@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "GuideOptions",
     "GuidedOptions",
     "Hypotheses",
     "NeighbourOptions",
@@ -66,6 +67,10 @@ class SearchOptions(Options):
         description="consensus score below which a homography is taken for chance; unrelated photos have "
         "reached 46",
     )
+    tiny_share: Share = Field(
+        0.5,
+        description="share of a tiny image's cells, in place of significant: it has no more to show",
+    )
     grid: int = Field(
         8,
         ge=1,
@@ -99,8 +104,47 @@ class NeighbourOptions(Options):
         description="usual size of a deviation as a multiple of its median; 1.25 is about that of Gaussian "
         "noise in two dimensions (1 / 0.83)",
     )
+    motion_bins: Positive = Field(
+        0.5, description="side of the bins that the smooth motion is fitted in, as a multiple of bin_cells"
+    )
+    motion_rounds: int = Field(
+        3, ge=1, description="rounds of reweighting when the smooth motion is fitted; more change nothing"
+    )
+    motion_scale: Positive = Field(
+        1.5, description="pixels, of the Cauchy weights by which that fit passes over wrong matches"
+    )
     residual_bounds: Annotated[tuple[float, float], AfterValidator(_ordered)] = Field(
         (0.75, 3.0), description="pixels; no match is dropped for less, and none is kept with more"
+    )
+
+
+class GuideOptions(Options):
+    """Matching near where coarse matches, or those of an earlier view, say."""
+
+    bins: Positive = Field(
+        2.0,
+        description="side of the bins that the expected motion is fitted in, as a multiple of "
+        "neighbours.bin_cells: coarse matches are few",
+    )
+    aligned_percentile: float = Field(
+        80.0,
+        gt=0,
+        le=100,
+        description="percentile of the motion that a warp leaves by which images count as aligned",
+    )
+    aligned_cells: Positive = Field(
+        0.5, description="cells of the dense match below which what is left of the motion counts as aligned"
+    )
+    windows: tuple[int, int] = Field(
+        (1, 2),
+        description="cells around the expected one that are searched, in aligned images and in others",
+    )
+    margins: tuple[int, int] = Field(
+        (0, 1),
+        description="finer cells beside a match's own that are searched, in aligned images and in others",
+    )
+    peak_steps: int = Field(
+        2, ge=1, description="steps uphill, of a cell each, that a peak may lie from the match found"
     )
 
 
@@ -127,6 +171,18 @@ class PlaneOptions(Options):
     """When a plane explains matches, and when the scene is more than one."""
 
     fewest: int = Field(60, ge=4, description="matches that a plane must explain to be believed")
+    fewest_coarse: int = Field(
+        30, ge=4, description="coarse matches, or matches of a first view, too few to build on"
+    )
+    coarse_threshold: Positive = Field(
+        0.5, description="coarse cells off a plane that still count when it is fitted to coarse matches"
+    )
+    coarse_tolerance: Positive = Field(
+        1.0, description="coarse cells off a plane within which it explains a coarse match"
+    )
+    further_tolerance: Positive = Field(
+        0.75, description="coarse cells off a further plane within which it explains a coarse match"
+    )
     sampled: int = Field(2000, ge=4, description="best matches that a plane is fitted to, for speed")
     threshold: Positive = Field(3.0, description="pixels off a plane that still count when it is fitted")
     most: int = Field(4, ge=0, description="further planes that may get a view of their own")
@@ -253,6 +309,7 @@ class GuidedOptions(MethodOptions):
         description="pixels; where everything so near has one colour there is nothing to match",
     )
     search: SearchOptions = Field(SearchOptions(), description="how hypotheses are searched")
+    guide: GuideOptions = Field(GuideOptions(), description="how far matches of an earlier look guide")
     neighbours: NeighbourOptions = Field(NeighbourOptions(), description="what verify asks of neighbours")
     smoothing: SmoothingOptions = Field(SmoothingOptions(), description="how smooth draws positions")
     planes: PlaneOptions = Field(PlaneOptions(), description="when a plane explains the matches")

@@ -108,7 +108,7 @@ class _Pair:
     @property
     def few(self) -> int:
         """Matches too few to build on."""
-        return self.options.planes.fewest // 2
+        return self.options.planes.fewest_coarse
 
 
 def _views(pair: _Pair) -> Work[list[WorkingMatches]]:
@@ -134,7 +134,8 @@ def _views(pair: _Pair) -> Work[list[WorkingMatches]]:
         return [view]
     further: list[WorkingMatches] = []
     rest = rest.in_frame_of(main.h_1_to_0)
-    for part in further_planes(rest, len(main), options.planes, tolerance=0.75 * pair.coarse_cell):
+    tolerance = options.planes.further_tolerance * pair.coarse_cell
+    for part in further_planes(rest, len(main), options.planes, tolerance=tolerance):
         part_view = yield from _match_near(pair, part)
         further.append((yield from _second_round(pair, part_view)))
     if further:
@@ -173,9 +174,9 @@ def _match_coarse(pair: _Pair) -> Work[WorkingMatches | None]:
 def _main_plane(pair: _Pair, coarse: WorkingMatches) -> tuple[WorkingMatches, WorkingMatches]:
     """The coarse matches in the frame of the plane that explains most, and those that it does not explain."""
     planes = pair.options.planes
-    plane = fit_plane(coarse, planes, threshold=pair.coarse_cell / 2)
+    plane = fit_plane(coarse, planes, threshold=planes.coarse_threshold * pair.coarse_cell)
     if plane is not None:
-        explained = explained_by(coarse, plane, pair.coarse_cell)
+        explained = explained_by(coarse, plane, planes.coarse_tolerance * pair.coarse_cell)
         if explained.mean() > planes.main_share:
             main = coarse.warped_by(plane)
             pair.h_1_to_0 = main.h_1_to_0
@@ -207,7 +208,7 @@ def _is_significant(pair: _Pair, view: WorkingMatches) -> bool:
     """Whether matches that no homography of stage 0 bears out are many and spread enough."""
     search = pair.options.search
     cells = (pair.size0[0] // pair.stride) * (pair.size0[1] // pair.stride)
-    needed = min(search.significant, cells / 2)  # a tiny image has no more to show
+    needed = min(search.significant, cells * search.tiny_share)  # a tiny image has no more to show
     return not pair.options.verify or consensus_score(view.points0, pair.size0, search.grid) >= needed
 
 
@@ -266,7 +267,7 @@ def _second_round(pair: _Pair, first: WorkingMatches) -> Work[WorkingMatches]:
         if plane is None or explained_by(first, plane, pair.stride).mean() < planes.main_share:
             return first
         moved = apply_homography(plane, first.warped1) - first.warped1
-        if np.percentile(np.abs(moved), 80) < planes.aligned:
+        if np.percentile(np.abs(moved), options.guide.aligned_percentile) < planes.aligned:
             return first
     second = yield from _match_near(pair, first.warped_by(plane))
     better = len(second) >= planes.kept * len(first)

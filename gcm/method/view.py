@@ -29,9 +29,6 @@ from gcm.refinement.windowed import windowed_match
 
 __all__ = ["Hints", "has_local_support", "match_view"]
 
-_MOST_ALIGNED = 80
-"""Percentile of what a fitted motion leaves by which a view counts as aligned."""
-
 
 @dataclass(frozen=True)
 class Hints:
@@ -70,12 +67,14 @@ def match_view(
     """
     dense = steps[1]
     with clock("match"):
-        cells, aligned = _coarse_cells(pyramids, hints, dense, options.neighbours)
+        cells, aligned = _coarse_cells(pyramids, hints, dense, options)
         if options.verify:
             points = cells.cells0.cpu().numpy().astype(np.float64)
             keep = has_local_support(points, cells.cells1.cpu().numpy() - points, options.neighbours)
             cells = cells.take(torch.from_numpy(keep).to(cells.cells0.device))
-        cells, warped1 = _refined(cells, pyramids, steps[1:], options, margin=0 if aligned else 1)
+        cells, warped1 = _refined(
+            cells, pyramids, steps[1:], options, margin=options.guide.margins[0 if aligned else 1]
+        )
     with clock("geometry"):
         matches = _in_images(cells, warped1, h_1_to_0, images, options.flat_radius)
         if not options.verify or len(matches) == 0:
@@ -96,17 +95,25 @@ def has_local_support(points: Points, motion: Points, options: NeighbourOptions)
 
 
 def _coarse_cells(
-    pyramids: tuple[Pyramid, Pyramid], hints: Hints | None, step: RefinementStep, options: NeighbourOptions
+    pyramids: tuple[Pyramid, Pyramid], hints: Hints | None, step: RefinementStep, options: GuidedOptions
 ) -> tuple[CellMatches, bool]:
-    """Matches of the coarsest maps, and whether these are aligned to half a cell."""
+    """Matches of the coarsest maps, and whether these count as aligned."""
     map0, map1 = (pyramid.prepared(step.map_index) for pyramid in pyramids)
     if hints is None:
         return coarse_match(map0, map1, threshold=step.threshold), True
-    motion = fit_motion(hints.points0, hints.motion, radius=options.bin_cells * step.stride * 2)
+    guide, neighbours = options.guide, options.neighbours
+    motion = fit_motion(
+        hints.points0,
+        hints.motion,
+        radius=neighbours.bin_cells * step.stride * guide.bins,
+        rounds=neighbours.motion_rounds,
+        scale=neighbours.motion_scale,
+    )
     left = np.abs(motion.predict(hints.points0))
-    aligned = bool(np.percentile(left[np.isfinite(left)], _MOST_ALIGNED) < step.stride / 2)
+    usual = np.percentile(left[np.isfinite(left)], guide.aligned_percentile)
+    aligned = bool(usual < step.stride * guide.aligned_cells)
     centres = _expected_cells(motion, *map_size(map0), step.stride).to(map0.device)
-    return windowed_match(map0, map1, radius=1 if aligned else 2, centres=centres), aligned
+    return windowed_match(map0, map1, radius=guide.windows[0 if aligned else 1], centres=centres), aligned
 
 
 def _expected_cells(motion: LocalMotion, width: int, height: int, stride: int) -> torch.Tensor:
@@ -142,7 +149,9 @@ def _refined(
     warped = cells.cells1.double()
     if options.subpixel:
         map0, map1 = (pyramid.prepared(steps[-1].map_index) for pyramid in pyramids)
-        warped, peaked = similarity_peaks(map0, map1, cells.cells0, cells.cells1)
+        warped, peaked = similarity_peaks(
+            map0, map1, cells.cells0, cells.cells1, radius=options.guide.peak_steps
+        )
         cells, warped = cells.take(peaked), warped[peaked]
     return cells, cell_to_pixel(warped.cpu().numpy(), cells.stride)
 
@@ -167,8 +176,14 @@ def _in_images(
 def _verified(matches: WorkingMatches, stride: int, options: GuidedOptions) -> WorkingMatches:
     """Without what lies off its neighbours' motion; scores and positions follow that motion."""
     neighbours = options.neighbours
-    radius = neighbours.bin_cells * stride / 2
-    motion = fit_motion(matches.points0, matches.motion, radius=radius)
+    radius = neighbours.bin_cells * stride * neighbours.motion_bins
+    motion = fit_motion(
+        matches.points0,
+        matches.motion,
+        radius=radius,
+        rounds=neighbours.motion_rounds,
+        scale=neighbours.motion_scale,
+    )
     expected = motion.predict(matches.points0)
     off = np.linalg.norm(matches.motion - expected, axis=1)
     usual = neighbours.usual_over_median * np.nanmedian(off) if np.isfinite(off).any() else 0.0
