@@ -21,19 +21,10 @@ from benchmarks.accuracy.sets.cases import (
     turn_matrix,
     turned,
 )
-from benchmarks.accuracy.sets.combined import confidence, order
-from benchmarks.accuracy.sets.crops import overlap, parts, strips
-from benchmarks.accuracy.sets.depth import FRAME_GAPS, fmat, hololens, indoor, stereo, strecha
-from benchmarks.accuracy.sets.planes import (
-    ANGLES,
-    EASY_PAIRS,
-    SCALES,
-    homogr,
-    oxford,
-    oxford_pair,
-    synthetic,
-)
-from benchmarks.accuracy.sets.unmatchable import ambiguous, mirrored, skies, unrelated
+from benchmarks.accuracy.sets.combined import FALSE_SETS, TRUE_SETS, confidence, order
+from benchmarks.accuracy.sets.depth import FRAME_GAPS
+from benchmarks.accuracy.sets.planes import ANGLES, EASY_PAIRS, SCALES, homogr, oxford_pair
+from benchmarks.accuracy.sets.unmatchable import ambiguous, unrelated
 
 __all__ = [
     "ANGLES",
@@ -63,20 +54,8 @@ __all__ = [
 ]
 
 SETS: dict[str, Callable[[Path], list[Case]]] = {
-    "oxford-dev": oxford,
-    "homogr": homogr,
-    "stereo": stereo,
-    "indoor": indoor,
-    "hololens": hololens,
-    "fmat-dev": fmat,
-    "strecha-dev": strecha,
-    "synthetic": synthetic,
-    "overlap": overlap,
-    "parts": parts,
-    "strips": strips,
-    "unrelated": unrelated,
-    "mirrored": mirrored,
-    "skies": skies,
+    **TRUE_SETS,
+    **FALSE_SETS,
     "ambiguous": ambiguous,
     "order": order,
     "confidence": confidence,
