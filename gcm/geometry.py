@@ -23,6 +23,7 @@ __all__ = [
     "pixel_to_cell",
     "resize_matrix",
     "resize_points",
+    "scaled_inverse",
     "warp_image",
     "warp_smoothly",
 ]
@@ -77,6 +78,12 @@ def inverse(h: Matrix) -> Matrix:
     """The homography back."""
     result: Matrix = np.linalg.inv(h).astype(np.float64)
     return result
+
+
+def scaled_inverse(h: Matrix) -> Matrix:
+    """The homography back, scaled so that its last entry is 1, where that entry is not zero."""
+    back = inverse(h)
+    return back / back[2, 2] if abs(back[2, 2]) > 1e-12 else back
 
 
 def image_corners(width: int, height: int) -> Points:

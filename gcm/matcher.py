@@ -22,7 +22,7 @@ from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
-from gcm.geometry import inverse, resize_matrix, resize_points
+from gcm.geometry import resize_matrix, resize_points, scaled_inverse
 from gcm.images.files import ImageLike, RGBImage, read_image
 from gcm.images.sizes import image_size, resize_to, working_size
 from gcm.matches import Matches
@@ -199,8 +199,7 @@ class Matcher:
         h_0_to_1: NDArray[np.float64] | None = None
         inliers: NDArray[np.bool_] | None = None
         if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
-            back = inverse(final.matrix)
-            h_0_to_1 = back / back[2, 2] if abs(back[2, 2]) > 1e-12 else back
+            h_0_to_1 = scaled_inverse(final.matrix)
             inliers = final.inliers
         scores = result.matches.scores
         return Matches(points0, points1, scores, sizes[0], sizes[1], h_0_to_1, inliers, initial)

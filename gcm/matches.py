@@ -83,10 +83,9 @@ class Matches:
     @property
     def h_1_to_0(self) -> NDArray[np.float64] | None:
         """3 x 3, maps points of image 1 to image 0, its last entry 1 where that can be; None without one."""
-        if self.h_0_to_1 is None:
-            return None
-        inverse: NDArray[np.float64] = np.linalg.inv(self.h_0_to_1).astype(np.float64)
-        return inverse / inverse[2, 2] if abs(inverse[2, 2]) > 1e-12 else inverse
+        from gcm.geometry import scaled_inverse  # brings OpenCV, which matches do without otherwise
+
+        return None if self.h_0_to_1 is None else scaled_inverse(self.h_0_to_1)
 
     @property
     def inlier_count(self) -> int:

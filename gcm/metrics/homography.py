@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcm.estimation import estimate_homography
+from gcm.estimation import HomographyEstimate, estimate_homography
 from gcm.geometry import apply_homography, image_corners
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "HomographyScore",
     "auc_terms",
     "corner_error",
+    "magsac_homography",
     "score_homography",
     "swapped_corners",
 ]
@@ -61,17 +62,13 @@ class HomographyScore:
     """Matches that agree with the estimate."""
 
 
-def score_homography(
-    points0: NDArray[Any], points1: NDArray[Any], h_0_to_1: ArrayLike, size0: tuple[int, int]
-) -> HomographyScore:
-    """Estimate a homography as IME does (MAGSAC, 3 px, 5000 iterations, 0.9999) and compare its corners.
+def magsac_homography(points0: NDArray[Any], points1: NDArray[Any]) -> HomographyEstimate:
+    """The homography from image 0 to image 1 as IME estimates it: MAGSAC, 3 px, 5000 iterations, 0.9999.
 
     Args:
-        points0, points1: N x 2 matched points.
-        h_0_to_1: 3 x 3 ground truth.
-        size0: width and height of image 0.
+        points0, points1: N x 2 matched points, pixels.
     """
-    estimate = estimate_homography(
+    return estimate_homography(
         points0,
         points1,
         threshold=MAGSAC_THRESHOLD,
@@ -79,6 +76,19 @@ def score_homography(
         iterations=5000,
         confidence=0.9999,
     )
+
+
+def score_homography(
+    points0: NDArray[Any], points1: NDArray[Any], h_0_to_1: ArrayLike, size0: tuple[int, int]
+) -> HomographyScore:
+    """Estimate a homography by :func:`magsac_homography` and compare its corners.
+
+    Args:
+        points0, points1: N x 2 matched points.
+        h_0_to_1: 3 x 3 ground truth.
+        size0: width and height of image 0.
+    """
+    estimate = magsac_homography(points0, points1)
     inliers = int(np.count_nonzero(estimate.inliers))
     if estimate.matrix is None:
         return HomographyScore(math.inf, math.inf, inliers)

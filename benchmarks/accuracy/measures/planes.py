@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 
 from benchmarks.accuracy.sets.cases import Array, Plane, Points
-from gcm.estimation import estimate_homography
 from gcm.geometry import apply_homography
-from gcm.metrics.homography import MAGSAC_THRESHOLD, score_homography
+from gcm.metrics.homography import magsac_homography, score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 
 Score = dict[str, Any]
@@ -26,16 +24,9 @@ def plane(truth: Plane, points0: Array, points1: Array) -> Score:
 
 def transfer(truth: Points, points0: Array, points1: Array) -> Score:
     """Mean distance, in image 1, of the validation points moved by the homography from where they are."""
-    found = estimate_homography(
-        points0,
-        points1,
-        threshold=MAGSAC_THRESHOLD,
-        method=cv2.USAC_MAGSAC,
-        iterations=5000,
-        confidence=0.9999,
-    )
-    if found.matrix is None:
+    estimate = magsac_homography(points0, points1)
+    if estimate.matrix is None:
         return {"error": math.inf}
-    moved = apply_homography(found.matrix, truth.points0)
+    moved = apply_homography(estimate.matrix, truth.points0)
     error = float(np.linalg.norm(moved - truth.points1, axis=1).mean())
     return {"error": error if math.isfinite(error) else math.inf}
