@@ -311,10 +311,8 @@ def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> 
         )
     for key in method:
         if key not in options.model_fields:
-            other = (
-                next(n for n, o in METHODS.items() if key in o.model_fields) if _is_method_key(key) else ""
-            )
-            belongs = f" (it belongs to '{other}')" if other else ""
+            others = [other for other, fields in METHODS.items() if key in fields.model_fields]
+            belongs = f" (it belongs to '{others[0]}')" if others else ""
             raise ConfigError(
                 f"{where(key)}{key}: does not apply to the method '{name}'{belongs}; leave it out, "
                 "or change `method`"

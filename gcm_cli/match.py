@@ -144,15 +144,17 @@ def _write(
     warp: Path | None,
 ) -> dict[str, Path]:
     """Write what was asked for and can be; the files by their kind."""
+    written: dict[str, Path] = {}
+    if output is not None:
+        matches.save(output)
+        written["output"] = output
+    if draw is None and warp is None:
+        return written
     from gcm.geometry import resize_matrix
     from gcm.images.files import write_image
     from gcm.images.sizes import image_size
     from gcm.viz.matches import blend_warped, draw_matches
 
-    written: dict[str, Path] = {}
-    if output is not None:
-        matches.save(output)
-        written["output"] = output
     if draw is not None:
         write_image(draw, draw_matches(photo0.pixels, photo1.pixels, matches))
         written["draw"] = draw

@@ -98,8 +98,8 @@ class FeatureExtractor:
     def _compute(self, requests: Sequence[Request]) -> list[_Features]:
         """Run the backbone on several images, those of one size in one batch, equal ones once."""
         # A lone one needs no name, which takes reading its image through.
-        names: list[Any] = [request.name for request in requests] if len(requests) > 1 else [None]
-        first = {name: k for k, name in reversed(list(enumerate(names[: len(requests)])))}
+        names: list[Any] = [request.name if len(requests) > 1 else None for request in requests]
+        first = {name: k for k, name in reversed(list(enumerate(names)))}
         batches: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for k in sorted(first.values()):
             batches.setdefault((requests[k].kind, requests[k].image.shape), []).append(k)
@@ -112,7 +112,7 @@ class FeatureExtractor:
             with self._reduced():
                 entries = self._run(kind, x)
             computed.update(zip(members, entries, strict=True))
-        return [computed[first[name]] for name in names[: len(requests)]]
+        return [computed[first[name]] for name in names]
 
     def _run(self, kind: str, x: Tensor) -> list[_Features]:
         stride = self.backbone.info.strides[-1]

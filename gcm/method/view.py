@@ -102,18 +102,18 @@ def _coarse_cells(
     if hints is None:
         return coarse_match(map0, map1, threshold=step.threshold), True
     guide, neighbours = options.guide, options.neighbours
-    motion = fit_motion(
-        hints.points0,
-        hints.motion,
-        radius=neighbours.bin_cells * step.stride * guide.bins,
-        rounds=neighbours.motion_rounds,
-        scale=neighbours.motion_scale,
-    )
+    radius = neighbours.bin_cells * step.stride * guide.bins
+    motion = _fitted_motion(hints.points0, hints.motion, radius, neighbours)
     left = np.abs(motion.predict(hints.points0))
     usual = np.percentile(left[np.isfinite(left)], guide.aligned_percentile)
     aligned = bool(usual < step.stride * guide.aligned_cells)
     centres = _expected_cells(motion, *map_size(map0), step.stride).to(map0.device)
     return windowed_match(map0, map1, radius=guide.windows[0 if aligned else 1], centres=centres), aligned
+
+
+def _fitted_motion(points: Points, motion: Points, radius: float, options: NeighbourOptions) -> LocalMotion:
+    """The smooth motion of matches, as :func:`gcm.refinement.motion.fit_motion`, by the options."""
+    return fit_motion(points, motion, radius=radius, rounds=options.motion_rounds, scale=options.motion_scale)
 
 
 def _expected_cells(motion: LocalMotion, width: int, height: int, stride: int) -> torch.Tensor:
@@ -177,13 +177,7 @@ def _verified(matches: WorkingMatches, stride: int, options: GuidedOptions) -> W
     """Without what lies off its neighbours' motion; scores and positions follow that motion."""
     neighbours = options.neighbours
     radius = neighbours.bin_cells * stride * neighbours.motion_bins
-    motion = fit_motion(
-        matches.points0,
-        matches.motion,
-        radius=radius,
-        rounds=neighbours.motion_rounds,
-        scale=neighbours.motion_scale,
-    )
+    motion = _fitted_motion(matches.points0, matches.motion, radius, neighbours)
     expected = motion.predict(matches.points0)
     off = np.linalg.norm(matches.motion - expected, axis=1)
     usual = neighbours.usual_over_median * np.nanmedian(off) if np.isfinite(off).any() else 0.0
