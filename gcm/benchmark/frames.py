@@ -46,6 +46,9 @@ AUC_COLUMNS = [f"auc_{limit:.0f}" for limit in AUC_LIMITS]
 MATCHING_COLUMNS = [*MMA_COLUMNS, "keypoints", "matches"]
 HOMOGRAPHY_COLUMNS = [*HA_COLUMNS, "matches", "inliers"]
 
+_VALUE_COLUMNS = [*MATCHING_COLUMNS, *HA_COLUMNS, "inliers", *AUC_COLUMNS]
+"""What is measured, of pairs as of groups of them."""
+
 _SUBSET_END = "_all"
 
 Scores = Mapping[str, Sequence[PairScore]]
@@ -75,8 +78,7 @@ def pairs_frame(results: Scores, protocol: Protocol) -> pd.DataFrame:
         part.index = pd.Index([score.name for score in scores], name="pair")
         parts.append(part)
     if not parts:
-        columns = ["subset", "sequence", *MATCHING_COLUMNS, *HA_COLUMNS, "inliers", *AUC_COLUMNS]
-        return _empty([*columns, "corner_error"], "pair")
+        return _empty(["subset", "sequence", *_VALUE_COLUMNS, "corner_error"], "pair")
     return pd.concat(parts, keys=list(results), names=["algorithm", "pair"])
 
 
@@ -120,7 +122,6 @@ def _means(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    columns = [*MATCHING_COLUMNS, *HA_COLUMNS, "inliers", *AUC_COLUMNS]
     keys, counts, rows = [], [], []
     for algorithm, scores in results.items():
         for summary in summaries(scores):
@@ -129,9 +130,9 @@ def _means(
             homography = np.delete(summary.homography, len(HA_COLUMNS))  # the matches are there already
             rows.append(np.concatenate([summary.matching, homography, summary.auc]))
     if not rows:
-        return _empty(["pairs", *columns], level)
+        return _empty(["pairs", *_VALUE_COLUMNS], level)
     index = pd.MultiIndex.from_tuples(keys, names=["algorithm", level])
-    frame = pd.DataFrame(np.stack(rows), index=index, columns=columns)
+    frame = pd.DataFrame(np.stack(rows), index=index, columns=_VALUE_COLUMNS)
     frame.insert(0, "pairs", counts)
     return frame
 

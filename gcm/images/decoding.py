@@ -109,8 +109,7 @@ def stored_size(stream: BinaryIO, name: str) -> tuple[int, int] | None:
         except UnidentifiedImageError:
             return None
         with image:
-            width, height = image.size
-            return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+            return _upright_size(image.size, _orientation(image))
 
 
 @contextmanager
@@ -183,7 +182,7 @@ def from_pil(
         f"decoded at 1/{factor} of its {stored[0]} x {stored[1]} pixels, which are more than "
         f"max_pixels = {max_pixels}"
     )
-    return LoadedImage(pixels, stored[::-1] if orientation in (5, 6, 7, 8) else stored, (note, *notes))
+    return LoadedImage(pixels, _upright_size(stored, orientation), (note, *notes))
 
 
 def _array(image: PILImage.Image) -> NDArray[Any]:
@@ -197,6 +196,12 @@ def _array(image: PILImage.Image) -> NDArray[Any]:
     if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         return np.asarray(image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of a stored image of that size once it is turned as EXIF says."""
+    width, height = size
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def _orientation(image: PILImage.Image) -> int:
