@@ -202,7 +202,17 @@ class Matcher:
             h_0_to_1 = scaled_inverse(final.matrix)
             inliers = final.inliers
         scores = result.matches.scores
-        return Matches(points0, points1, scores, sizes[0], sizes[1], h_0_to_1, inliers, initial)
+        return Matches(
+            points0,
+            points1,
+            scores,
+            sizes[0],
+            sizes[1],
+            h_0_to_1,
+            inliers,
+            initial,
+            confidence=result.confidence,
+        )
 
     def _info(
         self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], clock: Clock
@@ -218,6 +228,7 @@ class Matcher:
                 )
         return {
             **({"trace": list(result.trace)} if result.trace else {}),
+            **({"evidence": dict(result.evidence)} if result.evidence else {}),
             "preset": self.name,
             "model": self.info.name,
             "device": str(self.device),

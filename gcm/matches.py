@@ -47,6 +47,8 @@ class Matches:
     """N, which matches agree with `h_0_to_1`; None without one."""
     h_1_to_0_initial: NDArray[np.float64] | None = None
     """The stage-0 homography, image 1 to image 0; the identity when stage 0 found none or was off."""
+    confidence: float | None = None
+    """In [0, 1], how sure it is that the images show the same; None where the matcher does not say."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """How the result came about: preset, device, working size, seconds by stage, notes."""
 
@@ -65,6 +67,8 @@ class Matches:
             raise ValueError("points must be finite")
         if not ((self.scores >= 0) & (self.scores <= 1)).all():
             raise ValueError("scores must lie in [0, 1]")
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence {self.confidence} must lie in [0, 1]")
 
     def __len__(self) -> int:
         return len(self.points0)
@@ -134,10 +138,11 @@ class Matches:
             "inliers": None if self.inliers is None else self.inliers.tolist(),
             "size0": list(self.size0),
             "size1": list(self.size1),
+            "confidence": self.confidence,
         }
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the npz file; `homography` (``h_0_to_1``) and `inliers` are absent without one."""
+        """The arrays of the npz file; `homography`, `inliers` and `confidence` only where known."""
         index = np.arange(len(self), dtype=np.int64)
         arrays: dict[str, NDArray[Any]] = {
             "keypoints0": self.points0,
@@ -151,6 +156,8 @@ class Matches:
             arrays["homography"] = self.h_0_to_1
         if self.inliers is not None:
             arrays["inliers"] = self.inliers
+        if self.confidence is not None:
+            arrays["confidence"] = np.array(self.confidence)
         return arrays
 
     @staticmethod
@@ -236,4 +243,5 @@ class Matches:
             (size1[0], size1[1]),
             None if homography is None else np.asarray(homography, dtype=np.float64),
             None if inliers is None else np.asarray(inliers, dtype=bool).reshape(-1),
+            confidence=None if data.get("confidence") is None else float(data["confidence"]),
         )

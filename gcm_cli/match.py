@@ -44,6 +44,10 @@ _TopK = Annotated[int | None, typer.Option(min=1, help="Only the K best matches.
 _MinScore = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Only matches of at least this score.")
 ]
+_MinConfidence = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Return nothing when less sure that both show the same."),
+]
 
 _NOTHING = 1e-12
 """An entry of a homography below this is a rounding error; the smallest that count are near 1e-8."""
@@ -64,6 +68,7 @@ def match(
     precision: _Precision = None,
     top_k: _TopK = None,
     min_score: _MinScore = None,
+    min_confidence: _MinConfidence = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -78,9 +83,9 @@ def match(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_files(output, draw, warp, inputs=(image0, image1, config))
-    options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
-    changes = {key: value for key, value in options.items() if value is not None}
-    changes = {**parse_settings(settings), **changes}
+    options: dict[str, Any] = {"max_side": max_side, "device": device, "hypotheses": hypotheses}
+    options |= {"precision": precision, "min_confidence": min_confidence}
+    changes = parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
     resolved = load_config(config, **changes)
     # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
     # are is only known after them.
@@ -104,11 +109,20 @@ def match(
         console.note(f"note: {warp} is not written: no homography was found to warp by")
     console.table(_summary(image0, image1, matches))
     if len(matches) == 0:
-        console.warn("no matches; do the photos show the same thing, and at a similar angle and scale?")
+        console.warn(_no_matches(matches.confidence))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if json_output:
         console.document(_document(image0, image1, matches, written))
+
+
+def _no_matches(confidence: float | None) -> str:
+    if confidence:
+        return (
+            f"no matches: it is only {confidence:.2f} sure that the photos show the same thing; "
+            "--min-confidence 0 returns what was found"
+        )
+    return "no matches; do the photos show the same thing, and at a similar angle and scale?"
 
 
 def _check_files(
@@ -179,6 +193,8 @@ def _summary(name0: str, name1: str, matches: Matches) -> Table:
     info = matches.info
     table.add_row("preset", f"{info['preset']} ({info['model']}) on {info['device']}")
     table.add_row("matches", str(len(matches)))
+    if matches.confidence is not None:
+        table.add_row("confidence", f"{matches.confidence:.2f} that both show the same")
     if matches.h_0_to_1 is None:
         table.add_row("homography", "none found")
     else:

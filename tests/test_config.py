@@ -22,7 +22,7 @@ from gcm.config import (
 )
 from gcm.errors import ConfigError
 from gcm.matcher import Matcher
-from gcm.options import GuidedOptions, PublishedOptions, SearchOptions
+from gcm.options import GuidedOptions, PublishedOptions, SearchOptions, ViewOptions
 
 PUBLISHED_KEYS = {
     "ratio_th",
@@ -219,8 +219,8 @@ BAD_VALUES: list[tuple[str, Any]] = [
 BAD_GROUPS: list[tuple[str, Any]] = [
     ("neighbours.residual_bounds", [3, 1]),
     ("neighbours.residual_bounds", [0, 1]),
-    ("search.sides", [480, 320]),
-    ("search.sides", [0, 320]),
+    ("views.side", 8),
+    ("alignment.alike", [0.5]),
     ("smoothing.doubt", 0),
     ("planes.share", 1.5),
 ]
@@ -235,11 +235,8 @@ def test_bad_values_in_groups_give_one_line(key: str, value: Any) -> None:
 
 
 def test_a_dump_is_a_configuration() -> None:
-    search = SearchOptions(grid=4)
-    assert (
-        GuidedOptions(search=search).search.grid
-        == PublishedOptions(hypotheses="auto", search=search).search.grid
-    )
+    assert GuidedOptions(views=ViewOptions(grid=4)).views.grid == 4
+    assert PublishedOptions(hypotheses="auto", search=SearchOptions(grid=4)).search.grid == 4
     for source in ("default", "Avg_R2D2_6"):
         config = load_config(source)
         assert MatcherConfig(**config.model_dump()) == config

@@ -68,17 +68,31 @@ def test_modules_of_benchmarks_exist() -> None:
 def test_numbers_of_the_method_are_the_options() -> None:
     text = " ".join((ROOT / "docs" / "method.md").read_text().split())
     guided = GuidedOptions()
-    low, high = guided.search.sides
+    evidence, frame = guided.evidence, guided.frame
     near, far = guided.neighbours.residual_bounds
     assert guided.neighbours.fewest == 4
     assert guided.planes.most == 4
+    assert frame.neighbours.fewest == 3
+    assert guided.rivals.decisive == 4
     for told in (
-        f"{low} pixels at least and {high} at most",
+        f"At {guided.views.side} pixels",
+        f"(significance {guided.views.sure:g})",
+        f"none reaches {evidence.plain:g},",
+        f"below a significance of {evidence.believed:g}",
+        f"parallax of {evidence.parallax:.0%} of the image, p = {evidence.chance:g}".replace("%", " %"),
+        f"within {evidence.tight_cells:g} cells, p = {evidence.tight_chance:g}",
+        f"blocks of {evidence.block_cells} x {evidence.block_cells} coarse cells",
         f"at least four of its neighbours, and {guided.neighbours.share:.0%} of them".replace("%", " %"),
+        f"more than {frame.borne_turn:g} degrees or scales by more than {frame.borne_scale:g}",
+        f"(three of them, and {frame.neighbours.share:.0%}, to within two cells)".replace("%", " %"),
+        f"explains {guided.planes.clear_share:.0%} of the coarse".replace("%", " %"),
         f"more than {guided.neighbours.residual_spread:g} times what is usual",
         f"(at least {near:g} and at most {far:g} pixels are allowed)",
         f"at least {100 * guided.planes.kept:g} % as many matches",
         f"at least {100 * guided.planes.only_share:g} % of all matches",
+        f"correlate by {guided.alignment.alike[1]:g}",
+        f"(mean cosine {guided.rivals.likeness:g})",
+        f"Below {guided.min_confidence:g} nothing is returned",
         "of their own, up to four",
     ):
         assert told in text, told

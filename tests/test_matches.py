@@ -84,7 +84,7 @@ def test_json_has_the_same_names(tmp_path: Path) -> None:
     matches = some(homography=False)
     matches.save(tmp_path / "m.json")
     data = json.loads((tmp_path / "m.json").read_text())
-    assert set(data) == {*matches.to_arrays(), "homography", "inliers"}
+    assert set(data) == {*matches.to_arrays(), "homography", "inliers", "confidence"}
     assert data["homography"] is None
     assert data["keypoints1"] == matches.points1.tolist()
     assert data["size0"] == [101, 102]

@@ -8,7 +8,7 @@ wins, and upright wins at once where it is well supported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -38,9 +38,10 @@ __all__ = [
     "CoarseHomography",
     "CoarseMatches",
     "CoarseMatching",
+    "View",
     "consensus_score",
-    "match_upright",
     "search_hypotheses",
+    "turned_views",
 ]
 
 
@@ -148,7 +149,6 @@ def search_hypotheses(
     options: SearchOptions,
     *,
     mode: Hypotheses,
-    side: int,
 ) -> Work[CoarseHomography | None]:
     """Find the gross homography from image 1 to image 0 among turned and scaled hypotheses.
 
@@ -161,21 +161,19 @@ def search_hypotheses(
         options: when a hypothesis is good enough.
         mode: ``upright`` tries image 1 as it is; ``auto`` tries the rest when that is not well supported,
             up to the first that is; ``full`` tries everything.
-        side: longer side, in pixels, of the images it is done with.
 
     Returns:
         Matrix in pixels of the given images, with its score; None when nothing is more than chance.
     """
     # Most hypotheses are wrong, and on those plain RANSAC takes all its iterations, 25 times as long as this.
     matching = replace(matching, method=cv2.USAC_FAST, grid=options.grid)
-    low0, low1 = fit_within(image0, side), fit_within(image1, side)
+    low0, low1 = fit_within(image0, options.side), fit_within(image1, options.side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return None
-    best = yield from _best_hypothesis(low0, low1, matching, options, mode, side)
+    best = yield from _best_hypothesis(low0, low1, matching, options, mode)
     if best is None:
         return None
-    # Smaller images have fewer cells to agree.
-    if best.score < options.beyond_doubt * side / options.sides[1]:
+    if best.score < options.beyond_doubt:
         best = yield from _matched_warped(low0, low1, matching, best)
     if best.score < options.significant:
         return None
@@ -185,33 +183,19 @@ def search_hypotheses(
     )
 
 
-def match_upright(
-    image0: RGBImage, image1: RGBImage, matching: CoarseMatching, *, side: int
-) -> Work[CoarseMatches]:
-    """Matches at low resolution of two images as they are; arguments as of :func:`search_hypotheses`."""
-    low0, low1 = fit_within(image0, side), fit_within(image1, side)
-    map0, map1 = (yield Request(low0, "coarsest")), (yield Request(low1, "coarsest"))
-    return replace(
-        matching.match(map0, map1),
-        to0=resize_matrix(image_size(low0), image_size(image0)),
-        to1=resize_matrix(image_size(low1), image_size(image1)),
-    )
-
-
 def _best_hypothesis(
     low0: RGBImage,
     low1: RGBImage,
     matching: CoarseMatching,
     options: SearchOptions,
     mode: Hypotheses,
-    side: int,
 ) -> Work[CoarseHomography | None]:
     """The best supported homography from `low1` to `low0`; each costs at most one network pass."""
     map0, map1 = (yield Request(low0, "coarsest")), (yield Request(low1, "coarsest"))
     best = matching.fit(map0, map1)
     if mode == "upright":
         return best
-    for view in _views(low0, low1, options, side):
+    for view in turned_views(low0, low1, options.rotations):
         if mode != "full" and best is not None and best.score >= options.well_supported:
             break
         map0, map1 = (yield view.request0), (yield Request(view.image1, "coarsest"))
@@ -225,7 +209,7 @@ def _best_hypothesis(
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """Both images as one hypothesis sees them."""
 
     request0: Request
@@ -235,12 +219,13 @@ class _View:
     to1: Matrix
 
 
-def _views(low0: RGBImage, low1: RGBImage, options: SearchOptions, side: int) -> Iterator[_View]:
-    """Turned and scaled views, likeliest first."""
+def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> Iterator[View]:
+    """Turned and scaled views of two small images, likeliest first."""
     # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
     # that is turned, because pairs that share it then share its turned maps.
+    side = max(low0.shape[:2] + low1.shape[:2])
     half0, half1 = fit_within(low0, side // 2), fit_within(low1, side // 2)
-    for angle in options.rotations:
+    for angle in rotations:
         for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
             turned, turn = _turn(small0, angle)
             if angle == 0:  # unturned it is the image itself
@@ -249,7 +234,7 @@ def _views(low0: RGBImage, low1: RGBImage, options: SearchOptions, side: int) ->
                 request0 = Request(turned, "coarsest", original=small0, keep=True)
             to0 = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
             for small1 in others:
-                yield _View(request0, small1, to0, resize_matrix(image_size(small1), image_size(low1)))
+                yield View(request0, small1, to0, resize_matrix(image_size(small1), image_size(low1)))
 
 
 def _matched_warped(

@@ -1,38 +1,54 @@
-"""Our way to match, from the stage-0 homography to final points.
+"""Our way to match: which views of a pair are matched, and what of them is returned.
 
-A *view* is image 1 warped into image 0's frame by one homography (or not warped at all). In a view matches
-are found as published, from the coarsest map to the finest, but near where stage 0, at low resolution,
-has found coarse ones (:mod:`gcm.method.view`). From the verified matches follow a better homography and so a
-second round, and, where the scene is not one plane, further views, each for the part it aligns.
+Stage 0 finds, small, the view in which both images are seen to show the same (:mod:`gcm.method.sightings`).
+From there on two ways lead to matches, and which is taken follows from what is found:
 
-This file decides which views to match.
+- a *plane*: image 1 is warped by the homography that explains most, and matches are looked for near where
+  that and the coarse matches say (:mod:`gcm.method.view`). Nothing is as dense and as precise on a plane;
+- a *frame*: image 1 is turned and scaled at most, and the whole scene is matched from end to end
+  (:mod:`gcm.method.frame`). It finds what lies off the plane.
+
+A scene that a plane explains, and off which nothing significant lies, takes the first, others the second;
+where the plane is seen too differently for a frame, both, and each part of the image takes the better.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from gcm.features.batching import Request, Work
-from gcm.features.pyramid import Pyramid
+from gcm.features.cache import image_key
 from gcm.geometry import (
     Matrix,
     Points,
     apply_homography,
     homography_scale,
+    inside,
     inverse,
-    resize_matrix,
     warp_smoothly,
 )
 from gcm.images.files import RGBImage
-from gcm.images.sizes import fit_within, image_size
-from gcm.method.coarse import CoarseMatching, consensus_score, match_upright, search_hypotheses
-from gcm.method.planes import explained_by, fit_plane, further_planes, merge_views, on_one_plane
+from gcm.images.sizes import image_size
+from gcm.method.evidence import significance
+from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
+from gcm.method.pair import Pair
+from gcm.method.planes import (
+    distortion,
+    explained_by,
+    fit_plane,
+    further_planes,
+    merge_views,
+    on_one_plane,
+)
+from gcm.method.rivals import Rivalry, settle_rivalry
+from gcm.method.sightings import Sighting, search_views
 from gcm.method.steps import Clock, RefinementStep
-from gcm.method.view import Hints, has_local_support, match_view
-from gcm.method.working_matches import MethodResult, WorkingMatches, moved_by
+from gcm.method.verdict import confidence_of, evidence_of
+from gcm.method.view import Hints, Seen, match_view
+from gcm.method.working_matches import MethodResult, WorkingMatches
 from gcm.options import GuidedOptions
 
 __all__ = ["match_guided"]
@@ -45,7 +61,7 @@ def match_guided(
     options: GuidedOptions,
     clock: Clock,
 ) -> Work[MethodResult]:
-    """Match two images.
+    """Match two images; the same whichever comes first.
 
     Args:
         image0, image1: H x W x 3 uint8 RGB at working size.
@@ -54,178 +70,271 @@ def match_guided(
         clock: of the stages.
 
     Returns:
-        Points to a fraction of a pixel; scores as of :func:`gcm.method.view.match_view`.
+        Points to a fraction of a pixel; scores as of :func:`gcm.method.view.refine_view`.
     """
-    pair = _Pair(image0, image1, steps, options, clock)
-    views = yield from _views(pair)
-    merged = merge_views(views, pair.stride)
-    if options.geometry in {"homography", "auto"}:
-        share = 0.0 if options.geometry == "homography" else options.planes.only_share
-        merged = on_one_plane(merged, options.planes, share=share)
-    return MethodResult(merged, pair.h_1_to_0, tuple(pair.trace))
+    # A pair is matched in one order only, so that the other gives the same. The smaller image comes first:
+    # every cell of a small part has its partner in the whole, not the other way round.
+    swapped = _rank(image1) < _rank(image0)
+    pair = Pair(*((image1, image0) if swapped else (image0, image1)), steps, options, clock)
+    attempt = yield from _best_attempt(pair)
+    merged, h = WorkingMatches.none(), attempt.h_1_to_0
+    if attempt.views and (not options.verify or attempt.confidence >= options.min_confidence):
+        merged = merge_views(attempt.views, pair.stride)
+    elif attempt.views:
+        pair.trace.append(f"confidence {attempt.confidence:.3f}: nothing returned")
+    if swapped:
+        merged, h = merged.swapped(), None if h is None else inverse(h)
+    # Without verification nobody knows how well matches agree.
+    confidence = attempt.confidence if options.verify else None
+    return MethodResult(merged, h, confidence, attempt.evidence, tuple(pair.trace))
 
 
-@dataclass
-class _Pair:
-    """Two images, and what is known of them so far."""
+@dataclass(frozen=True)
+class _Attempt:
+    """What one view of a pair led to."""
 
-    image0: RGBImage
-    image1: RGBImage
-    steps: tuple[RefinementStep, ...]
-    options: GuidedOptions
-    clock: Clock
-    h_1_to_0: Matrix | None = None
-    """Of stage 0; None until, or when, it finds none."""
-    trace: list[str] = field(default_factory=list)
-    pyramids: dict[int, tuple[RGBImage, Pyramid]] = field(default_factory=dict)
-    """Of images not warped, by their identity; the images stand beside, so that no other gets theirs."""
-
-    @property
-    def size0(self) -> tuple[int, int]:
-        """Width and height of image 0."""
-        return image_size(self.image0)
-
-    @property
-    def size1(self) -> tuple[int, int]:
-        """Width and height of image 1."""
-        return image_size(self.image1)
-
-    @property
-    def stride(self) -> int:
-        """Of the dense match."""
-        return self.steps[1].stride
-
-    @property
-    def coarse_side(self) -> int:
-        """Pixels: longer side of the images that stage 0 works with."""
-        return int(np.clip(max(*self.size0, *self.size1) // 2, *self.options.search.sides))
-
-    @property
-    def coarse_cell(self) -> float:
-        """Pixels of image 0 that a cell of stage 0's maps covers."""
-        return self.steps[0].stride * max(1.0, max(self.size0) / self.coarse_side)
-
-    @property
-    def few(self) -> int:
-        """Matches too few to build on."""
-        return self.options.planes.fewest_coarse
+    views: list[WorkingMatches]
+    h_1_to_0: Matrix | None
+    """Of its main plane."""
+    evidence: Mapping[str, float]
+    confidence: float
 
 
-def _views(pair: _Pair) -> Work[list[WorkingMatches]]:
-    """The views that together explain the pair; the first is that of the whole."""
+def _rank(image: RGBImage) -> tuple[int, bytes]:
+    return image.shape[0] * image.shape[1], image_key(image)
+
+
+def _best_attempt(pair: Pair) -> Work[_Attempt]:
+    """What the view leads to that convinces most; another than the likeliest is tried where it does not."""
     options = pair.options
-    if max(pair.size0) <= pair.coarse_side:
-        yield from _pyramid(pair, pair.image0)  # before stage 0, which needs a part of it
+    if max(*pair.size0, *pair.size1) <= options.views.side:
+        yield from pair.pyramid(pair.image0)  # before stage 0, which needs a part of it
     with pair.clock("stage 0"):
-        coarse = yield from _match_coarse(pair)
-    if coarse is None or len(coarse) < pair.few:
-        view = yield from _match_exhaustively(pair)
-        if not _is_significant(pair, view):  # somewhere two edges are always alike, a few pixels long
-            view = view.take(np.zeros(len(view), dtype=bool))
-            pair.trace.append("too few to be believed")
-        return [view]
-    if options.geometry == "none":
-        return [(yield from _match_near(pair, coarse))]
+        mode = "upright" if options.geometry == "none" else options.hypotheses
+        sightings = yield from search_views(pair.image0, pair.image1, pair.steps[0].threshold, options, mode)
+    nothing = _attempt(pair, [], 0.0)
+    if not sightings:
+        return nothing
+    best = sightings[0]
+    pair.trace.append(f"stage 0: significance {best.significance:.1f}")
+    attempts = [nothing]
+    if best.significance >= options.evidence.plain:
+        with pair.clock("stage 0"):
+            rivalry = settle_rivalry(best, options.rivals)
+        if rivalry is not None:
+            return (yield from _rival_attempt(pair, best, rivalry))
+        views = yield from _matched(pair, best, None)
+        attempts.append(_attempt(pair, views, best.significance))
+    if attempts[-1].confidence < options.verdict.convincing:
+        for sighting, framed in (yield from _closer_looks(pair, sightings)):
+            views = yield from _matched(pair, sighting, framed)
+            attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
+    return max(attempts, key=lambda attempt: attempt.confidence)
+
+
+def _rival_attempt(pair: Pair, sighting: Sighting, rivalry: Rivalry) -> Work[_Attempt]:
+    """What a pair with repeated structure leads to: matches near the likeliest motion, and nowhere else."""
+    which = "as seen" if rivalry.seen else "another than was seen"
+    pair.trace.append(f"repeated structure: the likeliest motion is {which}")
+    pair.h_1_to_0 = rivalry.h_1_to_0
+    view = yield from _match_near(pair, _on_plane(pair, rivalry.h_1_to_0))
+    attempt = _attempt(pair, [(yield from _second_round(pair, view))], sighting.significance)
+    if rivalry.decided:
+        return attempt
+    pair.trace.append("repeated structure: nothing tells this motion from others")
+    return replace(attempt, confidence=attempt.confidence / 2)  # at best one of two
+
+
+def _on_plane(pair: Pair, h_1_to_0: Matrix) -> WorkingMatches:
+    """Points all over image 0 that a plane takes into image 1, to look for matches near."""
+    step = pair.stride * 2
+    x, y = np.meshgrid(np.arange(0, pair.size0[0], step), np.arange(0, pair.size0[1], step))
+    points0 = np.column_stack([x.ravel(), y.ravel()]).astype(np.float64)
+    points1 = apply_homography(inverse(h_1_to_0), points0)
+    found = inside(points1, *pair.size1)
+    return WorkingMatches(h_1_to_0, points0, points0, points1, np.ones(len(points0))).take(found)
+
+
+def _attempt(pair: Pair, views: list[WorkingMatches], significance: float, zoom: float = 1.0) -> _Attempt:
+    views = [view for view in views if len(view)]
+    evidence = evidence_of(views, significance, zoom)
+    confidence = confidence_of(evidence, pair.options.verdict)
+    if views:
+        pair.trace.append(f"{sum(map(len, views))} matches, confidence {confidence:.3f}")
+    return _Attempt(views, pair.h_1_to_0, evidence, confidence)
+
+
+def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sighting, Framed]]]:
+    """The likeliest views, and the images as they are, in full size; those in which enough agrees."""
+    views = pair.options.views
+    side = max(*pair.size0, *pair.size1)
+    zoom = views.zoom if side <= views.small_side else _zoom(pair)
+    rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
+    candidates: list[tuple[Sighting, Matrix | None]] = [
+        (rival, frame_of(rival, side, pair.options.frame)) for rival in rivals
+    ]
+    if all(frame is not None for _, frame in candidates):
+        candidates.append((sightings[0], None))
+    looks = []
+    for sighting, frame in candidates:
+        framed = yield from look_at_all(pair, frame, zoom)
+        pair.trace.append(f"in full size: significance {framed.significance:.1f}")
+        if framed.significance >= pair.options.evidence.believed:
+            looks.append((sighting, framed))
+    return looks
+
+
+def _matched(pair: Pair, sighting: Sighting, framed: Framed | None) -> Work[list[WorkingMatches]]:
+    """The views that a sighting leads to."""
+    pair.h_1_to_0 = None
+    if pair.options.geometry == "none":
+        framed = framed or (yield from look_at_all(pair, None, _zoom(pair)))
+        return [(yield from _whole(pair, framed))]
+    if framed is not None and framed.zoom > 1:
+        return [(yield from _whole(pair, framed))]
+    return (yield from _plane_or_whole(pair, sighting, framed))
+
+
+def _zoom(pair: Pair) -> float:
+    """By which images too large to be matched from end to end are shrunk."""
+    return min(1.0, pair.options.frame.largest_side / max(*pair.size0, *pair.size1))
+
+
+def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[list[WorkingMatches]]:
+    """The view of the main plane, of the whole scene, or both."""
+    options = pair.options
     with pair.clock("geometry"):
-        main, rest = _main_plane(pair, coarse)
-    view = yield from _match_near(pair, main)
-    view = yield from _second_round(pair, view)
+        main = _main_plane(pair, best)
+    view: WorkingMatches | None = None
+    if main is not None:
+        view = yield from _second_round(pair, (yield from _match_near(pair, main.matches)))
+        if options.geometry == "homography":
+            return [on_one_plane(view, options.planes, share=0.0)]
+        share = _share_on_plane(pair, view)
+        pair.trace.append(f"plane: {main.share:.2f} of the coarse matches, {share:.2f} of {len(view)}")
+        if min(main.share, share) >= options.planes.clear_share:
+            return [_alone(view, options)]
+    if framed is None:
+        frame = frame_of(best, max(*pair.size0, *pair.size1), options.frame)
+        framed = yield from look_at_all(pair, frame, _zoom(pair))
+    if main is not None and view is not None:
+        off = _significance_off(pair, framed, view)
+        pair.trace.append(f"off the plane: significance {off:.1f}")
+        if off < options.planes.nothing_off and share >= options.planes.only_share:
+            return [_alone(view, options)]
+    whole = yield from _whole(pair, framed)
+    pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
-        return [view]
-    further: list[WorkingMatches] = []
-    rest = rest.in_frame_of(main.h_1_to_0)
-    tolerance = options.planes.further_tolerance * pair.coarse_cell
-    for part in further_planes(rest, len(main), options.planes, tolerance=tolerance):
-        part_view = yield from _match_near(pair, part)
-        further.append((yield from _second_round(pair, part_view)))
-    if further:
-        pair.trace.append(f"further views: {', '.join(str(len(v)) for v in further)}")
-    return [view, *further]
+        return [on_one_plane(whole, options.planes, share=0.0)]
+    views = [whole]
+    if options.geometry == "multi" and main is not None:
+        views += yield from _further_views(pair, main)
+    if view is not None and (len(whole) < pair.few or _differs(view, framed, options)):
+        views.insert(0, view)
+    return views
 
 
-def _match_coarse(pair: _Pair) -> Work[WorkingMatches | None]:
-    """Coarse matches at low resolution that their neighbours bear out, and stage 0's homography."""
-    step, options = pair.steps[0], pair.options
-    matching = CoarseMatching(step.threshold, bidirectional=True)
-    h: Matrix | None = None
-    if options.geometry == "none":
-        matches = yield from match_upright(pair.image0, pair.image1, matching, side=pair.coarse_side)
-    else:
-        homography = yield from search_hypotheses(
-            pair.image0,
-            pair.image1,
-            matching,
-            options.search,
-            mode=options.hypotheses,
-            side=pair.coarse_side,
-        )
-        if homography is None:
-            return None
-        matches, h = homography.matches, homography.h_1_to_0
-        pair.h_1_to_0 = h
-    cell = pair.coarse_cell
-    points0, points1 = matches.points()
-    keep = has_local_support(points0 / cell, (moved_by(h, points1) - points0) / cell, options.neighbours)
-    points0, points1 = matches.take(torch.from_numpy(keep).to(matches.map0.device)).sharp_points()
-    pair.trace.append(f"stage 0: {len(points0)}")
-    return WorkingMatches(h, points0, moved_by(h, points1), points1, np.ones(len(points0)))
+@dataclass(frozen=True)
+class _MainPlane:
+    """The plane that explains most coarse matches."""
+
+    matches: WorkingMatches
+    """Those it explains, with image 1 warped by it."""
+    rest: WorkingMatches
+    """Those it does not."""
+    share: float
+    """Of the coarse matches, those it explains."""
 
 
-def _main_plane(pair: _Pair, coarse: WorkingMatches) -> tuple[WorkingMatches, WorkingMatches]:
-    """The coarse matches in the frame of the plane that explains most, and those that it does not explain."""
+def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
+    """The plane that explains most of what was seen; None when it is not even half of it."""
     planes = pair.options.planes
+    points0, points1 = sighting.supported.sharp_points()
+    coarse = WorkingMatches(None, points0, points1, points1, np.ones(len(points0)))
+    if len(coarse) < pair.few:
+        return None
     plane = fit_plane(coarse, planes, threshold=planes.coarse_threshold * pair.coarse_cell)
-    if plane is not None:
-        explained = explained_by(coarse, plane, planes.coarse_tolerance * pair.coarse_cell)
-        if explained.mean() > planes.main_share:
-            main = coarse.warped_by(plane)
-            pair.h_1_to_0 = main.h_1_to_0
-            return main, coarse.take(~explained)
-    return coarse, coarse
+    if plane is None or np.linalg.det(plane) <= 0:  # no view of a plane mirrors it
+        return None
+    explained = explained_by(coarse, plane, planes.coarse_tolerance * pair.coarse_cell)
+    share = float(explained.mean())
+    if share <= planes.main_share:
+        return None
+    main = coarse.warped_by(plane)
+    pair.h_1_to_0 = main.h_1_to_0
+    return _MainPlane(main, coarse.take(~explained).in_frame_of(main.h_1_to_0), share)
 
 
-def _match_exhaustively(pair: _Pair) -> Work[WorkingMatches]:
-    """The view of stage 0's homography, or of none, searched from end to end."""
-    side = pair.options.search.exhaustive_side
-    small0, small1 = fit_within(pair.image0, side), fit_within(pair.image1, side)
-    enlarge0 = resize_matrix(image_size(small0), pair.size0)
-    enlarge1 = resize_matrix(image_size(small1), pair.size1)
-    shrunk = small0 is not pair.image0 or small1 is not pair.image1
-    h = pair.h_1_to_0
-    if h is not None and shrunk:
-        h = inverse(enlarge0) @ h @ enlarge1
-    view = yield from _match_warped(pair, (small0, small1), h, None)
-    pair.trace.append(f"everywhere: {len(view)}")
-    if not shrunk:
+def _share_on_plane(pair: Pair, view: WorkingMatches) -> float:
+    """Share of a view's matches that one plane explains."""
+    plane = fit_plane(view, pair.options.planes) if len(view) >= pair.few else None
+    if plane is None:
+        return 0.0
+    return float(explained_by(view, plane, pair.options.planes.off_plane).mean())
+
+
+def _alone(view: WorkingMatches, options: GuidedOptions) -> WorkingMatches:
+    """The view of the plane that the scene is."""
+    if options.geometry != "auto":
         return view
-    view = view.enlarged(enlarge0, enlarge1)
-    if len(view) < pair.few or not _is_significant(pair, view):
+    return on_one_plane(view, options.planes, share=options.planes.only_share)
+
+
+def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:
+    """What the coarse matches of a frame prove that lie farther off the plane than its view looks."""
+    options = pair.options
+    plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
+    h_1_to_0 = view.h_1_to_0 if plane is None else view.warped_by(plane).h_1_to_0
+    assert h_1_to_0 is not None
+    points0, points1 = framed.points()
+    tolerance = options.frame.off_plane * pair.stride / framed.zoom
+    off = ~(np.linalg.norm(apply_homography(h_1_to_0, points1) - points0, axis=1) < tolerance)
+    block = options.evidence.block_cells * pair.stride / framed.zoom
+    off &= framed.agreement.supported
+    return significance((points0, points1), off, block=block, chance=options.evidence.chance)
+
+
+def _differs(view: WorkingMatches, framed: Framed, options: GuidedOptions) -> bool:
+    """Whether a plane's warp undoes more than the frame does, so that its view is worth having as well."""
+    if not len(view) or view.h_1_to_0 is None:
+        return False
+    left = inverse(framed.h_1_to_0) @ view.h_1_to_0
+    return distortion(left, np.median(view.points1, axis=0)) >= options.planes.distortion
+
+
+def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
+    """Views of further planes."""
+    views = []
+    tolerance = pair.options.planes.further_tolerance * pair.coarse_cell
+    for part in further_planes(main.rest, len(main.matches), pair.options.planes, tolerance=tolerance):
+        view = yield from _match_near(pair, part)
+        views.append((yield from _second_round(pair, view)))
+    if views:
+        pair.trace.append(f"further planes: {', '.join(str(len(view)) for view in views)}")
+    return views
+
+
+def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
+    """The matches of a frame; where images had to be shrunk for it, those at full size near them."""
+    with pair.clock("whole scene"):
+        view = refine_all(pair, framed)
+    if framed.zoom >= 1 or len(view) < pair.few:
         return view
-    return (yield from _match_near(pair, view))
+    return (yield from _match_near(pair, view, whole=True))
 
 
-def _is_significant(pair: _Pair, view: WorkingMatches) -> bool:
-    """Whether matches that no homography of stage 0 bears out are many and spread enough."""
-    search = pair.options.search
-    cells = (pair.size0[0] // pair.stride) * (pair.size0[1] // pair.stride)
-    needed = min(search.significant, cells * search.tiny_share)  # a tiny image has no more to show
-    return not pair.options.verify or consensus_score(view.points0, pair.size0, search.grid) >= needed
-
-
-def _match_near(pair: _Pair, matches: WorkingMatches) -> Work[WorkingMatches]:
+def _match_near(pair: Pair, matches: WorkingMatches, *, whole: bool = False) -> Work[WorkingMatches]:
     """Match in the view of some matches, near those; in its inverse where image 1 shows more detail."""
     h = matches.h_1_to_0
     if h is None or homography_scale(h, pair.size1, pair.size0) >= pair.options.planes.finer_scale:
         hints = Hints(matches.points0, matches.motion)
-        return (yield from _match_warped(pair, (pair.image0, pair.image1), h, hints))
+        return (yield from _match_warped(pair, (pair.image0, pair.image1), h, hints, whole=whole))
     # Image 0 is warped into image 1's frame, which shows the scene in more detail.
     h_0_to_1 = inverse(h)
     hints = Hints(matches.points1, _motion_seen_from_1(matches, h_0_to_1))
-    swapped = yield from _match_warped(pair, (pair.image1, pair.image0), h_0_to_1, hints)
+    view = yield from _match_warped(pair, (pair.image1, pair.image0), h_0_to_1, hints, whole=whole)
     pair.trace.append("seen from image 1")
-    h = inverse(h_0_to_1)
-    warped1 = apply_homography(h, swapped.points0)
-    return WorkingMatches(h, swapped.points1, warped1, swapped.points0, swapped.scores)
+    return view.swapped()
 
 
 def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
@@ -234,30 +343,22 @@ def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
 
 
 def _match_warped(
-    pair: _Pair, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix | None, hints: Hints | None
+    pair: Pair, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix | None, hints: Hints, *, whole: bool
 ) -> Work[WorkingMatches]:
-    """Match two images, of the pair or made from it, the second warped by a homography if there is one."""
+    """Match two images of the pair, the second warped by a homography if there is one."""
     image0, image1 = images
-    pyramid0 = yield from _pyramid(pair, image0)
-    with pair.clock("features 1"):
-        if h_1_to_0 is None:
-            pyramid1 = yield Request(image1)
-        else:
-            warped = warp_smoothly(image1, h_1_to_0, *image_size(image0))
-            pyramid1 = yield Request(warped, original=image1)
-    return match_view((pyramid0, pyramid1), images, h_1_to_0, hints, pair.steps, pair.options, pair.clock)
+    pyramid0 = yield from pair.pyramid(image0)
+    if h_1_to_0 is None:
+        pyramid1 = yield from pair.pyramid(image1)
+    else:
+        with pair.clock("features 1"):
+            image1 = warp_smoothly(image1, h_1_to_0, *image_size(image0))
+            pyramid1 = yield Request(image1, original=images[1])
+    seen = Seen(images, image1, (pyramid0, pyramid1), h_1_to_0)
+    return match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole)
 
 
-def _pyramid(pair: _Pair, image: RGBImage) -> Work[Pyramid]:
-    """The pyramid of an image that is not warped, asked for once a pair."""
-    if id(image) not in pair.pyramids:
-        with pair.clock("features 0"):
-            pyramid: Pyramid = yield Request(image)
-        pair.pyramids[id(image)] = image, pyramid
-    return pair.pyramids[id(image)][1]
-
-
-def _second_round(pair: _Pair, first: WorkingMatches) -> Work[WorkingMatches]:
+def _second_round(pair: Pair, first: WorkingMatches) -> Work[WorkingMatches]:
     """The better of a view and the one its own matches call for."""
     options, planes = pair.options, pair.options.planes
     if not options.second_round or len(first) < pair.few:

@@ -86,7 +86,6 @@ def _initial_homography(
             matching,
             options.search,
             mode=options.hypotheses,
-            side=options.search.sides[1],
         )
     return None if homography is None else homography.h_1_to_0
 

@@ -6,7 +6,7 @@ neighbours: right matches of a view move alike, wrong ones stand alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,17 +17,19 @@ from gcm.geometry import Matrix, Points, apply_homography, cell_to_pixel, inside
 from gcm.images.content import on_flat_ground
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
+from gcm.method.evidence import has_local_support
 from gcm.method.steps import Clock, RefinementStep
+from gcm.method.verification import verified
 from gcm.method.working_matches import WorkingMatches
-from gcm.options import GuidedOptions, NeighbourOptions
-from gcm.refinement.dense import CellMatches, coarse_match
+from gcm.options import GuidedOptions
+from gcm.refinement.dense import CellMatches
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.maps import map_size
-from gcm.refinement.motion import LocalMotion, fit_motion, local_support, smooth_motion
+from gcm.refinement.motion import LocalMotion, fit_motion
 from gcm.refinement.subpixel import similarity_peaks
 from gcm.refinement.windowed import windowed_match
 
-__all__ = ["Hints", "has_local_support", "match_view"]
+__all__ = ["Hints", "Seen", "match_view", "refine_view"]
 
 
 @dataclass(frozen=True)
@@ -40,80 +42,110 @@ class Hints:
     """N x 2, pixels: where a point lies in the warped image 1, less where it lies in image 0."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Two images in one view."""
+
+    images: tuple[RGBImage, RGBImage]
+    """H x W x 3 uint8 RGB, image 1 not warped."""
+    warped1: RGBImage
+    """Image 1 in image 0's frame; itself where it was not warped."""
+    pyramids: tuple[Pyramid, Pyramid]
+    """Of image 0, and of image 1 as warped."""
+    h_1_to_0: Matrix | None
+    """The warp; None when it was not warped."""
+
+
 def match_view(
-    pyramids: tuple[Pyramid, Pyramid],
-    images: tuple[RGBImage, RGBImage],
-    h_1_to_0: Matrix | None,
-    hints: Hints | None,
+    seen: Seen,
+    hints: Hints,
     steps: tuple[RefinementStep, ...],
     options: GuidedOptions,
     clock: Clock,
+    *,
+    whole: bool = False,
 ) -> WorkingMatches:
-    """Match two images in one view.
+    """Match two images in one view, near what is known of it.
 
     Args:
-        pyramids: of image 0, and of image 1 as warped.
-        images: H x W x 3 uint8 RGB, image 1 not warped.
-        h_1_to_0: the warp of image 1; None when it was not warped.
-        hints: what to search around; everywhere when None.
+        seen: the images.
+        hints: what to search around.
         steps: stage 0 (not used here), the dense match, then each refinement.
         options: how to match.
         clock: of the stages.
+        whole: see :func:`refine_view`.
+
+    Returns:
+        As of :func:`refine_view`.
+    """
+    with clock("match"):
+        cells, aligned = _coarse_cells(seen.pyramids, hints, steps[1], options)
+        if options.verify:
+            points = cells.cells0.cpu().numpy().astype(np.float64)
+            keep = has_local_support(points, cells.cells1.cpu().numpy() - points, options.neighbours)
+            cells = cells.take(torch.from_numpy(keep).to(cells.cells0.device))
+    return refine_view(
+        cells, seen, steps, options, clock, margin=options.guide.margins[0 if aligned else 1], whole=whole
+    )
+
+
+def refine_view(
+    cells: CellMatches,
+    seen: Seen,
+    steps: tuple[RefinementStep, ...],
+    options: GuidedOptions,
+    clock: Clock,
+    *,
+    margin: int,
+    whole: bool,
+) -> WorkingMatches:
+    """Refine the coarse matches of a view, and keep what their neighbours bear out.
+
+    Args:
+        cells: of the dense match.
+        seen: the images.
+        steps: stage 0 (not used here), the dense match, then each refinement.
+        options: how to match.
+        clock: of the stages.
+        margin: finer cells beside a match's own that are searched.
+        whole: the view is of a whole scene, with edges of depth; else of one plane.
 
     Returns:
         Points to a fraction of a pixel. A score is (1 + s) / 2, s the cosine of the two descriptors of the
         last step, times exp(-r^2 / 2), r how far the match lies off the motion of its neighbours, as a
         share of the most it may: 1 is the same descriptor moving exactly as its neighbours do.
     """
-    dense = steps[1]
     with clock("match"):
-        cells, aligned = _coarse_cells(pyramids, hints, dense, options)
-        if options.verify:
-            points = cells.cells0.cpu().numpy().astype(np.float64)
-            keep = has_local_support(points, cells.cells1.cpu().numpy() - points, options.neighbours)
-            cells = cells.take(torch.from_numpy(keep).to(cells.cells0.device))
-        cells, warped1 = _refined(
-            cells, pyramids, steps[1:], options, margin=options.guide.margins[0 if aligned else 1]
-        )
+        points = _refined(cells, seen.pyramids, steps[1:], options, margin=margin)
+        if whole:
+            other = _refined(cells.swapped(), seen.pyramids[::-1], steps[1:], options, margin=margin)
+            points = _joined(points, other, steps[-1].stride)
     with clock("geometry"):
-        matches = _in_images(cells, warped1, h_1_to_0, images, options.flat_radius)
+        matches = _in_images(*points, seen.h_1_to_0, seen.images, options.flat_radius)
         if not options.verify or len(matches) == 0:
             return matches
-        return _verified(matches, dense.stride, options)
-
-
-def has_local_support(points: Points, motion: Points, options: NeighbourOptions) -> NDArray[np.bool_]:
-    """Those matches that enough of their neighbours move like.
-
-    Args:
-        points, motion: N x 2 each, in coarse cells.
-        options: how many neighbours are enough.
-    """
-    alike, around = local_support(points, motion, radius=options.bin_cells, tolerance=options.alike_cells)
-    result: NDArray[np.bool_] = (alike >= options.fewest) & (alike >= options.share * around)
-    return result
+        return verified(matches, (seen.images[0], seen.warped1), steps[1].stride, options, whole=whole)
 
 
 def _coarse_cells(
-    pyramids: tuple[Pyramid, Pyramid], hints: Hints | None, step: RefinementStep, options: GuidedOptions
+    pyramids: tuple[Pyramid, Pyramid], hints: Hints, step: RefinementStep, options: GuidedOptions
 ) -> tuple[CellMatches, bool]:
     """Matches of the coarsest maps, and whether these count as aligned."""
     map0, map1 = (pyramid.prepared(step.map_index) for pyramid in pyramids)
-    if hints is None:
-        return coarse_match(map0, map1, threshold=step.threshold), True
     guide, neighbours = options.guide, options.neighbours
     radius = neighbours.bin_cells * step.stride * guide.bins
-    motion = _fitted_motion(hints.points0, hints.motion, radius, neighbours)
+    motion = fit_motion(
+        hints.points0,
+        hints.motion,
+        radius=radius,
+        rounds=neighbours.motion_rounds,
+        scale=neighbours.motion_scale,
+    )
     left = np.abs(motion.predict(hints.points0))
     usual = np.percentile(left[np.isfinite(left)], guide.aligned_percentile)
     aligned = bool(usual < step.stride * guide.aligned_cells)
     centres = _expected_cells(motion, *map_size(map0), step.stride).to(map0.device)
     return windowed_match(map0, map1, radius=guide.windows[0 if aligned else 1], centres=centres), aligned
-
-
-def _fitted_motion(points: Points, motion: Points, radius: float, options: NeighbourOptions) -> LocalMotion:
-    """The smooth motion of matches, as :func:`gcm.refinement.motion.fit_motion`, by the options."""
-    return fit_motion(points, motion, radius=radius, rounds=options.motion_rounds, scale=options.motion_scale)
 
 
 def _expected_cells(motion: LocalMotion, width: int, height: int, stride: int) -> torch.Tensor:
@@ -134,8 +166,12 @@ def _refined(
     options: GuidedOptions,
     *,
     margin: int,
-) -> tuple[CellMatches, Points]:
-    """From cells of the first step to those of the last, and there to a fraction of a cell; in pixels."""
+) -> tuple[Points, Points, NDArray[np.float64]]:
+    """From cells of the first step to those of the last, and there to a fraction of a cell.
+
+    Returns:
+        Centres of cells of map 0, N x 2 pixels; where they are in map 1; scores by the last descriptors.
+    """
     survivors = options.matches_per_cell
     for step in steps[1:]:
         cells = refine(
@@ -153,51 +189,42 @@ def _refined(
             map0, map1, cells.cells0, cells.cells1, radius=options.guide.peak_steps
         )
         cells, warped = cells.take(peaked), warped[peaked]
-    return cells, cell_to_pixel(warped.cpu().numpy(), cells.stride)
+    scores = 1 - cells.distance.double().cpu().numpy().clip(0, 4) / 4
+    return cells.points()[0], cell_to_pixel(warped.cpu().numpy(), cells.stride), scores
+
+
+def _joined(
+    first: tuple[Points, Points, NDArray[np.float64]],
+    second: tuple[Points, Points, NDArray[np.float64]],
+    cell: int,
+) -> tuple[Points, Points, NDArray[np.float64]]:
+    """Matches refined from image 0, and those refined from image 1 that are not the same once more.
+
+    A surface that one image shows at a slant has more cells in the other: only from there is it dense.
+    """
+    points1, points0, scores = second
+    taken = {tuple(square) for square in np.floor(first[0] / (2 * cell)).astype(int).tolist()}
+    new = np.array(
+        [tuple(square) not in taken for square in np.floor(points0 / (2 * cell)).astype(int).tolist()], bool
+    )
+    return (
+        np.concatenate([first[0], points0[new]]),
+        np.concatenate([first[1], points1[new]]),
+        np.concatenate([first[2], scores[new]]),
+    )
 
 
 def _in_images(
-    cells: CellMatches,
+    points0: Points,
     warped1: Points,
+    scores: NDArray[np.float64],
     h_1_to_0: Matrix | None,
     images: tuple[RGBImage, RGBImage],
     flat_radius: int,
 ) -> WorkingMatches:
     """Matches in pixels of both images, less those outside or on flat ground."""
-    points0, _ = cells.points()
     points1 = warped1 if h_1_to_0 is None else apply_homography(inverse(h_1_to_0), warped1)
     keep = inside(points0, *image_size(images[0])) & inside(points1, *image_size(images[1]))
     for points, image in ((points0, images[0]), (points1, images[1])):
         keep[keep] = ~on_flat_ground(image, points[keep], flat_radius)
-    scores = 1 - cells.distance.double().cpu().numpy().clip(0, 4) / 4
     return WorkingMatches(h_1_to_0, points0, warped1, points1, scores).take(keep)
-
-
-def _verified(matches: WorkingMatches, stride: int, options: GuidedOptions) -> WorkingMatches:
-    """Without what lies off its neighbours' motion; scores and positions follow that motion."""
-    neighbours = options.neighbours
-    radius = neighbours.bin_cells * stride * neighbours.motion_bins
-    motion = _fitted_motion(matches.points0, matches.motion, radius, neighbours)
-    expected = motion.predict(matches.points0)
-    off = np.linalg.norm(matches.motion - expected, axis=1)
-    usual = neighbours.usual_over_median * np.nanmedian(off) if np.isfinite(off).any() else 0.0
-    limit = float(np.clip(neighbours.residual_spread * usual, *neighbours.residual_bounds))
-    scored = replace(matches, scores=matches.scores * np.exp(-0.5 * (off / limit) ** 2))
-    keep = off <= limit
-    kept = scored.take(keep)
-    return _smoothed(kept, expected[keep], radius, options) if options.smooth else kept
-
-
-def _smoothed(
-    matches: WorkingMatches, expected: Points, radius: float, options: GuidedOptions
-) -> WorkingMatches:
-    """The matches with positions in image 1 that agree better with their neighbours'."""
-    if len(matches) == 0:
-        return matches
-    motion = smooth_motion(
-        matches.points0, matches.motion, expected, radius=radius, **options.smoothing.model_dump()
-    )
-    warped1 = matches.points0 + motion
-    h = matches.h_1_to_0
-    points1 = warped1 if h is None else apply_homography(inverse(h), warped1)
-    return replace(matches, warped1=warped1, points1=points1)

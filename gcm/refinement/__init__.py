@@ -9,6 +9,7 @@ from gcm.refinement.dense import CellMatches, dense_match, mutual_match
 from gcm.refinement.hierarchical import refine
 from gcm.refinement.maps import DenseMap, FeatureMap, gather
 from gcm.refinement.motion import fit_motion, local_support, smooth_motion
+from gcm.refinement.photometric import align_patches
 from gcm.refinement.subpixel import similarity_peaks
 from gcm.refinement.windowed import windowed_match
 
@@ -16,6 +17,7 @@ __all__ = [
     "CellMatches",
     "DenseMap",
     "FeatureMap",
+    "align_patches",
     "dense_match",
     "fit_motion",
     "gather",

@@ -61,6 +61,10 @@ class CellMatches:
             ratio=self.ratio[index],
         )
 
+    def swapped(self) -> CellMatches:
+        """The same matches, map 1's cells first; `ratio` stays what it is."""
+        return replace(self, cells0=self.cells1, cells1=self.cells0)
+
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Centres of the matched cells, N x 2 float64 each, in pixels of the networks' input."""
         points0, points1 = (
@@ -160,11 +164,16 @@ def _first_highest(block: Tensor) -> Tensor:
     return block.argmax(dim=1)
 
 
-def mutual_match(map0: FeatureMap, map1: FeatureMap, *, budget: int = SIMILARITY_BUDGET) -> CellMatches:
+def mutual_match(
+    map0: FeatureMap, map1: FeatureMap, *, slack: int = 0, budget: int = SIMILARITY_BUDGET
+) -> CellMatches:
     """Mutual nearest neighbours without a ratio test, at half the time of :func:`dense_match`.
 
     Args:
         map0, map1: maps of one stride; their sizes may differ.
+        slack: beside the mutual ones, keep also a cell of either map whose nearest has its own mutual partner
+            at most that many cells away. A surface seen at a slant has fewer cells in one image than in the
+            other, and each of them can be mutual with one only.
         budget: see :func:`top_two`.
 
     Returns:
@@ -179,16 +188,42 @@ def mutual_match(map0: FeatureMap, map1: FeatureMap, *, budget: int = SIMILARITY
     best, second = a.new_empty(n), a.new_empty(n)
     j = torch.empty(n, dtype=torch.int64, device=a.device)
     best1 = a.new_full((m,), -torch.inf)
+    i1 = torch.zeros(m, dtype=torch.int64, device=a.device)
     for start in range(0, n, rows):
         block = a[start : start + rows] @ b.T
         stop = start + len(block)
-        torch.maximum(best1, block.amax(dim=0), out=best1)
+        if slack:
+            highest, where = block.max(dim=0)
+            i1 = torch.where(highest > best1, where + start, i1)
+        else:
+            highest = block.amax(dim=0)
+        torch.maximum(best1, highest, out=best1)
         best[start:stop], second[start:stop], j[start:stop] = _top_two_along(block, 1)
     # Of equals, which flat ground and exactly repeated patterns have, none is the nearest.
-    mutual = (best == best1[j]) & (best - second > ROUNDING)
+    distinct = best - second > ROUNDING
+    mutual = (best == best1[j]) & distinct
     mutual &= torch.bincount(j[mutual], minlength=m)[j] == 1
     i = mutual.nonzero()[:, 0]
-    return inner_matches(i, j[i], *sizes, best[i], ratio(best, second)[i], stride)
+    if not slack:
+        return inner_matches(i, j[i], *sizes, best[i], ratio(best, second)[i], stride)
+    partner0, partner1 = torch.full_like(j, -1), torch.full_like(i1, -1)
+    partner0[i], partner1[j[i]] = j[i], i
+    beside0 = distinct & ~mutual & _close(partner1[j], torch.arange(n, device=j.device), sizes[0][0], slack)
+    beside1 = (partner1 < 0) & _close(partner0[i1], torch.arange(m, device=j.device), sizes[1][0], slack)
+    more0, more1 = beside0.nonzero()[:, 0], beside1.nonzero()[:, 0]
+    rows0 = torch.cat([i, more0, i1[more1]])
+    rows1 = torch.cat([j[i], j[more0], more1])
+    similar = torch.cat([best[i], best[more0], best1[more1]])
+    order = torch.argsort(rows0 * m + rows1)
+    rows0, rows1 = rows0[order], rows1[order]
+    return inner_matches(rows0, rows1, *sizes, similar[order], ratio(best, second)[rows0], stride)
+
+
+def _close(cells: Tensor, others: Tensor, width: int, reach: int) -> Tensor:
+    """Whether cells, by number and -1 for none, lie at most `reach` from others, in x and in y."""
+    dx = (cells % width - others % width).abs()
+    dy = (cells // width - others // width).abs()
+    return (cells >= 0) & (dx <= reach) & (dy <= reach)
 
 
 def dense_match(

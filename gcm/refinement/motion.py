@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LocalMotion", "fit_motion", "local_support", "smooth_motion"]
+__all__ = ["LocalMotion", "fit_motion", "local_support", "mean_around", "smooth_motion"]
 
 
 def local_support(
@@ -154,8 +154,8 @@ def smooth_motion(
     wide = np.where(np.isnan(expected), narrow, expected)
     narrow = np.where(np.isnan(narrow), wide, narrow)
     squares = [((displacements - fit) ** 2).sum(axis=1) for fit in (narrow, wide)]
-    noise = fitted_noise * _mean_around(points, squares[0], radius, largest_square)
-    left = _mean_around(points, squares[1], radius, largest_square)
+    noise = fitted_noise * mean_around(points, squares[0], radius, largest_square)
+    left = mean_around(points, squares[1], radius, largest_square)
     share = (noise / (noise + doubt * np.maximum(left - noise, 0) + 1e-9))[:, None]
     centre = share * wide + (1 - share) * narrow
     off = displacements - centre
@@ -164,7 +164,7 @@ def smooth_motion(
     return np.where(np.isnan(smooth), displacements, smooth)
 
 
-def _mean_around(
+def mean_around(
     points: NDArray[np.float64], values: NDArray[np.float64], radius: float, bound: float
 ) -> NDArray[np.float64]:
     """Mean of bounded values over the 3 x 3 bins around each point; nan counts as the bound."""

@@ -56,7 +56,8 @@ def test_document_and_files_agree(run: tuple[Result, Path]) -> None:
     found = json.loads(done.stdout)
     with np.load(folder / "deep" / "m.npz") as file:
         assert set(file.files) == {
-            "keypoints0", "keypoints1", "matches", "scores", "homography", "inliers", "size0", "size1"
+            "keypoints0", "keypoints1", "matches", "scores", "homography", "inliers", "size0", "size1",
+            "confidence",
         }  # fmt: skip
         for name in file.files:
             np.testing.assert_allclose(file[name], np.array(found[name]))

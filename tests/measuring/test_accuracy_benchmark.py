@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -191,22 +192,14 @@ class Counting:
         return self.answer(points, points + 1, np.array([0.5]), (20, 20), (20, 20))
 
 
-class SureMatches(Matches):
-    """Of a matcher that says how sure it is."""
-
-    confidence = 0.75
-
-
 def test_confidence_is_kept_with_the_matches_and_none_stays_none(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", blobs(20, 20))
     picture = Picture(tmp_path / "a.png")
     case = Case("a-a", picture, picture, Plane(np.eye(3), (20, 20)))
-    points = np.zeros((1, 2))
-    own = getattr(Matches(points, points, np.ones(1), (20, 20), (20, 20)), "confidence", None)
-    for answer, expected in ((Matches, own), (SureMatches, 0.75)):
+    for number, expected in enumerate((None, 0.75)):
         algorithm = Counting()
-        algorithm.answer = answer
-        line = Line("name", spec_of("sift", tmp_path), answer.__name__, algorithm)
+        algorithm.answer = partial(Matches, confidence=expected)
+        line = Line("name", spec_of("sift", tmp_path), f"print{number}", algorithm)
         confidences = [predict(line, case, tmp_path / "work").confidence for _ in range(2)]
         assert confidences == [expected, expected]
         assert algorithm.calls <= 2

@@ -171,12 +171,6 @@ def test_confidence_of_true_and_of_false_pairs() -> None:
     assert math.isnan(without["sure of true pairs"])
 
 
-class Sure(Matches):
-    """Says how sure it is."""
-
-    confidence = 0.75
-
-
 class SureOfAll:
     """One match of each pair, and always as sure."""
 
@@ -184,7 +178,7 @@ class SureOfAll:
 
     def match(self, image0: np.ndarray, image1: np.ndarray) -> Matches:
         one = np.array([[1.0, 2.0]])
-        return Sure(one, one, np.ones(1), (9, 9), (9, 9))
+        return Matches(one, one, np.ones(1), (9, 9), (9, 9), confidence=0.75)
 
 
 def test_the_command_writes_the_reliability_and_spares_ablations_the_long_sets(

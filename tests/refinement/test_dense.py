@@ -239,3 +239,45 @@ def test_matches_know_their_stride_and_their_points() -> None:
     assert matches.take(torch.arange(3)).stride == 8
     with pytest.raises(ValueError, match="strides 8 and 4"):
         dense.dense_match(feature_map, DenseMap(random_map(5, 6, 7), 4), threshold=1.0)
+
+
+@pytest.mark.parametrize("slack", [1, 2])
+@pytest.mark.parametrize("budget", [64, 2**22])
+def test_slack_keeps_cells_beside_mutual_ones(slack: int, budget: int) -> None:
+    """Against the definition, cell by cell, and the same when the maps are swapped."""
+    map0, map1 = random_map(5, 9, 11), random_map(6, 8, 12)
+    strict = {tuple(row) for row in rows(mutual_match(map0, map1))}
+    found = mutual_match(map0, map1, slack=slack, budget=budget)
+    got = {tuple(row) for row in rows(found)}
+    similarity = DenseMap(map0, 8).flat() @ DenseMap(map1, 8).flat().T
+    nearest0, nearest1 = similarity.argmax(dim=1), similarity.argmax(dim=0)
+
+    def cell(number: int, width: int) -> tuple[int, int]:
+        return number % width, number // width
+
+    def close(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        return abs(a[0] - b[0]) <= slack and abs(a[1] - b[1]) <= slack
+
+    expected = set()
+    for i, j in enumerate(nearest0.tolist()):
+        own, other = cell(i, 11), cell(int(nearest1[j]), 11)
+        if int(nearest0[nearest1[j]]) == j and close(own, other):
+            expected.add((*own, *cell(j, 12)))
+    for j, i in enumerate(nearest1.tolist()):
+        own, other = cell(j, 12), cell(int(nearest0[i]), 12)
+        if int(nearest1[nearest0[i]]) == i and close(own, other):
+            expected.add((*cell(i, 11), *own))
+    inner = {
+        row for row in expected if 0 < row[0] < 10 and 0 < row[1] < 8 and 0 < row[2] < 11 and 0 < row[3] < 7
+    }
+    assert strict <= got
+    assert got == inner
+    swapped = {(*row[2:], *row[:2]) for row in rows(mutual_match(map1, map0, slack=slack))}
+    assert swapped == got
+    order = [row[1] * 11 + row[0] for row in rows(found)]
+    assert order == sorted(order)
+
+
+def test_swapped_matches_change_places() -> None:
+    found = mutual_match(random_map(1, 9, 9), random_map(2, 9, 9))
+    assert [(*row[2:], *row[:2]) for row in rows(found)] == rows(found.swapped())

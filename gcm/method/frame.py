@@ -1,0 +1,154 @@
+"""A whole scene matched from end to end in one frame, whatever its shape.
+
+A *frame* is a turn, scale and shift of image 1, and no more than that: under it the coarsest maps of the two
+images are matched at full size without a guess of where, so that what lies off the main plane is found as
+well as what lies on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from gcm.features.batching import Request, Work
+from gcm.features.pyramid import Pyramid
+from gcm.geometry import (
+    Matrix,
+    Points,
+    apply_homography,
+    homography_scale,
+    inverse,
+    resize_matrix,
+    warp_smoothly,
+)
+from gcm.images.sizes import image_size
+from gcm.method.evidence import Agreement, agreement
+from gcm.method.pair import Pair
+from gcm.method.sightings import Sighting
+from gcm.method.view import Seen, refine_view
+from gcm.method.working_matches import WorkingMatches
+from gcm.options import FrameOptions
+from gcm.refinement.dense import CellMatches, mutual_match
+
+__all__ = ["Framed", "frame_of", "look_at_all", "refine_all"]
+
+
+@dataclass(frozen=True)
+class Framed:
+    """The coarse matches of a frame at full size."""
+
+    seen: Seen
+    """Both images and their pyramids, the second in the first one's frame; enlarged, perhaps."""
+    swapped: bool
+    """Whether it is image 0 that was warped, into the frame of image 1, which shows more detail."""
+    zoom: float
+    """By which both images were enlarged."""
+    cells: CellMatches
+    agreement: Agreement
+
+    @property
+    def significance(self) -> float:
+        """See :func:`gcm.method.evidence.significance`."""
+        return self.agreement.significance
+
+    @property
+    def h_1_to_0(self) -> Matrix:
+        """The frame, between the images as enlarged."""
+        h = self.seen.h_1_to_0
+        return np.eye(3) if h is None else inverse(h) if self.swapped else h
+
+    def points(self) -> tuple[Points, Points]:
+        """All mutual coarse matches, N x 2 each, in pixels of image 0 and image 1 as given."""
+        first, second = self.cells.points()
+        if self.seen.h_1_to_0 is not None:
+            second = apply_homography(inverse(self.seen.h_1_to_0), second)
+        points0, points1 = (second, first) if self.swapped else (first, second)
+        shift = 0.5 / self.zoom - 0.5  # of pixel centres, see resize_points
+        return points0 / self.zoom + shift, points1 / self.zoom + shift
+
+
+def frame_of(sighting: Sighting, side: float, options: FrameOptions) -> Matrix | None:
+    """The turn, scale and shift of image 1 that a sighting calls for; None where features bear it unturned.
+
+    Args:
+        sighting: what was seen.
+        side: longer side of the images, pixels.
+        options: how much features bear.
+    """
+    points0, points1 = sighting.together
+    if len(points0) < 3:
+        return None
+    matrix, _ = cv2.estimateAffinePartial2D(
+        points1, points0, method=cv2.RANSAC, ransacReprojThreshold=options.tolerance * side
+    )
+    if matrix is None:
+        return None
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    turn = abs(float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))))
+    if turn <= options.borne_turn and abs(np.log(scale)) <= np.log(options.borne_scale):
+        return None
+    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+
+
+def look_at_all(pair: Pair, h_1_to_0: Matrix | None, zoom: float = 1.0) -> Work[Framed]:
+    """Match the coarsest maps of a frame from end to end.
+
+    Args:
+        pair: the images.
+        h_1_to_0: the frame, between the images as given; None leaves them as they are.
+        zoom: by which both are enlarged first, so that little has enough cells to be seen.
+    """
+    first, second = pair.enlarged(zoom)
+    h = h_1_to_0
+    if h is not None:
+        h = resize_matrix(pair.size0, image_size(first)) @ h @ resize_matrix(image_size(second), pair.size1)
+    swapped = (
+        h is not None
+        and homography_scale(h, image_size(second), image_size(first)) < pair.options.planes.finer_scale
+    )
+    if h is not None and swapped:
+        first, second, h = second, first, inverse(h)
+    pyramid0: Pyramid = yield from pair.pyramid(first)
+    warped = second
+    if h is None:
+        pyramid1: Pyramid = yield from pair.pyramid(second)
+    else:
+        with pair.clock("features 1"):
+            warped = warp_smoothly(second, h, *image_size(first))
+            pyramid1 = yield Request(warped, original=second)
+    with pair.clock("match"):
+        step = pair.steps[1]
+        map0, map1 = pyramid0.prepared(step.map_index), pyramid1.prepared(step.map_index)
+        cells = mutual_match(map0, map1, slack=pair.options.frame.slack)
+        side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
+        found = agreement(cells, pair.options.frame.neighbours, pair.options.evidence, side)
+    return Framed(Seen((first, second), warped, (pyramid0, pyramid1), h), swapped, zoom, cells, found)
+
+
+def refine_all(pair: Pair, framed: Framed) -> WorkingMatches:
+    """The matches of a frame, refined and verified, in the images as given."""
+    found = framed.agreement
+    chosen = found.together if found.tight else found.supported
+    cells = framed.cells.take(torch.from_numpy(chosen).to(framed.cells.cells0.device))
+    margin = pair.options.guide.margins[1]
+    view = refine_view(
+        cells,
+        framed.seen,
+        pair.steps,
+        pair.options,
+        pair.clock,
+        margin=margin,
+        whole=True,
+    )
+    image0, image1 = framed.seen.images
+    if framed.swapped:
+        view = view.swapped()
+        image0, image1 = image1, image0
+    if framed.zoom != 1:
+        view = view.enlarged(
+            resize_matrix(image_size(image0), pair.size0), resize_matrix(image_size(image1), pair.size1)
+        )
+    return view

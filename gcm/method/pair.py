@@ -1,0 +1,89 @@
+"""Two images, and what is known of them while they are matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from gcm.features.batching import Request, Work
+from gcm.features.pyramid import Pyramid
+from gcm.geometry import Matrix
+from gcm.images.files import RGBImage
+from gcm.images.sizes import image_size
+from gcm.method.steps import Clock, RefinementStep
+from gcm.options import GuidedOptions
+
+__all__ = ["Pair"]
+
+
+@dataclass
+class Pair:
+    """Two images, and what is known of them so far."""
+
+    image0: RGBImage
+    image1: RGBImage
+    steps: tuple[RefinementStep, ...]
+    options: GuidedOptions
+    clock: Clock
+    h_1_to_0: Matrix | None = None
+    """Of the main plane of the view that is followed; None until, or when, there is none."""
+    trace: list[str] = field(default_factory=list)
+    _pyramids: dict[int, tuple[RGBImage, Pyramid]] = field(default_factory=dict)
+    """Of images not warped, by their identity; the images stand beside, so that no other gets theirs."""
+    _enlarged: dict[float, tuple[RGBImage, RGBImage]] = field(default_factory=dict)
+
+    @property
+    def size0(self) -> tuple[int, int]:
+        """Width and height of image 0."""
+        return image_size(self.image0)
+
+    @property
+    def size1(self) -> tuple[int, int]:
+        """Width and height of image 1."""
+        return image_size(self.image1)
+
+    @property
+    def stride(self) -> int:
+        """Of the dense match."""
+        return self.steps[1].stride
+
+    @property
+    def coarse_cell(self) -> float:
+        """Pixels of image 0 that a cell of stage 0's maps covers."""
+        return self.steps[0].stride * max(1.0, max(self.size0) / self.options.views.side)
+
+    @property
+    def few(self) -> int:
+        """Matches too few to build on."""
+        return self.options.planes.fewest_coarse
+
+    def pyramid(self, image: RGBImage) -> Work[Pyramid]:
+        """The pyramid of an image that is not warped, asked for once a pair."""
+        if id(image) not in self._pyramids:
+            with self.clock("features 0" if image is self.image0 else "features 1"):
+                pyramid: Pyramid = yield Request(image)
+            self._pyramids[id(image)] = image, pyramid
+        return self._pyramids[id(image)][1]
+
+    def enlarged(self, zoom: float) -> tuple[RGBImage, RGBImage]:
+        """Both images, enlarged or, by less than 1, shrunk."""
+        if zoom == 1:
+            return self.image0, self.image1
+        if zoom not in self._enlarged:
+            image0, image1 = (
+                np.asarray(
+                    cv2.resize(
+                        image,
+                        None,
+                        fx=zoom,
+                        fy=zoom,
+                        interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA,
+                    ),
+                    dtype=np.uint8,
+                )
+                for image in (self.image0, self.image1)
+            )
+            self._enlarged[zoom] = image0, image1
+        return self._enlarged[zoom]

@@ -1,0 +1,129 @@
+"""Stage 0 of the guided method: the view in which two images are seen to show the same.
+
+Both images are looked at small, as they are, turned and scaled, and the coarse matches of each view are
+counted that bear each other out (:mod:`gcm.method.evidence`). No plane is assumed, so that a scene of any
+shape is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gcm.estimation import estimate_homography
+from gcm.features.batching import Request, Work
+from gcm.geometry import Matrix, Points, inverse, resize_matrix, warp_image
+from gcm.images.files import RGBImage
+from gcm.images.sizes import fit_within, image_size
+from gcm.method.coarse import CoarseMatches, consensus_score, turned_views
+from gcm.method.evidence import Agreement, agreement
+from gcm.options import GuidedOptions, Hypotheses
+from gcm.refinement.dense import coarse_match
+from gcm.refinement.maps import FeatureMap
+
+__all__ = ["Sighting", "search_views"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Coarse matches of one view, and what they prove."""
+
+    matches: CoarseMatches
+    """All mutual ones, and how they lie in the images."""
+    agreement: Agreement
+
+    @property
+    def significance(self) -> float:
+        """See :func:`gcm.method.evidence.significance`."""
+        return self.agreement.significance
+
+    @property
+    def supported(self) -> CoarseMatches:
+        """Those matches that their neighbours bear out."""
+        return self._take(self.agreement.supported)
+
+    @property
+    def together(self) -> tuple[Points, Points]:
+        """Points, N x 2 each in pixels of the images, of those matches that one motion explains."""
+        return self._take(self.agreement.together).points()
+
+    def between(self, to0: Matrix, to1: Matrix) -> Sighting:
+        """The same for other images: `to0` and `to1` map pixels of the old ones to those."""
+        matches = self.matches
+        return replace(self, matches=replace(matches, to0=to0 @ matches.to0, to1=to1 @ matches.to1))
+
+    def _take(self, index: NDArray[np.bool_]) -> CoarseMatches:
+        return self.matches.take(torch.from_numpy(index).to(self.matches.map0.device))
+
+
+def search_views(
+    image0: RGBImage, image1: RGBImage, threshold: float, options: GuidedOptions, mode: Hypotheses
+) -> Work[list[Sighting]]:
+    """Look at two images turned and scaled, at low resolution.
+
+    Args:
+        image0, image1: H x W x 3 uint8 RGB at working size.
+        threshold: largest ratio of best to second-best squared distance; 1 keeps every mutual pair.
+        options: which views, and when one is good enough.
+        mode: ``upright`` tries image 1 as it is; ``auto`` tries the rest when that is not beyond doubt, up to
+            the first that is; ``full`` tries everything.
+
+    Returns:
+        What was seen, the most significant first, points in pixels of the given images.
+    """
+    views = options.views
+    low0, low1 = fit_within(image0, views.side), fit_within(image1, views.side)
+    if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
+        return []
+    seen: list[Sighting] = []
+    for view in turned_views(low0, low1, views.rotations):
+        if seen and (mode == "upright" or (mode == "auto" and seen[-1].significance >= views.sure)):
+            break
+        map0: FeatureMap = yield view.request0
+        map1: FeatureMap = yield Request(view.image1, "coarsest")
+        seen.append(_sighting(map0, map1, threshold, options).between(view.to0, view.to1))
+    if mode != "upright" and max(sighting.significance for sighting in seen) < views.sure:
+        seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
+    to0 = resize_matrix(image_size(low0), image_size(image0))
+    to1 = resize_matrix(image_size(low1), image_size(image1))
+    return sorted((s.between(to0, to1) for s in seen), key=lambda sighting: -sighting.significance)
+
+
+def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: GuidedOptions) -> Sighting:
+    cells = coarse_match(map0, map1, threshold=threshold)
+    side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
+    return Sighting(
+        CoarseMatches(map0, map1, cells, np.eye(3), np.eye(3)),
+        agreement(cells, options.neighbours, options.evidence, side),
+    )
+
+
+def _seen_on_a_plane(
+    low0: RGBImage, low1: RGBImage, seen: list[Sighting], threshold: float, options: GuidedOptions
+) -> Work[list[Sighting]]:
+    """What is seen with image 1 warped by the homography that explains most matches of one view.
+
+    A plane that is tilted a lot is like no turned and scaled view, but the few matches that one of them has
+    may be enough to find its homography, which then shows all of it.
+    """
+    best: tuple[float, Matrix] | None = None
+    for sighting in seen:
+        points0, points1 = sighting.matches.points()
+        cell = sighting.matches.map0.stride * np.sqrt(abs(np.linalg.det(sighting.matches.to0[:2, :2])))
+        found = estimate_homography(points1, points0, threshold=cell * 2**0.5 + 1, method=cv2.USAC_FAST)
+        if found.matrix is None or np.linalg.det(found.matrix) < 1e-12:  # no view of a plane mirrors it
+            continue
+        score = consensus_score(points0[found.inliers], image_size(low0), options.views.grid)
+        if best is None or score > best[0]:
+            best = score, found.matrix
+    if best is None:
+        return []
+    h_1_to_0 = best[1]
+    map0: FeatureMap = yield Request(low0, "coarsest")
+    warped = warp_image(low1, h_1_to_0, *image_size(low0))
+    map1: FeatureMap = yield Request(warped, "coarsest", original=low1)
+    return [_sighting(map0, map1, threshold, options).between(np.eye(3), inverse(h_1_to_0))]

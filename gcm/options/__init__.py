@@ -1,0 +1,38 @@
+"""The options of the two ways to match: what a user may set, and every constant that decides what a match is.
+
+`published` is the method of the GCM paper; `guided` is ours.
+"""
+
+from gcm.options.base import Hypotheses, inapplicable
+from gcm.options.guided import (
+    AlignmentOptions,
+    EvidenceOptions,
+    FrameOptions,
+    GuidedOptions,
+    GuideOptions,
+    NeighbourOptions,
+    PlaneOptions,
+    RivalOptions,
+    SmoothingOptions,
+    VerdictOptions,
+    ViewOptions,
+)
+from gcm.options.published import PublishedOptions, SearchOptions
+
+__all__ = [
+    "AlignmentOptions",
+    "EvidenceOptions",
+    "FrameOptions",
+    "GuideOptions",
+    "GuidedOptions",
+    "Hypotheses",
+    "NeighbourOptions",
+    "PlaneOptions",
+    "PublishedOptions",
+    "RivalOptions",
+    "SearchOptions",
+    "SmoothingOptions",
+    "VerdictOptions",
+    "ViewOptions",
+    "inapplicable",
+]

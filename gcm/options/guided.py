@@ -1,0 +1,353 @@
+"""The options of our method: every constant that decides what a match is.
+
+Each field says its unit, and why it is there. Unless it names another place, its value was chosen on the sets
+of ``benchmarks/accuracy`` (see the ablations there), and none of them was tuned to a single pair.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from gcm.options.base import Hypotheses, MethodOptions, Options, Positive, Share, ordered
+
+__all__ = [
+    "AlignmentOptions",
+    "EvidenceOptions",
+    "FrameOptions",
+    "GuideOptions",
+    "GuidedOptions",
+    "NeighbourOptions",
+    "PlaneOptions",
+    "RivalOptions",
+    "SmoothingOptions",
+    "VerdictOptions",
+    "ViewOptions",
+]
+
+
+class ViewOptions(Options):
+    """Looking for the view in which two images show the same, at low resolution (stage 0)."""
+
+    side: int = Field(
+        480,
+        ge=16,
+        description="pixels; longer side of the images looked at: small enough to cost little, large enough "
+        "for cells of the coarsest map to be distinct",
+    )
+    rotations: tuple[float, ...] = Field(
+        (0, 90, 270, 180, 45, 315, 135, 225),
+        description="degrees by which image 0 is tried, likeliest first; what remains, at most 22.5, a match "
+        "of upright features bears",
+    )
+    sure: Positive = Field(
+        30.0,
+        description="significance from which a view needs no rival, and the search ends; what is like itself "
+        "when turned has reached 23",
+    )
+    grid: int = Field(
+        8,
+        ge=1,
+        description="cells a side of the grid by which the spread of a plane's matches is counted",
+    )
+    rivals: int = Field(2, ge=1, description="most views that are looked at in full size where none is sure")
+    rival: Positive = Field(0.8, description="significance from which a view is looked at in full size")
+    small_side: int = Field(
+        640,
+        ge=1,
+        description="pixels; images up to this size are enlarged for that, so that a small part of them has "
+        "cells enough to be seen",
+    )
+    zoom: Positive = Field(2.0, description="how much")
+
+
+class EvidenceOptions(Options):
+    """How much of what agrees could be chance (measured on unrelated photos of data that is for training)."""
+
+    block_cells: int = Field(
+        4, ge=1, description="cells a side of the blocks that are counted: as far as descriptors are alike"
+    )
+    chance: Share = Field(
+        0.05, description="share of the blocks that hold matches which agree up to a parallax by chance"
+    )
+    parallax: Share = Field(0.12, description="that parallax, as a share of the longer side")
+    tight_chance: Share = Field(0.02, description="the same, of matches that agree within tight_cells")
+    tight_cells: Positive = Field(1.5, description="coarse cells off one affine motion")
+    plain: Positive = Field(
+        10.0, description="significance of a view that is looked at no further for what it shows"
+    )
+    believed: Positive = Field(
+        3.0, description="significance below which nothing is matched: one accident in a thousand pairs"
+    )
+    precise: Positive = Field(1.0, description="pixels off its neighbours' motion of a precise match")
+    precise_block: Positive = Field(32.0, description="pixels; side of the blocks in which those are counted")
+    precise_chance: Share = Field(
+        0.12, description="share of the blocks most of whose matches are precise by chance"
+    )
+
+
+class NeighbourOptions(Options):
+    """Which matches their neighbours bear out: right ones move alike, wrong ones stand alone."""
+
+    bin_cells: int = Field(
+        6, ge=1, description="cells of the dense match a side of the bins; nine bins are a neighbourhood"
+    )
+    alike_cells: Positive = Field(
+        1.0, description="cells by which motions may differ and still bear each other out"
+    )
+    fewest: int = Field(4, ge=0, description="neighbours that must bear a match out")
+    share: Share = Field(0.3, description="share of a match's neighbours that must bear it out")
+    residual_spread: Positive = Field(
+        2.5,
+        description="deviations from the smooth motion, as a multiple of their usual size, a match may show",
+    )
+    usual_over_median: Positive = Field(
+        1.25,
+        description="usual size of a deviation as a multiple of its median; 1.25 is about that of Gaussian "
+        "noise in two dimensions (1 / 0.83)",
+    )
+    motion_bins: Positive = Field(
+        0.5, description="side of the bins that the smooth motion is fitted in, as a multiple of bin_cells"
+    )
+    motion_rounds: int = Field(
+        3, ge=1, description="rounds of reweighting when the smooth motion is fitted; more change nothing"
+    )
+    motion_scale: Positive = Field(
+        1.5, description="pixels, of the Cauchy weights by which that fit passes over wrong matches"
+    )
+    residual_bounds: Annotated[tuple[float, float], AfterValidator(ordered)] = Field(
+        (0.75, 3.0), description="pixels; no match is dropped for less, and none is kept with more"
+    )
+
+
+class FrameOptions(Options):
+    """Matching a whole scene from end to end, in a frame that only turns, scales and shifts."""
+
+    tolerance: Share = Field(0.12, description="share of the longer side; parallax about the frame")
+    borne_turn: Positive = Field(15.0, description="degrees up to which features bear to be left unturned")
+    borne_scale: Positive = Field(1.25, description="scale up to which features bear to be left as they are")
+    slack: int = Field(
+        1,
+        ge=0,
+        description="cells beside a mutual match whose nearest may be the same: a surface that image 1 sees "
+        "at a slant has fewer cells there",
+    )
+    off_plane: Positive = Field(
+        3.0, description="coarse cells off the main plane from which a match is not found by following that"
+    )
+    largest_side: int = Field(
+        1280,
+        ge=16,
+        description="pixels; larger images are shrunk for that: its time is the square of the area",
+    )
+    neighbours: NeighbourOptions = Field(
+        NeighbourOptions(alike_cells=2.0, fewest=3, share=0.15),
+        description="what is asked of neighbours: less than of an aligned plane, as depth makes them differ",
+    )
+
+
+class GuideOptions(Options):
+    """Matching near where coarse matches, or those of an earlier view, say."""
+
+    bins: Positive = Field(
+        2.0,
+        description="side of the bins that the expected motion is fitted in, as a multiple of "
+        "neighbours.bin_cells: coarse matches are few",
+    )
+    aligned_percentile: float = Field(
+        80.0,
+        gt=0,
+        le=100,
+        description="percentile of the motion that a warp leaves by which images count as aligned",
+    )
+    aligned_cells: Positive = Field(
+        0.5, description="cells of the dense match below which what is left of the motion counts as aligned"
+    )
+    windows: tuple[int, int] = Field(
+        (1, 2),
+        description="cells around the expected one that are searched, in aligned images and in others",
+    )
+    margins: tuple[int, int] = Field(
+        (0, 1),
+        description="finer cells beside a match's own that are searched, in aligned images and in others",
+    )
+    peak_steps: int = Field(
+        2, ge=1, description="steps uphill, of a cell each, that a peak may lie from the match found"
+    )
+
+
+class AlignmentOptions(Options):
+    """Positions from the images themselves, where these look alike around a match."""
+
+    radius: int = Field(4, ge=1, description="pixels; of the square patches")
+    iterations: int = Field(4, ge=1, description="Gauss-Newton steps")
+    blur: Positive = Field(0.7, description="pixels; deviation of the Gaussian both images are smoothed by")
+    farthest: Positive = Field(1.5, description="pixels a position may move")
+    alike: tuple[float, float] = Field(
+        (0.8, 0.9),
+        description="correlation from which a position is taken: on a plane, where neighbours decide as "
+        "well, and in a whole scene, where it is final",
+    )
+    unlike: tuple[float, float] = Field(
+        (20.0, 8.0),
+        description="how many times less alike than usual in the pair a match may look: those all around "
+        "bear out, and those only the nearest do",
+    )
+    least_lack: Positive = Field(0.01, description="least that usual lack of correlation is taken to be")
+
+
+class SmoothingOptions(Options):
+    """Drawing positions towards what neighbours say of the motion, see :mod:`gcm.refinement.motion`."""
+
+    largest_square: Positive = Field(
+        9.0, description="square pixels; the most that a single match may add to the estimated noise"
+    )
+    fitted_noise: Positive = Field(
+        1.15, description="noise over what a fit to few matches leaves of it, since it follows them a little"
+    )
+    narrow_scale: Positive = Field(
+        0.75, description="pixels, of the narrow fit's Cauchy weights: the far side of an edge must not count"
+    )
+    doubt: Positive = Field(
+        4.0,
+        description="how much rather a near neighbourhood is believed than a wide one it disagrees with, and "
+        "a match that lies off both than they",
+    )
+
+
+class PlaneOptions(Options):
+    """When a plane explains matches, and when the scene is more than one."""
+
+    fewest: int = Field(60, ge=4, description="matches that a plane must explain to be believed")
+    fewest_coarse: int = Field(
+        30, ge=4, description="coarse matches, or matches of a first view, too few to build on"
+    )
+    coarse_threshold: Positive = Field(
+        0.5, description="coarse cells off a plane that still count when it is fitted to coarse matches"
+    )
+    coarse_tolerance: Positive = Field(
+        1.0, description="coarse cells off a plane within which it explains a coarse match"
+    )
+    further_tolerance: Positive = Field(
+        0.75, description="coarse cells off a further plane within which it explains a coarse match"
+    )
+    nothing_off: Positive = Field(
+        7.0, description="significance below which nothing lies off a plane; a tilted one leaves up to 6"
+    )
+    clear_share: Share = Field(
+        0.97, description="share of the coarse and of the fine matches that make a scene a plane at once"
+    )
+    sampled: int = Field(2000, ge=4, description="best matches that a plane is fitted to, for speed")
+    threshold: Positive = Field(3.0, description="pixels off a plane that still count when it is fitted")
+    most: int = Field(4, ge=0, description="further planes that may get a view of their own")
+    share: Share = Field(0.04, description="share of the matches that each further plane must explain")
+    distortion: Positive = Field(
+        0.15, description="stretch or turn (radians) that a further view must undo to be worth its price"
+    )
+    main_share: Share = Field(
+        0.5,
+        description="share of the matches that a plane must explain to warp by it, or to match again by it",
+    )
+    only_share: Share = Field(
+        0.85, description="geometry auto: share of the matches that make the scene that plane alone"
+    )
+    off_plane: Positive = Field(
+        3.0,
+        description="pixels off a plane that is all of a scene beyond which a match does not belong to it",
+    )
+    finer_scale: Positive = Field(
+        0.8,
+        description="scale of the warp of image 1 below which image 1 shows more detail, and image 0 is "
+        "warped instead",
+    )
+    aligned: Positive = Field(
+        1.0, description="pixels of motion left over with which another round would find nothing new"
+    )
+    kept: Share = Field(
+        0.95,
+        description="share of a first round's matches that a second must find again to be taken instead: "
+        "what it finds, better aligned, is more precise",
+    )
+
+
+class RivalOptions(Options):
+    """Whether another motion explains a pair as well (repeated structure)."""
+
+    most: int = Field(24, ge=0, description="shifts tried, those by which image 0 is most like itself")
+    least_shift: int = Field(3, ge=1, description="coarse cells; a smaller one is no other motion")
+    likeness: Share = Field(
+        0.6, description="mean cosine of image 0 and itself, shifted, from which something is repeated"
+    )
+    overlap: Share = Field(0.25, description="share of image 0 that a shift must leave in view")
+    repeated: Share = Field(
+        0.85, description="share of the best motion's median cosine that a rival must reach to be one"
+    )
+    same: Share = Field(0.75, description="cosine from which a cell is found again")
+    other: Share = Field(0.6, description="cosine below which it is another")
+    decisive: int = Field(
+        4, ge=1, description="cells that nothing repeats which must tell the best motion from the next"
+    )
+
+
+class VerdictOptions(Options):
+    """How sure it is that two images show the same: a logistic function of the evidence.
+
+    Fitted by ``python -m benchmarks.confidence`` on pairs made of photos that are for training.
+    """
+
+    intercept: float = Field(-12.09, description="of the function")
+    significance: float = Field(
+        0.66, description="weight of log(1 + s), s the significance of the coarse matches"
+    )
+    precise: float = Field(
+        0.57, description="weight of log(1 + s), s the significance of matches that agree precisely"
+    )
+    share: float = Field(6.9, description="weight of the share of the matches that agree precisely")
+    kept: float = Field(6.71, description="weight of the share of the matches that verification keeps")
+    number: float = Field(1.13, description="weight of the decimal logarithm of 1 + their number")
+    convincing: Share = Field(
+        0.9, description="confidence of a first view from which no other is looked at in full size"
+    )
+
+
+class GuidedOptions(MethodOptions):
+    """Our method: coarse matches at low resolution guide the match at full size (docs/method.md)."""
+
+    name: Literal["guided"] = "guided"
+    geometry: Literal["homography", "multi", "none", "auto"] = Field(
+        "auto",
+        description="what undoes the gross motion: one homography, several, none, or as the matches ask for",
+    )
+    hypotheses: Hypotheses = Field(
+        "upright", description="which turned and scaled views stage 0 tries; with a geometry other than none"
+    )
+    second_round: bool = Field(
+        True, description="match again, guided by what was found, where that helps; not with geometry none"
+    )
+    subpixel: bool = Field(True, description="positions to a fraction of a pixel")
+    verify: bool = Field(True, description="keep what its neighbours bear out")
+    smooth: bool = Field(
+        True, description="positions drawn towards what their neighbours say; only with verify"
+    )
+    matches_per_cell: int = Field(
+        2, ge=1, le=4, description="most matches that a cell of the coarsest map gives"
+    )
+    min_confidence: Share = Field(
+        0.5, description="confidence below which nothing is returned; 0 returns whatever was found"
+    )
+    flat_radius: int = Field(
+        16,
+        ge=0,
+        description="pixels; where everything so near has one colour there is nothing to match",
+    )
+    views: ViewOptions = Field(ViewOptions(), description="how the view is looked for")
+    evidence: EvidenceOptions = Field(EvidenceOptions(), description="how much could be chance")
+    frame: FrameOptions = Field(FrameOptions(), description="how a whole scene is matched")
+    guide: GuideOptions = Field(GuideOptions(), description="how far matches of an earlier look guide")
+    neighbours: NeighbourOptions = Field(NeighbourOptions(), description="what verify asks of neighbours")
+    alignment: AlignmentOptions = Field(AlignmentOptions(), description="how smooth finds positions")
+    smoothing: SmoothingOptions = Field(SmoothingOptions(), description="how smooth draws positions")
+    verdict: VerdictOptions = Field(VerdictOptions(), description="how sure the result is")
+    rivals: RivalOptions = Field(RivalOptions(), description="when the result is ambiguous")
+    planes: PlaneOptions = Field(PlaneOptions(), description="when a plane explains the matches")

@@ -1,0 +1,127 @@
+"""Sub-pixel positions from the images themselves: patches aligned by their intensities.
+
+Descriptors say which point is which; where the images are alike, their intensities say more exactly where.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["align_patches"]
+
+_CHUNK = 1024
+"""Matches aligned at once: what they need then stays in a core's cache."""
+
+_FLAT = 1e-3
+"""Least deviation, grey levels, by which a patch is divided."""
+
+_DAMPING = 0.5
+"""Square grey levels a pixel, added to the normal equations: a patch without structure does not move."""
+
+Array = NDArray[Any]
+
+
+def align_patches(
+    image0: NDArray[Any],
+    image1: NDArray[Any],
+    points0: NDArray[np.float64],
+    points1: NDArray[np.float64],
+    *,
+    radius: int = 4,
+    iterations: int = 4,
+    blur: float = 0.7,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move points of image 1 to where the patch around them looks most like that around their partners.
+
+    Translation only, so the images must be aligned up to what a patch does not notice. Brightness and
+    contrast of each patch do not matter.
+
+    Args:
+        image0, image1: H x W grey.
+        points0, points1: N x 2 (x, y), pixels; `points1` right to about a pixel.
+        radius: of the square patches, pixels; they are weighted by a Gaussian of 0.6 of it.
+        iterations: of Gauss-Newton; each moves a point by a pixel at most, in x and in y.
+        blur: deviation, pixels, of the Gaussian that both images are smoothed by.
+
+    Returns:
+        N x 2 positions in image 1, and N correlations of the patches there, -1 to 1.
+
+    Source: Lucas and Kanade 1981, in the inverse compositional form of Baker and Matthews 2004, with each
+    patch normalised to zero mean and unit deviation.
+    """
+    smooth0, smooth1 = (
+        cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur) for image in (image0, image1)
+    )
+    layers0 = cv2.merge(
+        [
+            smooth0,
+            cv2.Sobel(smooth0, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
+            cv2.Sobel(smooth0, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
+        ]
+    )
+    steps = np.arange(-radius, radius + 1, dtype=np.float32)
+    offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    weights = np.exp(-(offsets**2).sum(axis=1) / (2 * (0.6 * radius) ** 2)).astype(np.float32)
+    weights /= weights.sum()
+    positions = np.empty((len(points0), 2))
+    correlations = np.empty(len(points0))
+    for start in range(0, len(points0), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        positions[part], correlations[part] = _align(
+            layers0, smooth1, points0[part], points1[part], offsets, weights, iterations
+        )
+    return positions, correlations
+
+
+def _align(
+    layers0: Array,
+    smooth1: Array,
+    points0: NDArray[np.float64],
+    points1: NDArray[np.float64],
+    offsets: Array,
+    weights: Array,
+    iterations: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    patches, *gradients = np.moveaxis(_sampled(layers0, points0, offsets), -1, 0)
+    patches = patches - (patches @ weights)[:, None]
+    scale = _deviation(patches, weights)
+    template = patches / scale[:, None]
+    gx, gy = (gradient - (gradient @ weights)[:, None] for gradient in gradients)
+    xx, xy, yy = ((u * v) @ weights for u, v in ((gx, gx), (gx, gy), (gy, gy)))
+    xx, yy = xx + _DAMPING, yy + _DAMPING
+    gx, gy = gx * weights, gy * weights
+    determinant = xx * yy - xy**2
+    positions = points1.astype(np.float64)
+    for _ in range(iterations):
+        error = (_normalised(smooth1, positions, offsets, weights) - template) * scale[:, None]
+        bx, by = (error * gx).sum(axis=1), (error * gy).sum(axis=1)
+        step = np.column_stack([yy * bx - xy * by, xx * by - xy * bx]) / determinant[:, None]
+        positions -= np.clip(step, -1, 1)
+    correlation = (_normalised(smooth1, positions, offsets, weights) * template) @ weights
+    return positions, correlation.astype(np.float64)
+
+
+def _normalised(image: Array, points: NDArray[np.float64], offsets: Array, weights: Array) -> Array:
+    """Patches around points, N x K, of zero mean and unit deviation."""
+    patches = _sampled(image, points, offsets)
+    patches -= (patches @ weights)[:, None]
+    patches /= _deviation(patches, weights)[:, None]
+    return patches
+
+
+def _deviation(patches: Array, weights: Array) -> Array:
+    """Of patches of zero mean, N."""
+    deviation: Array = np.sqrt((patches * patches) @ weights) + np.float32(_FLAT)
+    return deviation
+
+
+def _sampled(image: Array, points: NDArray[np.float64], offsets: Array) -> Array:
+    """Bilinear values, N x K (x channels), at K offsets from each of N points."""
+    places = points[:, None, :].astype(np.float32) + offsets
+    x, y = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+    sampled = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(sampled, dtype=np.float32)
