@@ -75,9 +75,12 @@ def test_numbers_of_the_method_are_the_options() -> None:
     assert frame.neighbours.fewest == 3
     assert guided.rivals.decisive == 4
     for told in (
-        f"At {guided.views.side} pixels",
+        f"glimpse of {guided.views.glimpse_side} pixels",
+        f"shows a significance of {guided.views.glimpse_sure:g}",
+        f"looked at with {guided.views.side} pixels",
         f"(significance {guided.views.sure:g})",
         f"none reaches {evidence.plain:g},",
+        f"is not significant ({guided.planes.nothing_off:g})",
         f"below a significance of {evidence.believed:g}",
         f"parallax of {evidence.parallax:.0%} of the image, p = {evidence.chance:g}".replace("%", " %"),
         f"within {evidence.tight_cells:g} cells, p = {evidence.tight_chance:g}",

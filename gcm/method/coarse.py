@@ -217,6 +217,8 @@ class View:
     to0: Matrix
     """From pixels of image 0's view to those of the image."""
     to1: Matrix
+    scaled: bool
+    """Whether one of the images is halved."""
 
 
 def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> Iterator[View]:
@@ -234,7 +236,8 @@ def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> 
                 request0 = Request(turned, "coarsest", original=small0, keep=True)
             to0 = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
             for small1 in others:
-                yield View(request0, small1, to0, resize_matrix(image_size(small1), image_size(low1)))
+                to1 = resize_matrix(image_size(small1), image_size(low1))
+                yield View(request0, small1, to0, to1, small0 is not low0 or small1 is not low1)
 
 
 def _matched_warped(

@@ -115,8 +115,9 @@ def significance(points: tuple[Points, Points], agreeing: Mask, *, block: float,
 
 def blocks_of(points: Points, block: float) -> tuple[NDArray[np.int64], int]:
     """The number of each point's block among those that hold one, and how many these are."""
-    _, blocks = np.unique(np.floor(points / block).astype(np.int64), axis=0, return_inverse=True)
-    blocks = blocks.reshape(-1)
+    place = np.floor(points / block).astype(np.int64)
+    place -= place.min(axis=0, initial=0)
+    _, blocks = np.unique(place[:, 1] * (place[:, 0].max(initial=0) + 1) + place[:, 0], return_inverse=True)
     return blocks, int(blocks.max(initial=-1)) + 1
 
 

@@ -221,7 +221,7 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         off = _significance_off(pair, framed, view)
         pair.trace.append(f"off the plane: significance {off:.1f}")
         if off < options.planes.nothing_off and share >= options.planes.only_share:
-            return [_alone(view, options)]
+            return [_alone((yield from _match_near(pair, view, align=True)), options)]
     whole = yield from _whole(pair, framed)
     pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
@@ -230,7 +230,8 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
     if options.geometry == "multi" and main is not None:
         views += yield from _further_views(pair, main)
     if view is not None and (len(whole) < pair.few or _differs(view, framed, options)):
-        views.insert(0, view)
+        # Positions from the images themselves, which the plane alone did not need.
+        views.insert(0, (yield from _match_near(pair, view, align=True)) if len(view) >= pair.few else view)
     return views
 
 
@@ -244,6 +245,8 @@ class _MainPlane:
     """Those it does not."""
     share: float
     """Of the coarse matches, those it explains."""
+    tolerance: float
+    """Pixels, to which a further plane must explain a coarse match."""
 
 
 def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
@@ -253,16 +256,18 @@ def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
     coarse = WorkingMatches(None, points0, points1, points1, np.ones(len(points0)))
     if len(coarse) < pair.few:
         return None
-    plane = fit_plane(coarse, planes, threshold=planes.coarse_threshold * pair.coarse_cell)
+    cell = pair.coarse_cell(sighting.side)
+    plane = fit_plane(coarse, planes, threshold=planes.coarse_threshold * cell)
     if plane is None or np.linalg.det(plane) <= 0:  # no view of a plane mirrors it
         return None
-    explained = explained_by(coarse, plane, planes.coarse_tolerance * pair.coarse_cell)
+    explained = explained_by(coarse, plane, planes.coarse_tolerance * cell)
     share = float(explained.mean())
     if share <= planes.main_share:
         return None
     main = coarse.warped_by(plane)
     pair.h_1_to_0 = main.h_1_to_0
-    return _MainPlane(main, coarse.take(~explained).in_frame_of(main.h_1_to_0), share)
+    rest = coarse.take(~explained).in_frame_of(main.h_1_to_0)
+    return _MainPlane(main, rest, share, planes.further_tolerance * cell)
 
 
 def _share_on_plane(pair: Pair, view: WorkingMatches) -> float:
@@ -305,8 +310,8 @@ def _differs(view: WorkingMatches, framed: Framed, options: GuidedOptions) -> bo
 def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
     """Views of further planes."""
     views = []
-    tolerance = pair.options.planes.further_tolerance * pair.coarse_cell
-    for part in further_planes(main.rest, len(main.matches), pair.options.planes, tolerance=tolerance):
+    planes = pair.options.planes
+    for part in further_planes(main.rest, len(main.matches), planes, tolerance=main.tolerance):
         view = yield from _match_near(pair, part)
         views.append((yield from _second_round(pair, view)))
     if views:
@@ -320,19 +325,21 @@ def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
         view = refine_all(pair, framed)
     if framed.zoom >= 1 or len(view) < pair.few:
         return view
-    return (yield from _match_near(pair, view, whole=True))
+    return (yield from _match_near(pair, view, whole=True, align=True))
 
 
-def _match_near(pair: Pair, matches: WorkingMatches, *, whole: bool = False) -> Work[WorkingMatches]:
+def _match_near(
+    pair: Pair, matches: WorkingMatches, *, whole: bool = False, align: bool = False
+) -> Work[WorkingMatches]:
     """Match in the view of some matches, near those; in its inverse where image 1 shows more detail."""
     h = matches.h_1_to_0
     if h is None or homography_scale(h, pair.size1, pair.size0) >= pair.options.planes.finer_scale:
         hints = Hints(matches.points0, matches.motion)
-        return (yield from _match_warped(pair, (pair.image0, pair.image1), h, hints, whole=whole))
+        return (yield from _match_warped(pair, (pair.image0, pair.image1), h, hints, whole, align))
     # Image 0 is warped into image 1's frame, which shows the scene in more detail.
     h_0_to_1 = inverse(h)
     hints = Hints(matches.points1, _motion_seen_from_1(matches, h_0_to_1))
-    view = yield from _match_warped(pair, (pair.image1, pair.image0), h_0_to_1, hints, whole=whole)
+    view = yield from _match_warped(pair, (pair.image1, pair.image0), h_0_to_1, hints, whole, align)
     pair.trace.append("seen from image 1")
     return view.swapped()
 
@@ -343,7 +350,12 @@ def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
 
 
 def _match_warped(
-    pair: Pair, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix | None, hints: Hints, *, whole: bool
+    pair: Pair,
+    images: tuple[RGBImage, RGBImage],
+    h_1_to_0: Matrix | None,
+    hints: Hints,
+    whole: bool,
+    align: bool,
 ) -> Work[WorkingMatches]:
     """Match two images of the pair, the second warped by a homography if there is one."""
     image0, image1 = images
@@ -355,7 +367,7 @@ def _match_warped(
             image1 = warp_smoothly(image1, h_1_to_0, *image_size(image0))
             pyramid1 = yield Request(image1, original=images[1])
     seen = Seen(images, image1, (pyramid0, pyramid1), h_1_to_0)
-    return match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole)
+    return match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole, align=align)
 
 
 def _second_round(pair: Pair, first: WorkingMatches) -> Work[WorkingMatches]:

@@ -49,10 +49,9 @@ class Pair:
         """Of the dense match."""
         return self.steps[1].stride
 
-    @property
-    def coarse_cell(self) -> float:
-        """Pixels of image 0 that a cell of stage 0's maps covers."""
-        return self.steps[0].stride * max(1.0, max(self.size0) / self.options.views.side)
+    def coarse_cell(self, side: int) -> float:
+        """Pixels of image 0 that a coarse cell covers where both are looked at `side` pixels wide."""
+        return self.steps[0].stride * max(1.0, max(self.size0) / side)
 
     @property
     def few(self) -> int:

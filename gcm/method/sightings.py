@@ -35,6 +35,8 @@ class Sighting:
     matches: CoarseMatches
     """All mutual ones, and how they lie in the images."""
     agreement: Agreement
+    side: int
+    """Pixels: longer side of the images that were looked at."""
 
     @property
     def significance(self) -> float:
@@ -75,14 +77,22 @@ def search_views(
     Returns:
         What was seen, the most significant first, points in pixels of the given images.
     """
-    views = options.views
+    views, plain = options.views, options.evidence.plain
+    glimpse = yield from _glimpse(image0, image1, threshold, options)
+    if glimpse is not None:
+        return [glimpse]
     low0, low1 = fit_within(image0, views.side), fit_within(image1, views.side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return []
     seen: list[Sighting] = []
-    for view in turned_views(low0, low1, views.rotations):
+    for number, view in enumerate(turned_views(low0, low1, views.rotations)):
+        if number == 1 and mode == "auto" and seen[0].significance >= plain:
+            # Upright shows much already: a tilt, perhaps, which the plane of what it shows undoes.
+            seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
         if seen and (mode == "upright" or (mode == "auto" and seen[-1].significance >= views.sure)):
             break
+        if mode == "auto" and view.scaled and seen[0].significance >= plain:
+            continue  # the images are of one scale, whatever else turns out
         map0: FeatureMap = yield view.request0
         map1: FeatureMap = yield Request(view.image1, "coarsest")
         seen.append(_sighting(map0, map1, threshold, options).between(view.to0, view.to1))
@@ -93,12 +103,35 @@ def search_views(
     return sorted((s.between(to0, to1) for s in seen), key=lambda sighting: -sighting.significance)
 
 
+def _glimpse(
+    image0: RGBImage, image1: RGBImage, threshold: float, options: GuidedOptions
+) -> Work[Sighting | None]:
+    """The images as they are, very small; None where that does not show all there is to see."""
+    side = options.views.glimpse_side
+    low0, low1 = fit_within(image0, side), fit_within(image1, side)
+    if low0 is image0 or low1 is image1 or np.ptp(low0) == 0 or np.ptp(low1) == 0:
+        return None
+    map0, map1 = (yield Request(low0, "coarsest")), (yield Request(low1, "coarsest"))
+    seen = _sighting(map0, map1, threshold, options)
+    if options.evidence.plain <= seen.significance < options.views.glimpse_sure:
+        for tilted in (yield from _seen_on_a_plane(low0, low1, [seen], threshold, options)):
+            seen = max(seen, tilted, key=lambda sighting: sighting.significance)
+    if seen.significance < options.views.glimpse_sure:
+        return None
+    seen = replace(seen, side=side)
+    to0, to1 = (
+        resize_matrix(image_size(low), image_size(image)) for low, image in ((low0, image0), (low1, image1))
+    )
+    return seen.between(to0, to1)
+
+
 def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: GuidedOptions) -> Sighting:
     cells = coarse_match(map0, map1, threshold=threshold)
     side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
     return Sighting(
         CoarseMatches(map0, map1, cells, np.eye(3), np.eye(3)),
         agreement(cells, options.neighbours, options.evidence, side),
+        options.views.side,
     )
 
 
@@ -111,6 +144,9 @@ def _seen_on_a_plane(
     may be enough to find its homography, which then shows all of it.
     """
     best: tuple[float, Matrix] | None = None
+    seen = sorted(seen, key=lambda sighting: -sighting.significance)
+    if seen[0].significance >= options.evidence.plain:
+        seen = seen[:1]  # it is the one to follow; otherwise any may show the plane
     for sighting in seen:
         points0, points1 = sighting.matches.points()
         cell = sighting.matches.map0.stride * np.sqrt(abs(np.linalg.det(sighting.matches.to0[:2, :2])))

@@ -33,6 +33,7 @@ def verified(
     options: GuidedOptions,
     *,
     whole: bool,
+    align: bool,
 ) -> WorkingMatches:
     """Matches without what moves unlike its neighbours, with scores and positions by that motion.
 
@@ -42,6 +43,7 @@ def verified(
         stride: pixels a cell of the dense match.
         options: what is asked.
         whole: the view is of a whole scene, with edges of depth; else of one plane, smooth throughout.
+        align: take positions from the images themselves where these look alike.
     """
     neighbours = options.neighbours
     radius = neighbours.bin_cells * stride * neighbours.motion_bins
@@ -61,9 +63,12 @@ def verified(
         scores=matches.scores * np.exp(-0.5 * (bounded / limit) ** 2),
         precision=_precision(matches, off, float(keep.mean()), options.evidence),
     )
-    if not options.smooth:
-        return scored.take(keep)
-    return _positioned(scored.take(keep), expected[keep], rescued[keep], seen, radius, options, whole=whole)
+    result = scored.take(keep)
+    if not options.smooth or len(result) == 0:
+        return result
+    if align:
+        return _positioned(result, expected[keep], rescued[keep], seen, radius, options, whole=whole)
+    return result.with_warped1(_smooth(result, expected[keep], radius, options))
 
 
 def _expected(matches: WorkingMatches, radius: float, scale: float, rounds: int) -> Points:
@@ -95,8 +100,6 @@ def _positioned(
     whole: bool,
 ) -> WorkingMatches:
     """The matches where the images look most alike around them, and where their neighbours say."""
-    if len(matches) == 0:
-        return matches
     alignment = options.alignment
     positions, correlation = align_patches(
         cv2.cvtColor(seen[0], cv2.COLOR_RGB2GRAY),
@@ -119,11 +122,16 @@ def _positioned(
     matches, expected, aligned = matches.take(alike), expected[alike], aligned[alike]
     if len(matches) == 0:
         return matches
+    smooth = _smooth(matches, expected, radius, options)
+    return matches.with_warped1(np.where(aligned[:, None], matches.warped1, smooth) if whole else smooth)
+
+
+def _smooth(matches: WorkingMatches, expected: Points, radius: float, options: GuidedOptions) -> Points:
+    """Where neighbours draw matches in warped image 1, N x 2."""
     motion = smooth_motion(
         matches.points0, matches.motion, expected, radius=radius, **options.smoothing.model_dump()
     )
-    smooth = matches.points0 + motion
-    return matches.with_warped1(np.where(aligned[:, None], matches.warped1, smooth) if whole else smooth)
+    return matches.points0 + motion
 
 
 def _roughness(points0: Points, warped1: Points) -> NDArray[np.float64]:

@@ -64,6 +64,7 @@ def match_view(
     clock: Clock,
     *,
     whole: bool = False,
+    align: bool = True,
 ) -> WorkingMatches:
     """Match two images in one view, near what is known of it.
 
@@ -73,7 +74,7 @@ def match_view(
         steps: stage 0 (not used here), the dense match, then each refinement.
         options: how to match.
         clock: of the stages.
-        whole: see :func:`refine_view`.
+        whole, align: see :func:`refine_view`.
 
     Returns:
         As of :func:`refine_view`.
@@ -85,7 +86,14 @@ def match_view(
             keep = has_local_support(points, cells.cells1.cpu().numpy() - points, options.neighbours)
             cells = cells.take(torch.from_numpy(keep).to(cells.cells0.device))
     return refine_view(
-        cells, seen, steps, options, clock, margin=options.guide.margins[0 if aligned else 1], whole=whole
+        cells,
+        seen,
+        steps,
+        options,
+        clock,
+        margin=options.guide.margins[0 if aligned else 1],
+        whole=whole,
+        align=align,
     )
 
 
@@ -98,6 +106,7 @@ def refine_view(
     *,
     margin: int,
     whole: bool,
+    align: bool = True,
 ) -> WorkingMatches:
     """Refine the coarse matches of a view, and keep what their neighbours bear out.
 
@@ -109,6 +118,7 @@ def refine_view(
         clock: of the stages.
         margin: finer cells beside a match's own that are searched.
         whole: the view is of a whole scene, with edges of depth; else of one plane.
+        align: take positions from the images themselves where these look alike.
 
     Returns:
         Points to a fraction of a pixel. A score is (1 + s) / 2, s the cosine of the two descriptors of the
@@ -124,7 +134,9 @@ def refine_view(
         matches = _in_images(*points, seen.h_1_to_0, seen.images, options.flat_radius)
         if not options.verify or len(matches) == 0:
             return matches
-        return verified(matches, (seen.images[0], seen.warped1), steps[1].stride, options, whole=whole)
+        return verified(
+            matches, (seen.images[0], seen.warped1), steps[1].stride, options, whole=whole, align=align
+        )
 
 
 def _coarse_cells(

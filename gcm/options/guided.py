@@ -36,6 +36,12 @@ class ViewOptions(Options):
         description="pixels; longer side of the images looked at: small enough to cost little, large enough "
         "for cells of the coarsest map to be distinct",
     )
+    glimpse_side: int = Field(
+        320, ge=16, description="pixels; the same of a first look, which is enough for most pairs"
+    )
+    glimpse_sure: Positive = Field(
+        60.0, description="significance from which that look is enough; 100 is all that it can show"
+    )
     rotations: tuple[float, ...] = Field(
         (0, 90, 270, 180, 45, 315, 135, 225),
         description="degrees by which image 0 is tried, likeliest first; what remains, at most 22.5, a match "
