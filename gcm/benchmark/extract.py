@@ -119,7 +119,7 @@ def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
         report.failed[outcome.pair.name] = outcome.error or "failed"
         return
     # The time first: a finished pair always has one, also when killed between the two.
-    folder.note_time(outcome.pair, outcome.seconds)
+    folder.note(outcome.pair, outcome.seconds, outcome.matches.confidence)
     outcome.matches.save(folder.matches(outcome.pair))
     report.done += 1
 
@@ -203,11 +203,13 @@ class _Folder:
         text = json.dumps(dict(sorted(places.items())), indent=1, ensure_ascii=False) + "\n"
         write_if_changed(self.path / PAIRS_FILE, text.encode())
 
-    def note_time(self, pair: Pair, seconds: float) -> None:
+    def note(self, pair: Pair, seconds: float, confidence: float | None) -> None:
+        """Seconds a pair took, and how sure its matcher is, where it says."""
         path = self.path / TIMES_FILE
+        told = [] if confidence is None else [f"{confidence:.4f}"]
         try:
             with path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerow([pair.name, f"{seconds:.4f}"])
+                csv.writer(file, lineterminator="\n").writerow([pair.name, f"{seconds:.4f}", *told])
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -220,28 +222,31 @@ class _Folder:
 
     def _write_times(self) -> None:
         text = io.StringIO()
-        rows = [[name, f"{seconds:.4f}"] for name, seconds in self._times().items()]
+        rows = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in self._times().items()]
         csv.writer(text, lineterminator="\n").writerows(rows)
         if rows or (self.path / TIMES_FILE).is_file():
             write_if_changed(self.path / TIMES_FILE, text.getvalue().encode())
 
     def times(self) -> tuple[float, float]:
         """Total and mean seconds of the finished pairs."""
-        times = self._times()
-        total = sum(times.values())
+        times = [seconds for seconds, _ in self._times().values()]
+        total = sum(times)
         return total, total / len(times) if times else 0.0
 
-    def _times(self) -> dict[str, float]:
-        """Seconds of each finished pair, by name; a line that a kill cut short is passed over."""
+    def _times(self) -> dict[str, tuple[float, list[str]]]:
+        """Of each finished pair, by name, its seconds and, where told, its confidence as it is written.
+
+        A line that a kill cut short is passed over.
+        """
         path = self.path / TIMES_FILE
-        times: dict[str, float] = {}
+        times: dict[str, tuple[float, list[str]]] = {}
         if not path.is_file():
             return times
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.reader(file):
                 try:
-                    name, seconds = row
-                    times[name] = float(seconds)
+                    name, seconds, *told = row
+                    times[name] = float(seconds), told
                 except ValueError:
                     continue
         return {name: times[name] for name in sorted(times) if (self.results / matches_name(name)).is_file()}

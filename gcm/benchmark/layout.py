@@ -5,7 +5,8 @@ A folder of results holds a folder a data set, and that a folder an algorithm, w
 - ``original_outputs/<name>_matches.npz``, a pair each: what ``gcm extract`` writes;
 - ``pairs.json``: which images each name stands for, and its subset and sequence;
 - ``config.yml``: the algorithm and its configuration, and at the end the total and mean time;
-- ``times.csv``: seconds each pair took;
+- ``times.csv``: seconds each pair took and, where the matcher says, how sure it is that both images show the
+  same (its confidence);
 - ``outputs/<subset>/<sequence>/<name>_matches.npz``: the same matches in the layout of Image Matching
   Evaluation (IME), where ``gcm convert`` has been at work or the algorithm is one of IME's own.
 

@@ -168,7 +168,8 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
     """The likeliest views, and the images as they are, in full size; those in which enough agrees."""
     views = pair.options.views
     side = max(*pair.size0, *pair.size1)
-    zoom = views.zoom if side <= views.small_side else _zoom(pair)
+    small = side <= views.small_side
+    zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else _zoom(pair)
     rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
     candidates: list[tuple[Sighting, Matrix | None]] = [
         (rival, frame_of(rival, side, pair.options.frame)) for rival in rivals

@@ -21,6 +21,12 @@ from gcm.refinement.maps import FeatureMap
 
 __all__ = ["Rivalry", "settle_rivalry"]
 
+_FLAT = 0.99
+"""Cosine of a cell and the next from which there is nothing to see: texture changes more than that."""
+
+_SEEN = 0.3
+"""Length of a descriptor between cells, of which some show nothing, from which it counts."""
+
 
 @dataclass(frozen=True)
 class Rivalry:
@@ -84,9 +90,17 @@ def _affine(sighting: Sighting) -> NDArray[np.float64] | None:
 
 
 def _grid(feature_map: FeatureMap) -> torch.Tensor:
-    """1 x C x H x W unit descriptors."""
+    """1 x C x H x W unit descriptors; zero where there is nothing to see, as beside a turned image."""
     channels, height, width = feature_map.shape
-    return feature_map.flat().T.reshape(1, channels, height, width)
+    grid = feature_map.flat().T.reshape(1, channels, height, width)
+    flat = torch.zeros(height, width, dtype=torch.bool, device=grid.device)
+    beside = (grid[..., :, 1:] * grid[..., :, :-1]).sum(dim=1)[0] > _FLAT
+    below = (grid[..., 1:, :] * grid[..., :-1, :]).sum(dim=1)[0] > _FLAT
+    flat[:, 1:] |= beside
+    flat[:, :-1] |= beside
+    flat[1:] |= below
+    flat[:-1] |= below
+    return grid.masked_fill(flat, 0.0)
 
 
 def _repetitions(map0: torch.Tensor, options: RivalOptions) -> list[NDArray[np.float64]]:
@@ -95,9 +109,9 @@ def _repetitions(map0: torch.Tensor, options: RivalOptions) -> list[NDArray[np.f
     size = (2 * height, 2 * width)
     spectrum = torch.fft.rfft2(map0[0], s=size)
     power = torch.fft.irfft2((spectrum.abs() ** 2).sum(dim=0), s=size)
-    ones = torch.fft.rfft2(torch.ones(height, width, device=map0.device), s=size)
-    count = torch.fft.irfft2(ones.abs() ** 2, s=size)
-    enough = count >= options.overlap * height * width
+    seen = (map0[0] != 0).any(dim=0).float()
+    count = torch.fft.irfft2(torch.fft.rfft2(seen, s=size).abs() ** 2, s=size)
+    enough = count >= options.overlap * seen.sum().clamp(min=1)
     likeness = torch.fft.fftshift(torch.where(enough, power / count.clamp(min=1), 0.0))
     peaks = F.max_pool2d(likeness[None, None], 3, stride=1, padding=1)[0, 0] == likeness
     rows, columns = torch.nonzero(peaks & (likeness >= options.likeness), as_tuple=True)
@@ -150,9 +164,11 @@ def _likeness(
     places = (np.stack([x, y], axis=-1) + shift) @ affine[:, :2].T + affine[:, 2]
     inside: NDArray[np.bool_] = np.asarray(((places >= 1) & (places <= limit - 1)).all(axis=-1))
     grid = torch.from_numpy(2 * places[None] / limit - 1).to(map1)
-    sampled = F.normalize(F.grid_sample(map1, grid, align_corners=True), dim=1)
-    similarity = (map0 * sampled).sum(dim=1)[0].cpu().numpy().astype(np.float64)
-    return similarity, inside
+    sampled = F.grid_sample(map1, grid, align_corners=True)
+    length = sampled.norm(dim=1)[0]
+    similarity = (map0 * F.normalize(sampled, dim=1)).sum(dim=1)[0].cpu().numpy().astype(np.float64)
+    seen = (map0[0] != 0).any(dim=0) & (length > _SEEN)
+    return similarity, inside & seen.cpu().numpy()
 
 
 def _in_images(affine: NDArray[np.float64], sighting: Sighting) -> Matrix:

@@ -65,7 +65,10 @@ class ViewOptions(Options):
         description="pixels; images up to this size are enlarged for that, so that a small part of them has "
         "cells enough to be seen",
     )
-    zoom: Positive = Field(2.0, description="how much")
+    zoom: Positive = Field(2.0, description="how much at most")
+    zoomed_side: int = Field(
+        960, ge=1, description="pixels; up to what side, for its time is the square of the area"
+    )
 
 
 class EvidenceOptions(Options):
