@@ -80,6 +80,12 @@ ABLATIONS = {
     "default:smooth=false": "positions as measured, whatever the neighbours say",
     "default:verify=false": "matches are not verified (nor smoothed)",
     "default:finest_stride=1": "refined to single pixels",
+    "default:min_confidence=0": "whatever was found is returned",
+    "default:alignment.alike=[2,2]": "no position from the images' intensities",
+    "default:frame.slack=0": "of a whole scene mutual coarse matches only",
+    "default:planes.distortion=9": "a scene's main plane has no view of its own",
+    "default:views.zoom=1": "small images are not enlarged",
+    "default:rivals.most=0": "repeated structure is not looked for",
 }
 """The default preset with one thing changed, and what that means; skipped where the key does not exist."""
 

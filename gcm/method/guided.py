@@ -207,8 +207,10 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
     with pair.clock("geometry"):
         main = _main_plane(pair, best)
     view: WorkingMatches | None = None
+    aligned = main is not None and main.share < options.planes.clear_share  # likely more than a plane
     if main is not None:
-        view = yield from _second_round(pair, (yield from _match_near(pair, main.matches)))
+        view = yield from _match_near(pair, main.matches, align=aligned)
+        view = yield from _second_round(pair, view, align=aligned)
         if options.geometry == "homography":
             return [on_one_plane(view, options.planes, share=0.0)]
         share = _share_on_plane(pair, view)
@@ -222,7 +224,8 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         off = _significance_off(pair, framed, view)
         pair.trace.append(f"off the plane: significance {off:.1f}")
         if off < options.planes.nothing_off and share >= options.planes.only_share:
-            return [_alone((yield from _match_near(pair, view, align=True)), options)]
+            view = view if aligned else (yield from _match_near(pair, view, align=True))
+            return [_alone(view, options)]
     whole = yield from _whole(pair, framed)
     pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
@@ -231,8 +234,9 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
     if options.geometry == "multi" and main is not None:
         views += yield from _further_views(pair, main)
     if view is not None and (len(whole) < pair.few or _differs(view, framed, options)):
-        # Positions from the images themselves, which the plane alone did not need.
-        views.insert(0, (yield from _match_near(pair, view, align=True)) if len(view) >= pair.few else view)
+        if not aligned and len(view) >= pair.few:
+            view = yield from _match_near(pair, view, align=True)
+        views.insert(0, view)
     return views
 
 
@@ -371,7 +375,7 @@ def _match_warped(
     return match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole, align=align)
 
 
-def _second_round(pair: Pair, first: WorkingMatches) -> Work[WorkingMatches]:
+def _second_round(pair: Pair, first: WorkingMatches, *, align: bool = False) -> Work[WorkingMatches]:
     """The better of a view and the one its own matches call for."""
     options, planes = pair.options, pair.options.planes
     if not options.second_round or len(first) < pair.few:
@@ -383,7 +387,7 @@ def _second_round(pair: Pair, first: WorkingMatches) -> Work[WorkingMatches]:
         moved = apply_homography(plane, first.warped1) - first.warped1
         if np.percentile(np.abs(moved), options.guide.aligned_percentile) < planes.aligned:
             return first
-    second = yield from _match_near(pair, first.warped_by(plane))
+    second = yield from _match_near(pair, first.warped_by(plane), align=align)
     better = len(second) >= planes.kept * len(first)
     pair.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
     return second if better else first
