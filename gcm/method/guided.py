@@ -125,7 +125,8 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
             return (yield from _rival_attempt(pair, best, rivalry))
         views = yield from _matched(pair, best, None)
         attempts.append(_attempt(pair, views, best.significance))
-    if attempts[-1].confidence < options.verdict.convincing:
+    doubtful = options.verify or len(attempts) == 1  # without verification nothing could convince
+    if doubtful and attempts[-1].confidence < options.verdict.convincing:
         for sighting, framed in (yield from _closer_looks(pair, sightings)):
             views = yield from _matched(pair, sighting, framed)
             attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
@@ -192,7 +193,9 @@ def _matched(pair: Pair, sighting: Sighting, framed: Framed | None) -> Work[list
         framed = framed or (yield from look_at_all(pair, None, _zoom(pair)))
         return [(yield from _whole(pair, framed))]
     if framed is not None and framed.zoom > 1:
-        return [(yield from _whole(pair, framed))]
+        view = yield from _whole(pair, framed)
+        planar = pair.options.geometry == "homography"
+        return [on_one_plane(view, pair.options.planes, share=0.0) if planar else view]
     return (yield from _plane_or_whole(pair, sighting, framed))
 
 
