@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from gcm.features.batching import Request, Work
-from gcm.features.pyramid import Pyramid
+from gcm.features.batching import Work
 from gcm.geometry import (
     Matrix,
     Points,
@@ -22,7 +21,7 @@ from gcm.geometry import (
     homography_scale,
     inverse,
     resize_matrix,
-    warp_smoothly,
+    resize_points,
 )
 from gcm.images.sizes import image_size
 from gcm.method.evidence import Agreement, agreement
@@ -30,7 +29,7 @@ from gcm.method.pair import Pair
 from gcm.method.sightings import Sighting
 from gcm.method.view import Seen, refine_view
 from gcm.method.working_matches import WorkingMatches
-from gcm.options import FrameOptions
+from gcm.options import GuidedOptions
 from gcm.refinement.dense import CellMatches, mutual_match
 
 __all__ = ["Framed", "frame_of", "look_at_all", "refine_all"]
@@ -60,35 +59,42 @@ class Framed:
         h = self.seen.h_1_to_0
         return np.eye(3) if h is None else inverse(h) if self.swapped else h
 
-    def points(self) -> tuple[Points, Points]:
-        """All mutual coarse matches, N x 2 each, in pixels of image 0 and image 1 as given."""
+    @property
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height of image 0 and of image 1, as enlarged."""
+        first, second = (image_size(image) for image in self.seen.images)
+        return (second, first) if self.swapped else (first, second)
+
+    def points(self, pair: Pair) -> tuple[Points, Points]:
+        """All mutual coarse matches, N x 2 each, in pixels of image 0 and image 1 as the pair has them."""
         first, second = self.cells.points()
         if self.seen.h_1_to_0 is not None:
             second = apply_homography(inverse(self.seen.h_1_to_0), second)
         points0, points1 = (second, first) if self.swapped else (first, second)
-        shift = 0.5 / self.zoom - 0.5  # of pixel centres, see resize_points
-        return points0 / self.zoom + shift, points1 / self.zoom + shift
+        size0, size1 = self.sizes
+        return resize_points(points0, size0, pair.size0), resize_points(points1, size1, pair.size1)
 
 
-def frame_of(sighting: Sighting, side: float, options: FrameOptions) -> Matrix | None:
+def frame_of(sighting: Sighting, side: float, options: GuidedOptions) -> Matrix | None:
     """The turn, scale and shift of image 1 that a sighting calls for; None where features bear it unturned.
 
     Args:
         sighting: what was seen.
         side: longer side of the images, pixels.
-        options: how much features bear.
+        options: how much parallax there may be, and how much features bear.
     """
+    frame = options.frame
     points0, points1 = sighting.together
     if len(points0) < 3:
         return None
     matrix, _ = cv2.estimateAffinePartial2D(
-        points1, points0, method=cv2.RANSAC, ransacReprojThreshold=options.tolerance * side
+        points1, points0, method=cv2.RANSAC, ransacReprojThreshold=options.evidence.parallax * side
     )
     if matrix is None:
         return None
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     turn = abs(float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))))
-    if turn <= options.borne_turn and abs(np.log(scale)) <= np.log(options.borne_scale):
+    if turn <= frame.borne_turn and abs(np.log(scale)) <= np.log(frame.borne_scale):
         return None
     return np.vstack([matrix, [0.0, 0.0, 1.0]])
 
@@ -111,21 +117,13 @@ def look_at_all(pair: Pair, h_1_to_0: Matrix | None, zoom: float = 1.0) -> Work[
     )
     if h is not None and swapped:
         first, second, h = second, first, inverse(h)
-    pyramid0: Pyramid = yield from pair.pyramid(first)
-    warped = second
-    if h is None:
-        pyramid1: Pyramid = yield from pair.pyramid(second)
-    else:
-        with pair.clock("features 1"):
-            warped = warp_smoothly(second, h, *image_size(first))
-            pyramid1 = yield Request(warped, original=second)
+    seen = yield from pair.see((first, second), h)
     with pair.clock("match"):
-        step = pair.steps[1]
-        map0, map1 = pyramid0.prepared(step.map_index), pyramid1.prepared(step.map_index)
+        map0, map1 = (pyramid.prepared(pair.steps[1].map_index) for pyramid in seen.pyramids)
         cells = mutual_match(map0, map1, slack=pair.options.frame.slack)
         side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
         found = agreement(cells, pair.options.frame.neighbours, pair.options.evidence, side)
-    return Framed(Seen((first, second), warped, (pyramid0, pyramid1), h), swapped, zoom, cells, found)
+    return Framed(seen, swapped, zoom, cells, found)
 
 
 def refine_all(pair: Pair, framed: Framed) -> WorkingMatches:
@@ -134,21 +132,10 @@ def refine_all(pair: Pair, framed: Framed) -> WorkingMatches:
     chosen = found.together if found.tight else found.supported
     cells = framed.cells.take(torch.from_numpy(chosen).to(framed.cells.cells0.device))
     margin = pair.options.guide.margins[1]
-    view = refine_view(
-        cells,
-        framed.seen,
-        pair.steps,
-        pair.options,
-        pair.clock,
-        margin=margin,
-        whole=True,
-    )
-    image0, image1 = framed.seen.images
+    view = refine_view(cells, framed.seen, pair.steps, pair.options, pair.clock, margin=margin, whole=True)
     if framed.swapped:
         view = view.swapped()
-        image0, image1 = image1, image0
-    if framed.zoom != 1:
-        view = view.enlarged(
-            resize_matrix(image_size(image0), pair.size0), resize_matrix(image_size(image1), pair.size1)
-        )
-    return view
+    if framed.zoom == 1:
+        return view
+    size0, size1 = framed.sizes
+    return view.enlarged(resize_matrix(size0, pair.size0), resize_matrix(size1, pair.size1))

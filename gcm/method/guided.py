@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gcm.features.batching import Request, Work
+from gcm.features.batching import Work
 from gcm.features.cache import image_key
 from gcm.geometry import (
     Matrix,
@@ -28,10 +28,8 @@ from gcm.geometry import (
     homography_scale,
     inside,
     inverse,
-    warp_smoothly,
 )
 from gcm.images.files import RGBImage
-from gcm.images.sizes import image_size
 from gcm.method.evidence import significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
 from gcm.method.pair import Pair
@@ -47,7 +45,7 @@ from gcm.method.rivals import Rivalry, settle_rivalry
 from gcm.method.sightings import Sighting, search_views
 from gcm.method.steps import Clock, RefinementStep
 from gcm.method.verdict import confidence_of, evidence_of
-from gcm.method.view import Hints, Seen, match_view
+from gcm.method.view import Hints, match_view
 from gcm.method.working_matches import MethodResult, WorkingMatches
 from gcm.options import GuidedOptions
 
@@ -173,7 +171,7 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
     zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else _zoom(pair)
     rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
     candidates: list[tuple[Sighting, Matrix | None]] = [
-        (rival, frame_of(rival, side, pair.options.frame)) for rival in rivals
+        (rival, frame_of(rival, side, pair.options)) for rival in rivals
     ]
     if all(frame is not None for _, frame in candidates):
         candidates.append((sightings[0], None))
@@ -216,19 +214,21 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         view = yield from _second_round(pair, view, align=aligned)
         if options.geometry == "homography":
             return [on_one_plane(view, options.planes, share=0.0)]
-        share = _share_on_plane(pair, view)
+        plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
+        share = 0.0 if plane is None else float(explained_by(view, plane, options.planes.off_plane).mean())
         pair.trace.append(f"plane: {main.share:.2f} of the coarse matches, {share:.2f} of {len(view)}")
         if min(main.share, share) >= options.planes.clear_share:
-            return [_alone(view, options)]
+            return [_alone(view, options, plane)]
     if framed is None:
-        frame = frame_of(best, max(*pair.size0, *pair.size1), options.frame)
+        frame = frame_of(best, max(*pair.size0, *pair.size1), options)
         framed = yield from look_at_all(pair, frame, _zoom(pair))
     if main is not None and view is not None:
-        off = _significance_off(pair, framed, view)
+        off = _significance_off(pair, framed, view if plane is None else view.warped_by(plane))
         pair.trace.append(f"off the plane: significance {off:.1f}")
         if off < options.planes.nothing_off and share >= options.planes.only_share:
-            view = view if aligned else (yield from _match_near(pair, view, align=True))
-            return [_alone(view, options)]
+            if aligned:
+                return [_alone(view, options, plane)]
+            return [_alone((yield from _match_near(pair, view, align=True)), options)]
     whole = yield from _whole(pair, framed)
     pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
@@ -278,28 +278,18 @@ def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
     return _MainPlane(main, rest, share, planes.further_tolerance * cell)
 
 
-def _share_on_plane(pair: Pair, view: WorkingMatches) -> float:
-    """Share of a view's matches that one plane explains."""
-    plane = fit_plane(view, pair.options.planes) if len(view) >= pair.few else None
-    if plane is None:
-        return 0.0
-    return float(explained_by(view, plane, pair.options.planes.off_plane).mean())
-
-
-def _alone(view: WorkingMatches, options: GuidedOptions) -> WorkingMatches:
-    """The view of the plane that the scene is."""
+def _alone(view: WorkingMatches, options: GuidedOptions, plane: Matrix | None = None) -> WorkingMatches:
+    """The view of the plane that the scene is; `plane` where it was fitted to the view already."""
     if options.geometry != "auto":
         return view
-    return on_one_plane(view, options.planes, share=options.planes.only_share)
+    return on_one_plane(view, options.planes, share=options.planes.only_share, plane=plane)
 
 
 def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:
     """What the coarse matches of a frame prove that lie farther off the plane than its view looks."""
-    options = pair.options
-    plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
-    h_1_to_0 = view.h_1_to_0 if plane is None else view.warped_by(plane).h_1_to_0
+    options, h_1_to_0 = pair.options, view.h_1_to_0
     assert h_1_to_0 is not None
-    points0, points1 = framed.points()
+    points0, points1 = framed.points(pair)
     tolerance = options.frame.off_plane * pair.stride / framed.zoom
     off = ~(np.linalg.norm(apply_homography(h_1_to_0, points1) - points0, axis=1) < tolerance)
     block = options.evidence.block_cells * pair.stride / framed.zoom
@@ -341,41 +331,21 @@ def _match_near(
 ) -> Work[WorkingMatches]:
     """Match in the view of some matches, near those; in its inverse where image 1 shows more detail."""
     h = matches.h_1_to_0
-    if h is None or homography_scale(h, pair.size1, pair.size0) >= pair.options.planes.finer_scale:
-        hints = Hints(matches.points0, matches.motion)
-        return (yield from _match_warped(pair, (pair.image0, pair.image1), h, hints, whole, align))
-    # Image 0 is warped into image 1's frame, which shows the scene in more detail.
-    h_0_to_1 = inverse(h)
-    hints = Hints(matches.points1, _motion_seen_from_1(matches, h_0_to_1))
-    view = yield from _match_warped(pair, (pair.image1, pair.image0), h_0_to_1, hints, whole, align)
-    pair.trace.append("seen from image 1")
-    return view.swapped()
+    images, hints = (pair.image0, pair.image1), Hints(matches.points0, matches.motion)
+    swapped = h is not None and homography_scale(h, pair.size1, pair.size0) < pair.options.planes.finer_scale
+    if h is not None and swapped:
+        # Image 0 is warped into image 1's frame, which shows the scene in more detail.
+        images, h = images[::-1], inverse(h)
+        hints = Hints(matches.points1, _motion_seen_from_1(matches, h))
+        pair.trace.append("seen from image 1")
+    seen = yield from pair.see(images, h)
+    view = match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole, align=align)
+    return view.swapped() if swapped else view
 
 
 def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
     """What warping image 0 leaves of the motion, N x 2 pixels of image 1."""
     return apply_homography(h_0_to_1, matches.points0) - matches.points1
-
-
-def _match_warped(
-    pair: Pair,
-    images: tuple[RGBImage, RGBImage],
-    h_1_to_0: Matrix | None,
-    hints: Hints,
-    whole: bool,
-    align: bool,
-) -> Work[WorkingMatches]:
-    """Match two images of the pair, the second warped by a homography if there is one."""
-    image0, image1 = images
-    pyramid0 = yield from pair.pyramid(image0)
-    if h_1_to_0 is None:
-        pyramid1 = yield from pair.pyramid(image1)
-    else:
-        with pair.clock("features 1"):
-            image1 = warp_smoothly(image1, h_1_to_0, *image_size(image0))
-            pyramid1 = yield Request(image1, original=images[1])
-    seen = Seen(images, image1, (pyramid0, pyramid1), h_1_to_0)
-    return match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole, align=align)
 
 
 def _second_round(pair: Pair, first: WorkingMatches, *, align: bool = False) -> Work[WorkingMatches]:

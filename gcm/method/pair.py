@@ -9,10 +9,11 @@ import numpy as np
 
 from gcm.features.batching import Request, Work
 from gcm.features.pyramid import Pyramid
-from gcm.geometry import Matrix
+from gcm.geometry import Matrix, warp_smoothly
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
 from gcm.method.steps import Clock, RefinementStep
+from gcm.method.view import Seen
 from gcm.options import GuidedOptions
 
 __all__ = ["Pair"]
@@ -65,6 +66,17 @@ class Pair:
                 pyramid: Pyramid = yield Request(image)
             self._pyramids[id(image)] = image, pyramid
         return self._pyramids[id(image)][1]
+
+    def see(self, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix | None) -> Work[Seen]:
+        """Two images of the pair, in either order, the second warped by a homography if there is one."""
+        first, second = images
+        pyramid0 = yield from self.pyramid(first)
+        if h_1_to_0 is None:
+            return Seen(images, second, (pyramid0, (yield from self.pyramid(second))), None)
+        with self.clock("features 1"):
+            warped = warp_smoothly(second, h_1_to_0, *image_size(first))
+            pyramid1: Pyramid = yield Request(warped, original=second)
+        return Seen(images, warped, (pyramid0, pyramid1), h_1_to_0)
 
     def enlarged(self, zoom: float) -> tuple[RGBImage, RGBImage]:
         """Both images, enlarged or, by less than 1, shrunk."""

@@ -42,9 +42,20 @@ def explained_by(view: WorkingMatches, plane: Matrix, tolerance: float) -> NDArr
     return result
 
 
-def on_one_plane(view: WorkingMatches, options: PlaneOptions, *, share: float) -> WorkingMatches:
-    """Without what lies off the plane that explains at least that share of the matches; else unchanged."""
-    plane = fit_plane(view, options) if len(view) >= options.fewest else None
+def on_one_plane(
+    view: WorkingMatches, options: PlaneOptions, *, share: float, plane: Matrix | None = None
+) -> WorkingMatches:
+    """Without what lies off the plane that explains at least that share of the matches; else unchanged.
+
+    Args:
+        view: its matches.
+        options: how many a plane must explain, and how exactly.
+        share: of the matches.
+        plane: of :func:`fit_plane`, where it was asked before; fitted here otherwise.
+    """
+    if len(view) < options.fewest:
+        return view
+    plane = fit_plane(view, options) if plane is None else plane
     if plane is None:
         return view
     explained = explained_by(view, plane, options.off_plane)

@@ -133,7 +133,6 @@ class NeighbourOptions(Options):
 class FrameOptions(Options):
     """Matching a whole scene from end to end, in a frame that only turns, scales and shifts."""
 
-    tolerance: Share = Field(0.12, description="share of the longer side; parallax about the frame")
     borne_turn: Positive = Field(15.0, description="degrees up to which features bear to be left unturned")
     borne_scale: Positive = Field(1.25, description="scale up to which features bear to be left as they are")
     slack: int = Field(
