@@ -22,6 +22,9 @@ options; `ablations` stands for the lines of ABLATIONS. Sets with a known truth:
 - fmat-dev: 22 pairs with depth; share of hand-marked points whose larger distance to their epipolar lines is
   within t, mean over t = 1 .. 10 (mAA); solved: 80 % at 5 px. Fundamental matrix by MAGSAC, 1 px, and beside
   it by PoseLib, 3 px;
+- wxbs-dev: 17 pairs that differ in light, season, sensor and view; scored as fmat-dev;
+- evd-dev: 7 planes at an extreme slant; mean distance, over a grid of 40 x 40 points of image 0 that image 1
+  shows, from where they are, with the homography that MAGSAC finds;
 - synthetic: 5 photos (longer side 640), each with itself turned by 0, 45, .. 315 degrees and scaled by 0.5,
   1, 2, on a black canvas that holds the whole turned photo; share of matches within 3 px of image 1.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.accuracy.measures.coverage import coverage
 from benchmarks.accuracy.measures.depth import disparity, epipolar, poses
-from benchmarks.accuracy.measures.planes import plane, transfer
+from benchmarks.accuracy.measures.planes import plane, transfer, visible
 from benchmarks.accuracy.measures.verdicts import agreement, verdict
 from benchmarks.accuracy.sets.cases import (
     Ambiguous,
@@ -21,6 +21,7 @@ from benchmarks.accuracy.sets.cases import (
     Points,
     RightOrNothing,
     SamePlace,
+    TiltedPlane,
 )
 from benchmarks.accuracy.summaries import SUMMARIES, Numbers
 
@@ -53,6 +54,8 @@ def score(
     truth = case.truth
     if isinstance(truth, Plane):
         measured |= plane(truth, points0, points1)
+    elif isinstance(truth, TiltedPlane):
+        measured |= visible(truth, points0, points1)
     elif isinstance(truth, Points):
         measured |= transfer(truth, points0, points1)
     elif isinstance(truth, EpipolarPoints):

@@ -23,6 +23,10 @@ TRANSFER_LIMIT = 3.0
 """Pixels: mean error of the validation points below which a pair of `homogr` counts as solved."""
 
 
+VISIBLE_LIMIT = 10.0
+"""Pixels: mean error of a slanted plane, where image 1 shows it, below which it is found."""
+
+
 def values(scores: Sequence[Score], key: str, group: str | None = None) -> Array:
     """One measure of all pairs, or of a group's."""
     return np.array([s[key] for s in scores if group in (None, s["group"])], dtype=np.float64)
@@ -81,6 +85,17 @@ def summarise_fmat(scores: Sequence[Score]) -> Numbers:
         "solved poselib": float(values(scores, "solved poselib").sum()),
         "pairs": float(len(scores)),
         "fewest matches": float(values(scores, "matches").min()),
+        "matches": float(values(scores, "matches").mean()),
+    }
+
+
+def summarise_evd(scores: Sequence[Score]) -> Numbers:
+    """How many planes are found at all."""
+    errors = values(scores, "error")
+    return {
+        "pairs under 10 px": float((errors < VISIBLE_LIMIT).sum()),
+        "pairs": float(len(errors)),
+        "median error": float(np.median(errors)),
         "matches": float(values(scores, "matches").mean()),
     }
 
@@ -198,6 +213,8 @@ SUMMARIES: Mapping[str, Callable[[Sequence[Score]], Numbers]] = {
     "hololens": summarise_hololens,
     "fmat-dev": summarise_fmat,
     "strecha-dev": summarise_poses,
+    "wxbs-dev": summarise_fmat,
+    "evd-dev": summarise_evd,
     "synthetic": summarise_synthetic,
     "overlap": summarise_verdicts,
     "parts": summarise_verdicts,

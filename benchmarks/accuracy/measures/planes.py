@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.sets.cases import Array, Plane, Points
-from gcm.geometry import apply_homography
+from benchmarks.accuracy.sets.cases import Array, Plane, Points, TiltedPlane
+from gcm.geometry import apply_homography, inside
 from gcm.metrics.homography import magsac_homography, score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 
@@ -29,4 +29,22 @@ def transfer(truth: Points, points0: Array, points1: Array) -> Score:
         return {"error": math.inf}
     moved = apply_homography(estimate.matrix, truth.points0)
     error = float(np.linalg.norm(moved - truth.points1, axis=1).mean())
+    return {"error": error if math.isfinite(error) else math.inf}
+
+
+VISIBLE_GRID = 40
+"""Points a side of the grid over image 0 on which a slanted plane is compared."""
+
+
+def visible(truth: TiltedPlane, points0: Array, points1: Array) -> Score:
+    """Mean distance, in image 1, of a grid of image 0's points from where they are, of those image 1 shows."""
+    estimate = magsac_homography(points0, points1)
+    if estimate.matrix is None:
+        return {"error": math.inf}
+    ticks = [np.linspace(0, side - 1, VISIBLE_GRID) for side in truth.size0]
+    grid = np.stack(np.meshgrid(*ticks), axis=-1).reshape(-1, 2)
+    expected = apply_homography(truth.h_0_to_1, grid)
+    shown = inside(expected, *truth.size1)
+    moved = apply_homography(estimate.matrix, grid[shown])
+    error = float(np.linalg.norm(moved - expected[shown], axis=1).mean())
     return {"error": error if math.isfinite(error) else math.inf}

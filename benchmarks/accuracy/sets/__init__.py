@@ -17,11 +17,12 @@ from benchmarks.accuracy.sets.cases import (
     Points,
     RightOrNothing,
     SamePlace,
+    TiltedPlane,
     Unrelated,
     turn_matrix,
     turned,
 )
-from benchmarks.accuracy.sets.combined import FALSE_SETS, TRUE_SETS, confidence, order
+from benchmarks.accuracy.sets.combined import FALSE_SETS, HARD_SETS, TRUE_SETS, confidence, order
 from benchmarks.accuracy.sets.depth import FRAME_GAPS
 from benchmarks.accuracy.sets.planes import ANGLES, EASY_PAIRS, SCALES, homogr, oxford_pair
 from benchmarks.accuracy.sets.unmatchable import ambiguous, unrelated
@@ -46,6 +47,7 @@ __all__ = [
     "Points",
     "RightOrNothing",
     "SamePlace",
+    "TiltedPlane",
     "Unrelated",
     "homogr",
     "oxford_pair",
@@ -55,6 +57,7 @@ __all__ = [
 
 SETS: dict[str, Callable[[Path], list[Case]]] = {
     **TRUE_SETS,
+    **HARD_SETS,
     **FALSE_SETS,
     "ambiguous": ambiguous,
     "order": order,

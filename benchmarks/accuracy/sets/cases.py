@@ -91,6 +91,15 @@ class Points:
 
 
 @dataclass(frozen=True)
+class TiltedPlane:
+    """A homography is known, and one image shows the plane so slanted that finding it at all counts."""
+
+    h_0_to_1: Array
+    size0: tuple[int, int]
+    size1: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class EpipolarPoints:
     """Corresponding points of a scene with depth are known, N x 2 each; a fundamental matrix is to be
     estimated."""
@@ -151,6 +160,7 @@ class SamePlace:
 
 Truth = (
     Plane
+    | TiltedPlane
     | Points
     | EpipolarPoints
     | Disparity

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.accuracy.sets.cases import Case, EitherOrder, SamePlace
 from benchmarks.accuracy.sets.crops import overlap, parts, strips
 from benchmarks.accuracy.sets.depth import fmat, hololens, indoor, stereo, strecha
+from benchmarks.accuracy.sets.hard import evd, wxbs
 from benchmarks.accuracy.sets.planes import homogr, oxford, synthetic
 from benchmarks.accuracy.sets.unmatchable import mirrored, skies, unrelated
 
@@ -26,6 +27,9 @@ TRUE_SETS = {
     "parts": parts,
     "strips": strips,
 }
+HARD_SETS = {"wxbs-dev": wxbs, "evd-dev": evd}
+"""With truth, and too hard to ask that every pair be matched."""
+
 FALSE_SETS = {"unrelated": unrelated, "mirrored": mirrored, "skies": skies}
 
 ORDER_PAIRS = {
