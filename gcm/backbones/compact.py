@@ -181,10 +181,12 @@ def _enlarge(x: Tensor, like: Tensor) -> Tensor:
 class Compact(Backbone):
     """The compact network as a backbone; its full-resolution map is computed where it is asked for."""
 
+    network_type = CompactNetwork
+
     def __init__(self, info: BackboneInfo) -> None:
         super().__init__()
         self.info = info
-        self.network = CompactNetwork()
+        self.network: CompactNetwork = self.network_type()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.network(x)

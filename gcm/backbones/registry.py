@@ -14,6 +14,7 @@ from torch import nn
 
 from gcm.backbones import (
     compact,
+    context,
     crestereo,
     efficientnet,
     efficientnet_lite,
@@ -59,6 +60,7 @@ _FAMILIES: tuple[_Family, ...] = (
     (crestereo.INFOS, crestereo.CREStereo),
     (r2d2.INFOS, r2d2.R2D2),
     (compact.INFOS, compact.Compact),
+    (context.INFOS, context.Context),
     (efficientnet_lite.INFOS, efficientnet_lite.EfficientNetLite),
 )
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from gcm.refinement.maps import cells_to_points, points_to_cells
 
-__all__ = ["dense_matching_loss", "window_loss", "window_targets"]
+__all__ = ["cell_matching_loss", "dense_matching_loss", "share_found", "window_loss", "window_targets"]
 
 
 def map_cells(cells: Tensor, h: Tensor, stride: int) -> Tensor:
@@ -38,24 +38,67 @@ def dense_matching_loss(
         temperature: of the softmax over cosines.
     """
     n, _, height, width = map0.shape
-    a, b = (F.normalize(m.float().flatten(2), dim=1) for m in (map0, map1))
-    scores = a.transpose(1, 2) @ b / temperature
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     grid = torch.stack([xs, ys], dim=-1).reshape(1, -1, 2).float().to(map0.device).expand(n, -1, -1)
+    h_1_to_0 = torch.linalg.inv(h_0_to_1.double()).float()
+    cells = map_cells(grid, h_0_to_1, stride), map_cells(grid, h_1_to_0, stride)
+    return cell_matching_loss(map0, map1, *cells, temperature=temperature)
 
-    def nearest(h: Tensor) -> tuple[Tensor, Tensor]:
-        cells = map_cells(grid, h, stride).round()
-        x, y = cells[..., 0], cells[..., 1]
+
+def cell_matching_loss(
+    map0: Tensor, map1: Tensor, cells1: Tensor, cells0: Tensor, *, temperature: float
+) -> Tensor:
+    """Dual-softmax negative log likelihood of the true cell pairs, wherever the scene puts them; scalar.
+
+    True are cells that are each other's nearest.
+
+    Args:
+        map0, map1: N x C x H x W, not normalised.
+        cells1: N x HW x 2 (x, y), fractional cells of map 1: where each cell of map 0 lies; nan for nowhere.
+        cells0: the same of map 1's cells, in map 0.
+        temperature: of the softmax over cosines.
+    """
+    scores = _cosines(map0, map1) / temperature
+    to1, true = _true_pairs(cells1, cells0, map0.shape[-2:])
+    if not bool(true.any()):
+        return scores.sum() * 0.0
+    forward = scores.log_softmax(dim=2).gather(2, to1[..., None])[..., 0]
+    backward = scores.log_softmax(dim=1).gather(2, to1[..., None])[..., 0]
+    return -0.5 * (forward + backward)[true].mean()
+
+
+def share_found(map0: Tensor, map1: Tensor, cells1: Tensor, cells0: Tensor) -> Tensor:
+    """The share of the true cell pairs that are each other's nearest by their descriptors; scalar.
+
+    Arguments as of :func:`cell_matching_loss`.
+    """
+    scores = _cosines(map0, map1)
+    to1, true = _true_pairs(cells1, cells0, map0.shape[-2:])
+    best1, best0 = scores.argmax(dim=2), scores.argmax(dim=1)
+    own = torch.arange(scores.shape[1], device=scores.device)
+    found = (best1 == to1) & (best0.gather(1, to1) == own)
+    return found[true].float().mean() if bool(true.any()) else scores.sum() * 0.0
+
+
+def _cosines(map0: Tensor, map1: Tensor) -> Tensor:
+    """N x HW x HW."""
+    a, b = (F.normalize(m.float().flatten(2), dim=1) for m in (map0, map1))
+    return a.transpose(1, 2) @ b
+
+
+def _true_pairs(cells1: Tensor, cells0: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """For each cell of map 0 the index of the cell of map 1 it lies in, and whether each is the other's."""
+    height, width = size
+
+    def nearest(cells: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = cells.nan_to_num(-9).round().unbind(dim=-1)
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         return (y * width + x).clamp(0, height * width - 1).long(), inside
 
-    to1, inside0 = nearest(h_0_to_1)
-    to0, _ = nearest(torch.linalg.inv(h_0_to_1.double()).float())
-    own = torch.arange(height * width, device=map0.device)
-    is_true_pair = inside0 & (to0.gather(1, to1) == own)
-    forward = scores.log_softmax(dim=2).gather(2, to1[..., None])[..., 0]
-    backward = scores.log_softmax(dim=1).gather(2, to1[..., None])[..., 0]
-    return -0.5 * (forward + backward)[is_true_pair].mean()
+    to1, inside0 = nearest(cells1)
+    to0, inside1 = nearest(cells0)
+    own = torch.arange(height * width, device=cells1.device)
+    return to1, inside0 & inside1.gather(1, to1) & (to0.gather(1, to1) == own)
 
 
 def window_targets(position: Tensor, corner: Tensor, side: int) -> Tensor:

@@ -10,17 +10,22 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gcm.backbones.compact import CompactNetwork
+from gcm.backbones.context import ContextNetwork, ContextStream
 from gcm.backbones.r2d2 import PatchNetwork
+from gcm.distillation.attention import AttentionObjective
 from gcm.distillation.data import Batch, CropDataset
 from gcm.distillation.losses import cosine_loss, pyramid_loss
-from gcm.distillation.matching import dense_matching_loss, window_loss
+from gcm.distillation.matching import cell_matching_loss, dense_matching_loss, share_found, window_loss
+from gcm.distillation.pairs import CELL, PairBatch, PairDataset
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import sampled_forward
+from gcm.distillation.starts import load_xfeat, start_context
 from gcm.distillation.teachers import create_teacher
 from gcm.distillation.view_pairs import ViewBatch, ViewDataset
 from gcm.errors import ConfigError
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
+from gcm.refinement.maps import points_to_cells
 
 __all__ = ["Objective", "create_objective"]
 
@@ -35,11 +40,17 @@ class Objective(Protocol):
     def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> Dataset[Any]:
         """The batches of steps `first` to `steps`, each a function of (seed, step) alone."""
 
+    def begin(self, photos: list[Path]) -> None:
+        """Give the student the weights it starts from; called once, where a run begins."""
+
     def prepare(self) -> None:
         """Load the teacher; called once before training."""
 
     def loss(self, batch: Any, step: int) -> Tensor:
         """Scalar; `step` seeds what is drawn at random."""
+
+    def held_out_loss(self, batch: Any, step: int) -> Tensor:
+        """What the best student has least of on held-out photos."""
 
 
 def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
@@ -52,6 +63,10 @@ def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
         torch.manual_seed(recipe.seed)
         if recipe.student == "compact":
             return CompactObjective(recipe, device)
+        if recipe.student == "context":
+            return ContextObjective(recipe, device)
+        if recipe.student == "attention":
+            return AttentionObjective(recipe, device)
         return PatchObjective(recipe, device)
 
 
@@ -76,9 +91,15 @@ class PatchObjective:
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
         )
 
+    def begin(self, photos: list[Path]) -> None:
+        pass
+
     def prepare(self) -> None:
         recipe = self.recipe
         self.teacher = create_teacher(recipe.teacher, weights=recipe.teacher_weights, device=self.device)
+
+    def held_out_loss(self, batch: Batch, step: int) -> Tensor:
+        return self.loss(batch, step)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         spacing = self.recipe.sample_step
@@ -116,8 +137,14 @@ class CompactObjective:
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
         )
 
+    def begin(self, photos: list[Path]) -> None:
+        pass
+
     def prepare(self) -> None:
         self.teacher = create_teacher(self.recipe.teacher, device=self.device)
+
+    def held_out_loss(self, batch: ViewBatch, step: int) -> Tensor:
+        return self.loss(batch, step)
 
     def loss(self, batch: ViewBatch, step: int) -> Tensor:
         recipe = self.recipe
@@ -146,3 +173,58 @@ class CompactObjective:
             )
             loss = loss + recipe.window_weight * fine
         return loss
+
+
+class ContextObjective:
+    """The second stream of the coarse map, on pairs of planes and of scenes with depth, in changing light.
+
+    It must match, and it must not forget: in whatever light it describes what its teacher, whose weights it
+    started from, sees in the clean view.
+    """
+
+    def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
+        if recipe.augmentation.crop % 32:
+            raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 256")
+        self.recipe, self.device = recipe, device
+        self.student = ContextNetwork().to(device).to(memory_format=torch.channels_last)
+
+    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
+        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first)
+
+    def begin(self, photos: list[Path]) -> None:
+        start_context(self.student, photos, self.recipe)
+
+    def prepare(self) -> None:
+        self.teacher = ContextStream().to(self.device).to(memory_format=torch.channels_last)
+        load_xfeat(self.teacher)
+        self.teacher.eval().requires_grad_(False)
+
+    def held_out_loss(self, batch: PairBatch, step: int) -> Tensor:
+        """The share of the true pairs of cells that are not each other's nearest."""
+        n = batch.degraded.shape[1]
+        maps = self.student.mix(self.student.streams(self._input(batch.degraded)))
+        cells = points_to_cells(batch.positions.to(self.device), CELL)
+        return 1 - share_found(maps[:n], maps[n:], cells[0], cells[1])
+
+    def loss(self, batch: PairBatch, step: int) -> Tensor:
+        recipe, n = self.recipe, batch.degraded.shape[1]
+        x = self._input(batch.degraded)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            streams = self.student.streams(x)
+            maps = self.student.mix(streams)
+            with torch.no_grad():
+                target = self.teacher(self._input(batch.clean).mean(dim=1, keepdim=True))
+        cells = points_to_cells(batch.positions.to(self.device), CELL)
+        matching = cell_matching_loss(
+            maps[:n], maps[n:], cells[0], cells[1], temperature=recipe.temperature
+        )
+        context = streams[:, -target.shape[1] :]
+        alone = cell_matching_loss(
+            context[:n], context[n:], cells[0], cells[1], temperature=recipe.temperature
+        )
+        imitation = cosine_loss(context, target)
+        return recipe.matching_weight * (matching + alone) + recipe.teacher_weight * imitation
+
+    def _input(self, views: Tensor) -> Tensor:
+        x = standardise(views.to(self.device), NORMALISATIONS[self.recipe.normalisation]).flatten(0, 1)
+        return x.contiguous(memory_format=torch.channels_last)

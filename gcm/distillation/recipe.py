@@ -57,12 +57,40 @@ class AugmentationRecipe(_Strict):
     colour_share: float = Field(1.0, ge=0, le=1)
 
 
+class LightRecipe(_Strict):
+    """What other light does to the views of student `context`; shares are of views."""
+
+    sensor_share: float = Field(0.1, ge=0, le=1, description="grey by random weights of the channels")
+    tone_share: float = Field(0.4, ge=0, le=1, description="regions of one colour change their tone")
+    tone: float = Field(0.4, ge=0, description="deviation of the log of their gain and gamma")
+    tones: int = Field(4, ge=1, description="how many regions")
+    haze_share: float = Field(0.1, ge=0, le=1)
+    haze: float = Field(0.7, ge=0, le=1, description="most of the contrast that it takes")
+    shadow_share: float = Field(0.25, ge=0, le=1)
+    shadow: float = Field(0.75, ge=0, le=1, description="most of the light that it takes")
+    night_share: float = Field(0.1, ge=0, le=1, description="little light, and lamps")
+    lamp_share: float = Field(0.15, ge=0, le=1)
+    lamp: float = Field(4.0, ge=0, description="most that a lamp adds, as a multiple of what there is")
+    invert_share: float = Field(0.03, ge=0, le=1)
+
+
+class SceneRecipe(_Strict):
+    """Procedural scenes with depth; student `context`."""
+
+    share: float = Field(0.5, ge=0, le=1, description="of the pairs; the rest are planes")
+    photos: int = Field(6, ge=1, description="different textures of a scene")
+    baseline: float = Field(
+        0.5, gt=0, description="largest distance of the cameras, as a share of that of what they look at"
+    )
+    zoom: float = Field(1.6, ge=1, description="largest ratio of their focal lengths")
+
+
 class DistillRecipe(_Strict):
     """One distillation run."""
 
     teacher: Literal["disk", "r2d2", "xfeat"] = "disk"
     teacher_weights: Path | None = Field(None, description="R2D2 only: the teacher's checkpoint")
-    student: Literal["r2d2_student", "compact"] = "r2d2_student"
+    student: Literal["r2d2_student", "compact", "context", "attention"] = "r2d2_student"
     normalisation: Literal["imagenet", "standardised"] = "imagenet"
     steps: int = Field(20_000, ge=1)
     batch_size: int = Field(4, ge=1, description="different crops in a step")
@@ -74,6 +102,11 @@ class DistillRecipe(_Strict):
     window_weight: float = Field(0.3, ge=0, description="compact: weight of the loss of each finer level")
     window: int = Field(7, ge=3, description="compact: side of the window searched, in cells")
     window_samples: int = Field(192, ge=1, description="compact: cells searched for, a view and level")
+    teacher_weight: float = Field(1.0, ge=0, description="context: weight of imitating the teacher")
+    keypoints: int = Field(512, ge=8, description="attention: most keypoints of a view")
+    stream: Path | None = Field(
+        None, description="attention: weights of student `context` whose maps it looks at; ours when empty"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-5, gt=0, description="reached by a cosine")
     warmup_steps: int = Field(50, ge=0)
@@ -85,6 +118,8 @@ class DistillRecipe(_Strict):
     checkpoint_every: int = Field(250, ge=1)
     validation_batches: int = Field(8, ge=1)
     augmentation: AugmentationRecipe = AugmentationRecipe()
+    light: LightRecipe = LightRecipe()
+    scenes: SceneRecipe = SceneRecipe()
 
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> DistillRecipe:
@@ -105,7 +140,7 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Distill
         elif isinstance(values.setdefault(group, {}), dict):
             values[group] = {**values[group], name: value}
         else:
-            raise ConfigError(f"{key}: is no group of keys; one is augmentation, as in augmentation.blur")
+            raise ConfigError(f"{key}: is no group of keys; they are augmentation, light and scenes, as in augmentation.blur")
     try:
         return DistillRecipe.model_validate(values)
     except ValidationError as error:

@@ -150,6 +150,7 @@ class _Training:
     def _load(self) -> None:
         checkpoint = self.output / _CHECKPOINT
         if not checkpoint.exists():
+            self.objective.begin(self.training_photos)
             return
         try:
             state: dict[str, Any] = torch.load(checkpoint, map_location=self.group.device, weights_only=True)
@@ -283,7 +284,7 @@ class _Training:
         self.student.eval()
         batches = self._batches(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
         with closing(batches):
-            losses = [float(self.objective.loss(batch, step)) for step, batch in enumerate(batches)]
+            losses = [float(self.objective.held_out_loss(batch, step)) for step, batch in enumerate(batches)]
         return sum(losses) / len(losses)
 
     def _stop_the_clock(self) -> None:

@@ -20,7 +20,7 @@ from gcm.distillation.recipe import AugmentationRecipe
 from gcm.geometry import resize_matrix
 from gcm.images.sizes import image_size
 
-__all__ = ["ViewBatch", "ViewDataset"]
+__all__ = ["ViewBatch", "ViewDataset", "photo_view", "read_photo", "view_matrices"]
 
 _TEACHER_SHIFT = 3.5
 """Pixels: the teacher's strided convolutions centre cell c on pixel 8 c, ours on 8 c + 3.5."""
@@ -51,12 +51,12 @@ class ViewDataset(StepDataset[ViewBatch]):
         degraded: list[list[Image]] = [[], []]
         relative = []
         for _ in range(self.batch_size):
-            photo = _photo(self.photos[int(rng.integers(len(self.photos)))])
+            photo = read_photo(self.photos[int(rng.integers(len(self.photos)))])
             matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
             for k, matrix in enumerate(matrices):
                 shift = np.array([[1, 0, -_TEACHER_SHIFT], [0, 1, -_TEACHER_SHIFT], [0, 0, 1.0]])
-                clean[k].append(_view(photo, shift @ matrix, self.recipe.crop))
-                degraded[k].append(degrade(_view(photo, matrix, self.recipe.crop), self.recipe, rng))
+                clean[k].append(photo_view(photo, shift @ matrix, self.recipe.crop))
+                degraded[k].append(degrade(photo_view(photo, matrix, self.recipe.crop), self.recipe, rng))
             relative.append(matrices[1] @ np.linalg.inv(matrices[0]))
         return ViewBatch(
             torch.stack([stack_images(images) for images in clean]),
@@ -66,7 +66,8 @@ class ViewDataset(StepDataset[ViewBatch]):
 
 
 @lru_cache(maxsize=_CACHED_PHOTOS)
-def _photo(path: Path) -> Image:
+def read_photo(path: Path) -> Image:
+    """A training photo, shrunk to 1280 pixels where it is larger; the last ones read are remembered."""
     image = read_rgb(path)
     factor = _LONGEST_SIDE / max(image.shape[:2])
     if factor < 1:
@@ -111,7 +112,7 @@ def view_matrices(
     return matrices[0], matrices[1]
 
 
-def _view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:
+def photo_view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:
     """Warp a photo; where that shrinks it, it is shrunk by area first, so that nothing aliases."""
     zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
     if zoom < 0.7:

@@ -1,0 +1,136 @@
+"""What the attention network is trained for: which keypoints of two views are the same place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcm.backbones.attention import AttentionNetwork
+from gcm.distillation.pairs import PairBatch, PairDataset
+from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.starts import start_attention
+from gcm.features.keypoints import Keypoints, detect_keypoints
+from gcm.images.network_input import standardise
+from gcm.images.normalisation import NORMALISATIONS
+from gcm.weights.loading import load_checkpoint
+from gcm.weights.store import resolve_weights
+
+__all__ = ["AttentionObjective", "true_matches"]
+
+_CELL = 2
+"""Pixels between the places whose correspondences are known."""
+
+_SAME, _OTHER = 3.0, 6.0
+"""Pixels within which two keypoints are one place, and beyond which they are not; in between nobody says."""
+
+_BELIEVED = 0.1
+"""Probability from which a match is returned."""
+
+
+class AttentionObjective:
+    """The matcher of :class:`AttentionNetwork`, on the keypoints of pairs of views; all else is frozen."""
+
+    def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.network = AttentionNetwork().to(device).eval().requires_grad_(False)
+        self.student = self.network.requires_grad_(False)
+        self.network.matcher.requires_grad_(True)
+
+    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
+        """Batches of pairs."""
+        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, cell=_CELL)
+
+    def begin(self, photos: list[Path]) -> None:
+        """Start from LighterGlue, on the stream as it was trained before."""
+        state = load_checkpoint(self.recipe.stream or resolve_weights("gcm_context"))
+        prefix = "context."
+        self.network.stream.load_state_dict(
+            {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+        )
+        start_attention(self.network)
+
+    def prepare(self) -> None:
+        """There is no teacher."""
+
+    def held_out_loss(self, batch: PairBatch, step: int) -> Tensor:
+        """One less the F1 score of the matches."""
+        found = right = true = 0
+        for k, (first, second) in enumerate(self._pairs(batch)):
+            log_probability, _, _ = self._matched(first, second)
+            pairs, _, _ = true_matches(first.points, second.points, *self._positions(batch, k))
+            best1, best0 = log_probability.argmax(dim=1), log_probability.argmax(dim=0)
+            own = torch.arange(len(best1), device=best1.device)
+            value = log_probability[own, best1].exp()
+            chosen = (best0[best1] == own) & (value > _BELIEVED)
+            found, true = found + int(chosen.sum()), true + len(pairs)
+            right += int((chosen[pairs[:, 0]] & (best1[pairs[:, 0]] == pairs[:, 1])).sum())
+        return 1 - torch.tensor(2 * right / max(1, found + true))
+
+    def loss(self, batch: PairBatch, step: int) -> Tensor:
+        """Negative log likelihood of the true matches, and of having none where there is none."""
+        losses = []
+        for k, (first, second) in enumerate(self._pairs(batch)):
+            log_probability, logits0, logits1 = self._matched(first, second)
+            pairs, none0, none1 = true_matches(first.points, second.points, *self._positions(batch, k))
+            if len(pairs):
+                losses.append(-log_probability[pairs[:, 0], pairs[:, 1]].mean())
+            for logits, none in ((logits0, none0), (logits1, none1)):
+                if bool(none.any()):
+                    losses.append(-0.5 * F.logsigmoid(-logits[none]).mean())
+            losses.append(0.0 * log_probability.sum())  # a pair may have neither
+        return torch.stack(losses).sum() / batch.degraded.shape[1]
+
+    def _pairs(self, batch: PairBatch) -> list[tuple[Keypoints, Keypoints]]:
+        n = batch.degraded.shape[1]
+        x = standardise(batch.degraded.to(self.device), NORMALISATIONS[self.recipe.normalisation])
+        with torch.no_grad():
+            keypoints = detect_keypoints(
+                self.network, x.flatten(0, 1).mean(dim=1, keepdim=True), self.recipe.keypoints
+            )
+        return list(zip(keypoints[:n], keypoints[n:], strict=True))
+
+    def _matched(self, first: Keypoints, second: Keypoints) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = self.network.matcher(
+            *(k.normalised[None] for k in (first, second)), *(k.descriptors[None] for k in (first, second))
+        )
+        return outputs[0][0], outputs[1][0], outputs[2][0]
+
+    def _positions(self, batch: PairBatch, k: int) -> tuple[Tensor, Tensor]:
+        positions = batch.positions.to(self.device)
+        side = self.recipe.augmentation.crop // _CELL
+        return positions[0, k].view(side, side, 2), positions[1, k].view(side, side, 2)
+
+
+def true_matches(
+    points0: Tensor, points1: Tensor, to1: Tensor, to0: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which keypoints are the same place, and which have no partner.
+
+    Args:
+        points0, points1: M x 2 and N x 2, pixels.
+        to1, to0: H x W x 2: where the places of view 0, every second pixel, lie in view 1, and the other way
+            round; nan where they are not seen.
+
+    Returns:
+        K x 2 indices of true matches; which of the M, and of the N, have none.
+    """
+    moved0, moved1 = _moved(points0, to1), _moved(points1, to0)
+    there = torch.cdist(moved0.nan_to_num(-1e4), points1)
+    back = torch.cdist(moved1.nan_to_num(-1e4), points0).T
+    distance = torch.maximum(there, back)
+    best1, best0 = distance.argmin(dim=1), distance.argmin(dim=0)
+    own = torch.arange(len(points0), device=points0.device)
+    same = (best0[best1] == own) & (distance[own, best1] < _SAME)
+    pairs = torch.stack([own[same], best1[same]], dim=1)
+    return pairs, there.amin(dim=1) > _OTHER, back.amin(dim=0) > _OTHER
+
+
+def _moved(points: Tensor, to: Tensor) -> Tensor:
+    """Where keypoints lie in the other view: as the nearest place that is known."""
+    cell = (points / _CELL).floor().long()
+    cell = cell.minimum(torch.tensor([to.shape[1] - 1, to.shape[0] - 1], device=points.device))
+    centre = cell * _CELL + (_CELL - 1) / 2
+    return to[cell[:, 1], cell[:, 0]] + points - centre

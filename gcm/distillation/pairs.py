@@ -1,0 +1,127 @@
+"""Pairs of views in different light, of planes and of scenes with depth, and where each cell lies in the other.
+
+Like all training data, a pair is a function of (seed, index) alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gcm.distillation.data import Image, StepDataset, degrade, stack_images
+from gcm.distillation.light import change_light
+from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.scenes import draw_scene
+from gcm.distillation.view_pairs import photo_view, read_photo, view_matrices
+from gcm.geometry import apply_homography, inside
+
+__all__ = ["CELL", "PairBatch", "PairDataset", "cell_centres"]
+
+CELL = 8
+"""Pixels a cell of the coarse map."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Two views of each of N places."""
+
+    clean: Tensor
+    """2 x N x 3 x S x S uint8 RGB, as drawn."""
+    degraded: Tensor
+    """The same in other light, and degraded, for the student."""
+    positions: Tensor
+    """2 x N x K x 2 float32: where each cell's centre of view 0 lies in view 1, and the other way round, in
+    pixels; nan where it is hidden or outside. Cells row by row."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    views: tuple[Image, Image]
+    positions: tuple[Array, Array]
+
+
+def cell_centres(size: int, cell: int) -> Array:
+    """K x 2 (x, y), pixels: the centres of a square view's cells, row by row."""
+    ticks = np.arange(size // cell) * cell + (cell - 1) / 2
+    return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+
+
+class PairDataset(StepDataset[PairBatch]):
+    """Batches of pairs; see :class:`gcm.distillation.data.StepDataset`."""
+
+    def __init__(
+        self,
+        photos: list[Path],
+        settings: DistillRecipe,
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        cell: int = CELL,
+    ) -> None:
+        super().__init__(
+            photos,
+            settings.augmentation,
+            batch_size=settings.batch_size,
+            seed=seed,
+            steps=steps,
+            first=first,
+        )
+        self.settings = settings
+        self.centres = cell_centres(settings.augmentation.crop, cell)
+
+    def __getitem__(self, index: int) -> PairBatch:
+        rng = self.generator(index)
+        pairs = [self._pair(rng) for _ in range(self.batch_size)]
+        clean = [[pair.views[k] for pair in pairs] for k in (0, 1)]
+        degraded = [[self._degraded(view, rng) for view in views] for views in clean]
+        positions = np.stack([np.stack([pair.positions[k] for pair in pairs]) for k in (0, 1)])
+        return PairBatch(
+            torch.stack([stack_images(views) for views in clean]),
+            torch.stack([stack_images(views) for views in degraded]),
+            torch.from_numpy(positions).float(),
+        )
+
+    def _pair(self, rng: np.random.Generator) -> _Pair:
+        if rng.random() < self.settings.scenes.share:
+            return self._scene(rng)
+        return self._plane(rng)
+
+    def _photo(self, rng: np.random.Generator) -> Image:
+        return read_photo(self.photos[int(rng.integers(len(self.photos)))])
+
+    def _plane(self, rng: np.random.Generator) -> _Pair:
+        photo, size = self._photo(rng), self.recipe.crop
+        matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
+        first, second = (photo_view(photo, matrix, size) for matrix in matrices)
+        h_0_to_1 = matrices[1] @ np.linalg.inv(matrices[0])
+        positions = tuple(_moved(h, self.centres, size) for h in (h_0_to_1, np.linalg.inv(h_0_to_1)))
+        return _Pair((first, second), (positions[0], positions[1]))
+
+    def _scene(self, rng: np.random.Generator) -> _Pair:
+        scenes, size = self.settings.scenes, self.recipe.crop
+        scene = draw_scene(
+            [self._photo(rng) for _ in range(scenes.photos)],
+            size,
+            self.centres,
+            rng,
+            baseline=scenes.baseline,
+            zoom=scenes.zoom,
+        )
+        return _Pair(scene.images, (scene.to1, scene.to0))
+
+    def _degraded(self, view: Image, rng: np.random.Generator) -> Image:
+        return degrade(change_light(view, self.settings.light, rng), self.recipe, rng)
+
+
+def _moved(h: Array, points: Array, size: int) -> Array:
+    """Where a homography takes points; nan for outside the view."""
+    positions = apply_homography(h, points)
+    return np.where(inside(positions, size, size)[:, None], positions, np.nan)

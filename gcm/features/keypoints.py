@@ -1,0 +1,72 @@
+"""Keypoints of an image and their descriptors, from the coarse stream of our network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcm.backbones.attention import AttentionNetwork
+
+__all__ = ["Keypoints", "detect_keypoints"]
+
+_APART = 5
+"""Pixels a side of the window in which a keypoint must be the best."""
+
+_LEAST = 0.002
+"""Score below which nothing is a keypoint."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Keypoints of one image, the best first."""
+
+    points: Tensor
+    """N x 2 (x, y), pixels."""
+    descriptors: Tensor
+    """N x 64, unit length."""
+    scores: Tensor
+    """N, 0 to 1."""
+    size: tuple[int, int]
+    """Width and height of the image, pixels."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory they take."""
+        return int(self.points.nbytes + self.descriptors.nbytes + self.scores.nbytes)
+
+    @property
+    def normalised(self) -> Tensor:
+        """N x 2: -1 to 1 along the longer side, 0 in the middle."""
+        size = torch.tensor(self.size, dtype=torch.float32, device=self.points.device)
+        return (self.points - size / 2) / (size.max() / 2)
+
+
+def detect_keypoints(network: AttentionNetwork, x: Tensor, most: int) -> list[Keypoints]:
+    """The keypoints of a batch of images.
+
+    Args:
+        network: ours.
+        x: B x 1 x H x W standardised grey.
+        most: keypoints of an image that are kept.
+    """
+    height, width = x.shape[-2:]
+    x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
+    maps = network.stream(x)
+    scores = network.heads(x, maps)[..., :height, :width]
+    peaks = scores == F.max_pool2d(scores, _APART, stride=1, padding=_APART // 2)
+    scores = torch.where(peaks & (scores > _LEAST), scores, 0.0).flatten(1)
+    maps = F.normalize(maps.float(), dim=1)
+    found = []
+    for k in range(len(x)):
+        number = min(most, int((scores[k] > 0).sum()))
+        best = scores[k].topk(number)
+        points = torch.stack([best.indices % width, best.indices // width], dim=-1).float()
+        padded = torch.tensor([x.shape[-1], x.shape[-2]], device=x.device)
+        places = 2 * (points + 0.5) / padded - 1
+        sampled = F.grid_sample(maps[k : k + 1], places[None, None], mode="bicubic", align_corners=False)
+        descriptors = F.normalize(sampled[0, :, 0].T, dim=-1)
+        found.append(Keypoints(points, descriptors, best.values, (width, height)))
+    return found
