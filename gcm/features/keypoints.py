@@ -18,6 +18,9 @@ _APART = 5
 _LEAST = 0.002
 """Score below which nothing is a keypoint."""
 
+_LEAST_DEVIATION = 1e-3
+"""Of an image by which it is divided: one of a single colour stays flat."""
+
 
 @dataclass(frozen=True)
 class Keypoints:
@@ -49,10 +52,12 @@ def detect_keypoints(network: AttentionNetwork, x: Tensor, most: int) -> list[Ke
 
     Args:
         network: ours.
-        x: B x 1 x H x W standardised grey.
+        x: B x 1 x H x W grey, of any brightness and contrast.
         most: keypoints of an image that are kept.
     """
     height, width = x.shape[-2:]
+    deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
+    x = (x - mean) / deviation.clamp(min=_LEAST_DEVIATION)
     x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
     maps = network.stream(x)
     scores = network.heads(x, maps)[..., :height, :width]

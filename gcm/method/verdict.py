@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import VerdictOptions
 
-__all__ = ["confidence_of", "evidence_of"]
+__all__ = ["confidence_of", "evidence_of", "seed_confidence"]
 
 
 def evidence_of(views: Sequence[WorkingMatches], significance: float, zoom: float = 1.0) -> dict[str, float]:
@@ -39,4 +39,10 @@ def confidence_of(evidence: Mapping[str, float], options: VerdictOptions) -> flo
     if not evidence["number"]:
         return 0.0
     logit = options.intercept + sum(getattr(options, name) * value for name, value in evidence.items())
+    return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))
+
+
+def seed_confidence(significance: float, options: VerdictOptions) -> float:
+    """The same of sparse matches of a learned matcher, from the significance of their epipolar geometry."""
+    logit = options.seed_intercept + options.seed_significance * math.log1p(significance)
     return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gcm.geometry import Matrix, Points, apply_homography, inverse
 
-__all__ = ["MethodResult", "Precision", "WorkingMatches", "moved_by"]
+__all__ = ["MethodResult", "Precision", "WorkingMatches", "concatenated", "moved_by"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,17 @@ class WorkingMatches:
             points1=self.points1[index],
             scores=self.scores[index],
         )
+
+
+def concatenated(*parts: WorkingMatches) -> WorkingMatches:
+    """The matches of several sets that were found with one warp."""
+    return replace(
+        parts[0],
+        points0=np.concatenate([part.points0 for part in parts]),
+        warped1=np.concatenate([part.warped1 for part in parts]),
+        points1=np.concatenate([part.points1 for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+    )
 
 
 def moved_by(h: Matrix | None, points: Points) -> Points:

@@ -21,6 +21,7 @@ __all__ = [
     "NeighbourOptions",
     "PlaneOptions",
     "RivalOptions",
+    "SeedOptions",
     "SmoothingOptions",
     "VerdictOptions",
     "ViewOptions",
@@ -128,6 +129,29 @@ class NeighbourOptions(Options):
     residual_bounds: Annotated[tuple[float, float], AfterValidator(ordered)] = Field(
         (0.75, 3.0), description="pixels; no match is dropped for less, and none is kept with more"
     )
+
+
+class SeedOptions(Options):
+    """Sparse matches by a learned matcher that looks at both images, for pairs whose maps do not convince."""
+
+    matchers: tuple[str, ...] = Field(
+        (),
+        description="attention (ours), and names of installed matchers, with options as in "
+        "disk-lightglue:resize=704; what several find is put together; empty for none",
+    )
+    always: bool = Field(False, description="ask it for every pair, not only where the maps do not convince")
+    turned: bool = Field(False, description="ask it also for image 0 turned and tilted, where upright fails")
+    side: int = Field(1024, ge=32, description="pixels; what attention brings the longer side of images to")
+    keypoints: int = Field(2048, ge=8, description="most of an image, for attention")
+    believed: Positive = Field(
+        10.0, description="significance of their epipolar geometry below which they are not believed"
+    )
+    near_cells: Positive = Field(
+        5.0, description="coarse cells a side of the bins in which dense matches must move as they do"
+    )
+    line: Positive = Field(4.0, description="pixels off their epipolar lines that dense ones may lie")
+    score: Share = Field(0.1, description="factor of their scores: they are less exact than refined matches")
+    tolerance: Positive = Field(3.0, description="pixels off an epipolar line within which a seed is right")
 
 
 class FrameOptions(Options):
@@ -314,6 +338,10 @@ class VerdictOptions(Options):
     share: float = Field(6.9, description="weight of the share of the matches that agree precisely")
     kept: float = Field(6.71, description="weight of the share of the matches that verification keeps")
     number: float = Field(1.13, description="weight of the decimal logarithm of 1 + their number")
+    seed_intercept: float = Field(-7.0, description="the same for sparse matches of a learned matcher")
+    seed_significance: float = Field(
+        2.2, description="weight of log(1 + s), s the significance of their epipolar geometry"
+    )
     convincing: Share = Field(
         0.9, description="confidence of a first view from which no other is looked at in full size"
     )
@@ -351,6 +379,7 @@ class GuidedOptions(MethodOptions):
     )
     views: ViewOptions = Field(ViewOptions(), description="how the view is looked for")
     evidence: EvidenceOptions = Field(EvidenceOptions(), description="how much could be chance")
+    seeds: SeedOptions = Field(SeedOptions(), description="where the maps of both images do not convince")
     frame: FrameOptions = Field(FrameOptions(), description="how a whole scene is matched")
     guide: GuideOptions = Field(GuideOptions(), description="how far matches of an earlier look guide")
     neighbours: NeighbourOptions = Field(NeighbourOptions(), description="what verify asks of neighbours")

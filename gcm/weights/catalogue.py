@@ -165,6 +165,13 @@ _PATCH = (
         embedded=True,
     ),
     WeightEntry(
+        "gcm_attention",
+        "gcm_attention.safetensors",
+        licence="Apache-2.0 (ours); started from XFeat's LighterGlue, Apache-2.0",
+        citation="this package; see gcm/weights/embedded/README.md",
+        embedded=True,
+    ),
+    WeightEntry(
         "gcm_patch",
         "gcm_patch.safetensors",
         licence="Apache-2.0 (ours); teacher DISK, Apache-2.0",

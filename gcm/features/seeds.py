@@ -1,0 +1,173 @@
+"""Sparse matches to start from, where dense ones of the coarsest maps do not convince.
+
+A seed matcher looks at two images at once and returns a few hundred matches, each for itself; what is dense and
+exact is made from them afterwards. Ours is the attention network; any matcher of the entry-point group
+``gcm.matchers`` can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from gcm.backbones.attention import AttentionNetwork
+from gcm.backbones.base import load_strictly
+from gcm.errors import ConfigError, did_you_mean
+from gcm.features.cache import FeatureCache, image_key
+from gcm.features.keypoints import Keypoints, detect_keypoints
+from gcm.geometry import Points
+from gcm.images.files import RGBImage
+from gcm.images.network_input import network_input
+from gcm.images.normalisation import PerImage
+from gcm.images.sizes import image_size, resize_to
+from gcm.weights.loading import load_checkpoint
+from gcm.weights.store import resolve_weights
+
+__all__ = ["OWN", "AttentionSeeds", "SeedMatcher", "Seeds", "create_seed_matcher"]
+
+OWN = "attention"
+"""How options call our own matcher."""
+
+_GROUP = "gcm.matchers"
+_CACHE_BYTES = 64 * 2**20
+
+
+class Seeds(Protocol):
+    """Sparse matches of two images."""
+
+    @property
+    def points0(self) -> Points:
+        """N x 2 (x, y), pixels of image 0."""
+
+    @property
+    def points1(self) -> Points:
+        """N x 2, pixels of image 1."""
+
+    @property
+    def scores(self) -> Any:
+        """N, 0 to 1."""
+
+
+class SeedMatcher(Protocol):
+    """Whatever matches two images."""
+
+    def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
+        """Match two H x W x 3 uint8 RGB images."""
+
+
+def create_seed_matcher(
+    names: Sequence[str], *, side: int, keypoints: int, device: torch.device
+) -> SeedMatcher:
+    """Our own seed matcher, others by their name in the entry-point group ``gcm.matchers``, or several together.
+
+    Args:
+        names: :data:`OWN`, or names of matchers, with options as in ``disk-lightglue:resize=704``; at least one.
+        side: pixels; of ours, what the longer side of images is brought to.
+        keypoints: of ours, the most of an image.
+        device: where ours runs.
+
+    Raises:
+        ConfigError: there is no such matcher, or it has no such option.
+        DependencyError: a package it needs is missing.
+    """
+    matchers = [
+        AttentionSeeds(side=side, keypoints=keypoints, device=device) if name == OWN else _installed(name)
+        for name in names
+    ]
+    return matchers[0] if len(matchers) == 1 else _Together(matchers)
+
+
+def _installed(spec: str) -> SeedMatcher:
+    name, _, settings = spec.partition(":")
+    known = {point.name: point for point in entry_points(group=_GROUP)}
+    if name not in known:
+        hint = did_you_mean(name, [OWN, *known])
+        raise ConfigError(
+            f"seeds.matchers: there is no '{name}'{hint}; known: {', '.join([OWN, *sorted(known)])}"
+        )
+    options = dict(setting.partition("=")[::2] for setting in settings.split(",") if setting)
+    try:
+        matcher = known[name].load()(**{key: yaml.safe_load(value) for key, value in options.items()})
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"seeds.matchers: {spec}: {error}") from error
+    return cast(SeedMatcher, matcher)
+
+
+class _Together:
+    """What several matchers find, one after the other."""
+
+    def __init__(self, matchers: Sequence[SeedMatcher]) -> None:
+        self._matchers = matchers
+
+    def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
+        """Match two images."""
+        found = [matcher.match(image0, image1) for matcher in self._matchers]
+        return _Found(
+            np.concatenate([seeds.points0 for seeds in found]),
+            np.concatenate([seeds.points1 for seeds in found]),
+            np.concatenate([seeds.scores for seeds in found]),
+        )
+
+
+class AttentionSeeds:
+    """Keypoints matched by our attention network; those of the images just seen are remembered."""
+
+    def __init__(self, *, side: int, keypoints: int, device: torch.device) -> None:
+        self._side, self._most, self._device = side, keypoints, device
+        network = AttentionNetwork()
+        load_strictly(network, load_checkpoint(resolve_weights("gcm_attention")), "gcm_attention")
+        self._network = network.eval().to(device)
+        self._cache: FeatureCache[Keypoints] = FeatureCache(_CACHE_BYTES)
+
+    def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
+        """Match two images."""
+        found0, found1 = self._keypoints(image0), self._keypoints(image1)
+        if not len(found0.points) or not len(found1.points):
+            empty = np.zeros((0, 2))
+            return _Found(empty, empty, np.zeros(0))
+        log_probability, _, _ = self._network.matcher(
+            *(found.normalised[None] for found in (found0, found1)),
+            *(found.descriptors[None] for found in (found0, found1)),
+        )
+        value, best1 = log_probability[0].max(dim=1)
+        best0 = log_probability[0].argmax(dim=0)
+        own = torch.arange(len(best1), device=best1.device)
+        chosen = (best0[best1] == own) & (value > np.log(BELIEVED))
+        return _Found(
+            _given(found0.points[chosen], found0.size, image_size(image0)),
+            _given(found1.points[best1[chosen]], found1.size, image_size(image1)),
+            value[chosen].exp().double().cpu().numpy(),
+        )
+
+    def _keypoints(self, image: RGBImage) -> Keypoints:
+        key = image_key(image)
+        found = self._cache.get(key)
+        if found is None:
+            width, height = image_size(image)
+            factor = self._side / max(width, height)
+            size = max(1, round(width * factor)), max(1, round(height * factor))
+            x = network_input(resize_to(image, size), 1, self._device, normalisation=PerImage(grey=True))
+            (found,) = detect_keypoints(self._network, x, self._most)
+            self._cache.put(key, found, found.nbytes)
+        return found
+
+
+BELIEVED = 0.1
+"""Probability from which a pair of keypoints is a match."""
+
+
+class _Found:
+    def __init__(self, points0: Points, points1: Points, scores: Any) -> None:
+        self.points0, self.points1, self.scores = points0, points1, scores
+
+
+def _given(points: Tensor, size: tuple[int, int], given: tuple[int, int]) -> Points:
+    """Keypoints in pixels of the image as given."""
+    scale = np.array(given) / np.array(size)
+    return (points.double().cpu().numpy() + 0.5) * scale - 0.5

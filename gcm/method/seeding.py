@@ -1,0 +1,165 @@
+"""What sparse matches of a learned matcher prove, and how they are thickened.
+
+A pair that differs in light, season or sensor has coarse maps that agree nowhere, and a few hundred matches of a
+matcher that has learnt to look at both images. They are asked for the epipolar geometry they share, and each of
+those that share it counts, whether or not finer maps confirm it: what refinement cannot see is not wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gcm.features.batching import Work
+from gcm.geometry import Matrix, Points
+from gcm.method.near import match_near
+from gcm.method.pair import Pair
+from gcm.method.planes import explained_by, fit_plane, merge_views
+from gcm.method.working_matches import WorkingMatches, concatenated
+from gcm.options import SeedOptions
+from gcm.refinement.motion import fit_motion
+
+__all__ = ["Seeded", "beside", "epipolar_significance", "find_seeds", "thickened"]
+
+_ITERATIONS, _SURE = 5000, 0.9999
+
+_LEAST_CHANCE = 1e-6
+"""Of fitting a line by accident: nothing is exact."""
+
+_SAMPLE = 8
+"""Matches that make an epipolar geometry, less one: fewer prove nothing."""
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Sparse matches that share an epipolar geometry."""
+
+    matches: WorkingMatches
+    significance: float
+    """See :func:`epipolar_significance`."""
+    fundamental: NDArray[np.float64]
+    """3 x 3, of that geometry: points of image 0 to lines in image 1."""
+
+
+def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
+    """Sparse matches of a pair, those that share an epipolar geometry; None where there are too few."""
+    assert pair.seeds is not None
+    found = pair.seeds.match(pair.image0, pair.image1)
+    points0, points1 = np.asarray(found.points0, np.float64), np.asarray(found.points1, np.float64)
+    scores = np.asarray(found.scores, np.float64)
+    matches = WorkingMatches(None, points0, points1, points1, np.clip(scores, 0, 1))
+    matrix = _fundamental(points0, points1, options.tolerance)
+    if matrix is None:
+        return None
+    distances = _line_distances(matrix, points0, points1)
+    right = np.maximum(*distances) <= options.tolerance
+    significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
+    return Seeded(matches.take(right), significance, matrix)
+
+
+def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, Matrix | None]]:
+    """The dense matches that are found near sparse ones, and the plane that was followed, if there is one.
+
+    Args:
+        pair: the images.
+        seeds: sparse matches that are right.
+    """
+    planes = pair.options.planes
+    with pair.clock("geometry"):
+        cell = pair.coarse_cell(pair.options.seeds.side)
+        plane = fit_plane(seeds, planes, threshold=planes.coarse_threshold * cell)
+        if plane is not None and np.linalg.det(plane) > 0:
+            explained = explained_by(seeds, plane, planes.coarse_tolerance * cell)
+            if explained.mean() > planes.main_share:
+                seeds = seeds.warped_by(plane)
+    dense = yield from match_near(pair, seeds, whole=True, align=True)
+    return dense, seeds.h_1_to_0
+
+
+def beside(seeded: Seeded, views: Sequence[WorkingMatches], options: SeedOptions, stride: int) -> WorkingMatches:
+    """Sparse matches, and the dense ones that move as those near them do and share their epipolar geometry.
+
+    The sparse ones stay whatever else is found, with low scores: what finer maps cannot confirm is not wrong.
+
+    Args:
+        seeded: sparse matches.
+        views: dense ones.
+        options: how far dense ones may be off.
+        stride: pixels a coarse cell.
+    """
+    seeds = seeded.matches
+    seeds = replace(seeds, scores=seeds.scores * options.score)
+    views = [view for view in views if len(view)]
+    if not views:
+        return seeds
+    dense = merge_views(list(views), stride).in_frame_of(None)
+    motion = fit_motion(seeds.points0, seeds.motion, radius=options.near_cells * stride)
+    off = np.linalg.norm(motion.predict(dense.points0) - dense.motion, axis=1)
+    lines = np.maximum(*_line_distances(seeded.fundamental, dense.points0, dense.points1))
+    alike = (np.nan_to_num(off, nan=np.inf) < stride) & (lines < options.line)
+    return concatenated(dense.take(alike), seeds)
+
+
+def epipolar_significance(
+    distances: tuple[Points, Points], sizes: tuple[tuple[int, int], tuple[int, int]], tolerance: float
+) -> float:
+    """How far beyond chance matches share an epipolar geometry.
+
+    The a-contrario question of Moisan and Stival (2004), as Moulon's AC-RANSAC asks it: were one of the points
+    of each match anywhere in its image, how many geometries would so many of them fit so well?
+
+    Args:
+        distances: N pixels from the epipolar lines of their partners, in image 0 and in image 1, all matches.
+        sizes: width and height of the images.
+        tolerance: pixels off a line at which a match still counts.
+
+    Returns:
+        Minus the decimal logarithm of that expected number; 0 where it is 1 or more.
+    """
+    total = len(distances[0])
+    chance = np.maximum(
+        *(
+            np.clip(2 * off * math.hypot(*size) / (size[0] * size[1]), _LEAST_CHANCE, 1.0)
+            for off, size in zip(distances, sizes, strict=True)
+        )
+    )
+    chances = np.sort(chance[np.maximum(*distances) <= tolerance])
+    most = 0.0
+    for k in range(_SAMPLE, len(chances) + 1):
+        accidents = (
+            math.log10(total - _SAMPLE + 1)
+            + _log_choose(total, k)
+            + _log_choose(k, _SAMPLE - 1)
+            + (k - _SAMPLE + 1) * math.log10(chances[k - 1])
+        )
+        most = max(most, -accidents)
+    return most
+
+
+def _fundamental(points0: Points, points1: Points, tolerance: float) -> NDArray[np.float64] | None:
+    if len(points0) < _SAMPLE + 1:
+        return None
+    try:
+        matrix, _ = cv2.findFundamentalMat(points0, points1, cv2.USAC_MAGSAC, tolerance, _SURE, _ITERATIONS)
+    except cv2.error:  # what it makes of some degenerate input
+        return None
+    if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        return None
+    return np.asarray(matrix, np.float64)
+
+
+def _line_distances(matrix: NDArray[np.float64], points0: Points, points1: Points) -> tuple[Points, Points]:
+    """Of N matches, pixels from the epipolar lines of their partners, in image 0 and in image 1."""
+    first, second = (np.column_stack([points, np.ones(len(points))]) for points in (points0, points1))
+    lines1, lines0 = first @ matrix.T, second @ matrix
+    off = np.abs((second * lines1).sum(axis=1))
+    return off / np.hypot(lines0[:, 0], lines0[:, 1]), off / np.hypot(lines1[:, 0], lines1[:, 1])
+
+
+def _log_choose(n: int, k: int) -> float:
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(10)
