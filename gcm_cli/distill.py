@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcm.errors import UsageError
 from gcm_cli.console import Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption, parse_settings
 
@@ -21,7 +22,13 @@ __all__ = ["distill"]
 def distill(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")],
     photos: Annotated[Path, typer.Option(metavar="DIR", help="Training photos, searched recursively.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The run's folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="The run's folder.")
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw samples of what it would see, and do not train."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="How many, in place of the recipe's.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -53,6 +60,13 @@ def distill(
     changes = parse_settings(settings) | ({} if steps is None else {"steps": steps})
     # Before torch is imported: all that may be mistyped.
     chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"), changes)
+    if preview is not None:
+        _preview(chosen, photos, preview)
+        console.note(f"samples: {preview}")
+        console.document({"preview": preview})
+        return
+    if output is None:
+        raise UsageError("give the run's folder: --output DIR (or --preview FILE to look at samples)")
     student, latest = _train(console, chosen, photos, output, device, workers)
     if not leads:
         return
@@ -68,6 +82,14 @@ def distill(
             "validation_loss": None if latest is None else latest.validation_loss,
         }
     )
+
+
+def _preview(recipe: DistillRecipe, photos: Path, file: Path) -> None:
+    """Write a contact sheet of samples."""
+    from gcm.distillation.preview import contact_sheet
+    from gcm.images import write_image
+
+    write_image(file, contact_sheet(recipe, photos))
 
 
 def _train(

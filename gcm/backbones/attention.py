@@ -1,12 +1,14 @@
 """A small network that matches keypoints of two images by looking at both.
 
-Descriptors are compared after a few rounds in which each keypoint attends to those of its own image and to those
-of the other; what it is like alone matters less than what it stands among. The architecture is LightGlue's
-(Lindenberger et al., ICCV 2023) in the size of XFeat's LighterGlue (Potje et al., CVPR 2024, Apache-2.0), whose
-weights it starts from (recipe ``configs/distill/attention.yml``).
+Descriptors are compared after a few rounds in which each keypoint attends to those of its own image and to
+those of the other; what it is like alone matters less than what it stands among. The architecture is
+LightGlue's (Lindenberger et al., ICCV 2023) in the size of XFeat's LighterGlue (Potje et al., CVPR 2024,
+Apache-2.0), whose weights it starts from (recipe ``configs/distill/attention.yml``).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +48,7 @@ class KeypointHeads(nn.Module):
 def _pointwise(*channels: int) -> nn.Sequential:
     """1 x 1 convolutions with ReLU between them."""
     modules: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in pairwise(channels):
         modules += [nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True)]
     return nn.Sequential(*modules[:-1])
 
@@ -72,8 +74,8 @@ class AttentionMatcher(nn.Module):
             descriptors0, descriptors1: B x M x 64 and B x N x 64, unit length.
 
         Returns:
-            B x M x N log probability that two keypoints match; B x M and B x N logits that a keypoint has a match
-            at all.
+            B x M x N log probability that two keypoints match; B x M and B x N logits that a keypoint has a
+            match at all.
         """
         turns = [self._rotation(points) for points in (points0, points1)]
         states = [self.project(d) for d in (descriptors0, descriptors1)]
@@ -109,9 +111,7 @@ class _Layer(nn.Module):
         states = [self._within(state, turn) for state, turn in zip(states, turns, strict=True)]
         keys = [self.across_key(state) for state in states]
         values = [self.across_value(state) for state in states]
-        messages = [
-            F.scaled_dot_product_attention(keys[k], keys[1 - k], values[1 - k]) for k in (0, 1)
-        ]
+        messages = [F.scaled_dot_product_attention(keys[k], keys[1 - k], values[1 - k]) for k in (0, 1)]
         return [
             state + self.across_update(torch.cat([state, self.across_out(message)], dim=-1))
             for state, message in zip(states, messages, strict=True)
@@ -119,7 +119,7 @@ class _Layer(nn.Module):
 
     def _within(self, state: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         # The three of each channel lie together.
-        query, key, value = self.within_qkv(state).unflatten(-1, (-1, 3)).unbind(dim=-1)
+        query, key, value = self.within_qkv(state).view(*state.shape, 3).unbind(dim=-1)
         message = F.scaled_dot_product_attention(_turned(query, turn), _turned(key, turn), value)
         update: Tensor = self.within_update(torch.cat([state, self.within_out(message)], dim=-1))
         return state + update
@@ -136,7 +136,7 @@ def _update() -> nn.Sequential:
 
 def _turned(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair of channels by an angle (rotary position encoding)."""
-    first, second = x.unflatten(-1, (-1, 2)).unbind(dim=-1)
+    first, second = x.reshape(*x.shape[:-1], -1, 2).unbind(dim=-1)
     other = torch.stack([-second, first], dim=-1).flatten(-2)
     return x * turn[0].to(x.dtype) + other * turn[1].to(x.dtype)
 

@@ -1,10 +1,10 @@
 """The compact network with a second opinion on the coarse map, which has seen more of the world.
 
-The compact network was trained on homographies of single photos. Beside it runs a stream of its own, as wide in
-view and a third of the cost, that starts from XFeat's weights (Potje et al., CVPR 2024, Apache-2.0), which were
-trained on photo collections, and goes on learning from scenes with depth and in changing light (recipe
-``configs/distill/context.yml``). The coarse descriptor is a mixture of both; the finer maps are the compact
-network's, unchanged.
+The compact network was trained on homographies of single photos. Beside it runs a stream of its own, as wide
+in view and a third of the cost, that starts from XFeat's weights (Potje et al., CVPR 2024, Apache-2.0),
+which were trained on photo collections, and goes on learning from scenes with depth and in changing light
+(recipe ``configs/distill/context.yml``). The coarse descriptor is a mixture of both; the finer maps are the
+compact network's, unchanged.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class ContextStream(nn.Module):
     """B x 1 x H x W standardised grey -> B x 64 x H/8 x W/8, not unit length.
 
     The architecture is that of XFeat's features, with batch norm folded into the convolutions: narrow at full
-    resolution, wide only from stride 8 on, and the sum of strides 8, 16 and 32 fused. Its odd kernels centre cell c
-    on pixel 8 c, but it was trained to describe the square of the cell: measured on photos and their enlargements,
-    what it describes lies at 8 c + 3.2.
+    resolution, wide only from stride 8 on, and the sum of strides 8, 16 and 32 fused. Its odd kernels centre
+    cell c on pixel 8 c, but it was trained to describe the square of the cell: measured on photos and their
+    enlargements, what it describes lies at 8 c + 3.2.
     """
 
     def __init__(self) -> None:

@@ -104,9 +104,7 @@ class AttentionObjective:
         return positions[0, k].view(side, side, 2), positions[1, k].view(side, side, 2)
 
 
-def true_matches(
-    points0: Tensor, points1: Tensor, to1: Tensor, to0: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def true_matches(points0: Tensor, points1: Tensor, to1: Tensor, to0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which keypoints are the same place, and which have no partner.
 
     Args:

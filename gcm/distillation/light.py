@@ -1,7 +1,7 @@
 """Other light on a photo: what day, season, weather, lamps and sensors do to it.
 
-Descriptors that have only seen a photo and its copy take brightness for a property of a place. Here a region of
-one colour keeps its shape and changes its tone, as leaves do in autumn and in the infrared.
+Descriptors that have only seen a photo and its copy take brightness for a property of a place. Here a region
+of one colour keeps its shape and changes its tone, as leaves do in autumn and in the infrared.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _haze(image: Light, strength: float, rng: np.random.Generator) -> Light:
     along = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0, 1)
     left = 1 - strength * rng.random() * (0.3 + 0.7 * along)
     left = left[..., None].astype(np.float32)
-    return image * left + np.float32(rng.uniform(120, 250)) * (1 - left)
+    hazy: Light = image * left + np.float32(rng.uniform(120, 250)) * (1 - left)
+    return hazy
 
 
 def _shadow(size: tuple[int, int], strength: float, rng: np.random.Generator) -> Light:
@@ -87,8 +88,8 @@ def _shadow(size: tuple[int, int], strength: float, rng: np.random.Generator) ->
     hull = cv2.convexHull(corners.astype(np.int32))
     inside = np.zeros(size, np.float32)
     cv2.fillConvexPoly(inside, hull, 1.0)
-    inside = cv2.GaussianBlur(inside, (0, 0), np.exp(rng.uniform(np.log(0.5), np.log(12))))
-    factors: Light = 1 - np.float32(strength * rng.uniform(0.4, 1)) * inside
+    soft = cv2.GaussianBlur(inside, (0, 0), np.exp(rng.uniform(np.log(0.5), np.log(12))))
+    factors: Light = 1 - np.float32(strength * rng.uniform(0.4, 1)) * soft.astype(np.float32)
     return factors
 
 

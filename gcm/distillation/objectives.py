@@ -215,9 +215,7 @@ class ContextObjective:
             with torch.no_grad():
                 target = self.teacher(self._input(batch.clean).mean(dim=1, keepdim=True))
         cells = points_to_cells(batch.positions.to(self.device), CELL)
-        matching = cell_matching_loss(
-            maps[:n], maps[n:], cells[0], cells[1], temperature=recipe.temperature
-        )
+        matching = cell_matching_loss(maps[:n], maps[n:], cells[0], cells[1], temperature=recipe.temperature)
         context = streams[:, -target.shape[1] :]
         alone = cell_matching_loss(
             context[:n], context[n:], cells[0], cells[1], temperature=recipe.temperature

@@ -1,4 +1,4 @@
-"""Pairs of views in different light, of planes and of scenes with depth, and where each cell lies in the other.
+"""Pairs of views in different light, of planes and of scenes with depth, with true correspondences.
 
 Like all training data, a pair is a function of (seed, index) alone.
 """

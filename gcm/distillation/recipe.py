@@ -140,7 +140,9 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Distill
         elif isinstance(values.setdefault(group, {}), dict):
             values[group] = {**values[group], name: value}
         else:
-            raise ConfigError(f"{key}: is no group of keys; they are augmentation, light and scenes, as in augmentation.blur")
+            raise ConfigError(
+                f"{key}: is no group of keys; those are augmentation, light, scenes, as in augmentation.blur"
+            )
     try:
         return DistillRecipe.model_validate(values)
     except ValidationError as error:

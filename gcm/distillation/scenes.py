@@ -1,7 +1,8 @@
 """Procedural scenes with depth: photos on ground, walls, boxes and boards, seen by two cameras.
 
-Where each pixel of one view lies in the other, and whether it is hidden there, is known exactly. All surfaces are
-rectangles, so a pixel's depth on each is a linear function of its place, and the nearest one wins.
+Where each pixel of one view lies in the other, and whether it is hidden there, is known exactly. All
+surfaces are rectangles, so a pixel's depth on each is a linear function of its place, and the nearest one
+wins.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Scene:
     images: tuple[Image, Image]
     """S x S x 3 uint8 RGB each."""
     to1: Array
-    """N x 2, pixels: where the points asked for of view 0 lie in view 1; nan where that does not show them."""
+    """N x 2, pixels: where the points asked for of view 0 lie in view 1; nan where that does not show
+    them."""
     to0: Array
     """The same points of view 1, in view 0."""
 
@@ -127,9 +129,7 @@ def _board(depth: float, rng: np.random.Generator) -> Rectangle:
     return middle - (along + across) / 2, along, across
 
 
-def _cameras(
-    size: int, rng: np.random.Generator, baseline: float, zoom: float
-) -> tuple[_Camera, _Camera]:
+def _cameras(size: int, rng: np.random.Generator, baseline: float, zoom: float) -> tuple[_Camera, _Camera]:
     """Two cameras that look at one place."""
     focal = size * rng.uniform(0.7, 1.4)
     distance = rng.uniform(3, 8)
@@ -183,7 +183,8 @@ def _atlas(photos: list[Image], number: int, rng: np.random.Generator) -> _Atlas
 
 
 def _inverse(camera: _Camera, rectangle: Rectangle) -> Array:
-    """3 x 3 from (x, y, 1) of a pixel to (u, v, 1) / z: shares of a rectangle's sides, and its depth there."""
+    """3 x 3 from (x, y, 1) of a pixel to (u, v, 1) / z: shares of a rectangle's sides, and its depth
+    there."""
     corner, along, across = rectangle
     matrix = camera.intrinsics @ camera.rotation @ np.column_stack([along, across, corner - camera.centre])
     if abs(np.linalg.det(matrix)) < 1e-9:  # seen exactly from its edge
@@ -207,7 +208,8 @@ def _nearest(inverse: Array, points: Array) -> tuple[NDArray[np.intp], Array]:
 
 def _draw(inverse: Array, atlas: _Atlas, size: int, rng: np.random.Generator) -> Image:
     """One view; every surface is lit by itself, and where there is none is sky."""
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).reshape(-1, 2)
+    ticks = np.arange(size, dtype=np.float64)
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     which, place = _nearest(inverse, grid)
     spot = np.clip(place[:, :2], 0, 1) * (atlas.sides[which] - 1)[:, None]
     spot[:, 1] += atlas.tops[which]
@@ -221,9 +223,7 @@ def _draw(inverse: Array, atlas: _Atlas, size: int, rng: np.random.Generator) ->
     return result
 
 
-def _seen_from(
-    own: _Camera, other: _Camera, inverses: list[Array], points: Array, size: int
-) -> Array:
+def _seen_from(own: _Camera, other: _Camera, inverses: list[Array], points: Array, size: int) -> Array:
     """Where points of one camera's view lie in the other's; nan where they are hidden or outside."""
     which, place = _nearest(inverses[0], points)
     closeness = np.where(which >= 0, place[:, 2], 1)

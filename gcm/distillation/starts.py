@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gcm.backbones.attention import AttentionNetwork
 from gcm.backbones.compact import CHANNELS
@@ -33,8 +32,8 @@ _PHOTOS = 128
 def start_context(network: ContextNetwork, photos: list[Path], recipe: DistillRecipe) -> None:
     """Set a network to our compact one, XFeat's features beside it, and the best linear mixture of both.
 
-    The mixture keeps as much as it can of the inner products of both streams' unit descriptors, put one after the
-    other: their principal components.
+    The mixture keeps as much as it can of the inner products of both streams' unit descriptors, put one
+    after the other: it is their principal components.
 
     Raises:
         DependencyError: XFeat's package is not installed.
@@ -141,7 +140,10 @@ def start_attention(network: AttentionNetwork) -> None:
     state = load_checkpoint(str(LIGHTERGLUE_PRETRAINED_WEIGHTS_PATH))
     last = len(network.matcher.layers) - 1
     names = {"project": "input_proj", "frequencies": "posenc.Wr"}
-    names |= {"matchability": f"log_assignment.{last}.matchability", "compare": f"log_assignment.{last}.final_proj"}
+    names |= {
+        "matchability": f"log_assignment.{last}.matchability",
+        "compare": f"log_assignment.{last}.final_proj",
+    }
     for k in range(last + 1):
         names |= {f"layers.{k}.{ours}": f"transformers.{k}.{part}" for ours, part in _LAYER_NAMES.items()}
     network.matcher.load_state_dict(

@@ -1,7 +1,7 @@
 """Sparse matches to start from, where dense ones of the coarsest maps do not convince.
 
-A seed matcher looks at two images at once and returns a few hundred matches, each for itself; what is dense and
-exact is made from them afterwards. Ours is the attention network; any matcher of the entry-point group
+A seed matcher looks at two images at once and returns a few hundred matches, each for itself; what is dense
+and exact is made from them afterwards. Ours is the attention network; any matcher of the entry-point group
 ``gcm.matchers`` can take its place.
 """
 
@@ -64,10 +64,11 @@ class SeedMatcher(Protocol):
 def create_seed_matcher(
     names: Sequence[str], *, side: int, keypoints: int, device: torch.device
 ) -> SeedMatcher:
-    """Our own seed matcher, others by their name in the entry-point group ``gcm.matchers``, or several together.
+    """Our own seed matcher, others by their entry-point name, or several together.
 
     Args:
-        names: :data:`OWN`, or names of matchers, with options as in ``disk-lightglue:resize=704``; at least one.
+        names: at least one; :data:`OWN`, or that of a matcher, with options as in
+            ``disk-lightglue:resize=704``.
         side: pixels; of ours, what the longer side of images is brought to.
         keypoints: of ours, the most of an image.
         device: where ours runs.
@@ -170,4 +171,5 @@ class _Found:
 def _given(points: Tensor, size: tuple[int, int], given: tuple[int, int]) -> Points:
     """Keypoints in pixels of the image as given."""
     scale = np.array(given) / np.array(size)
-    return (points.double().cpu().numpy() + 0.5) * scale - 0.5
+    moved: Points = (points.double().cpu().numpy() + 0.5) * scale - 0.5
+    return moved

@@ -22,9 +22,9 @@ import numpy as np
 
 from gcm.features.batching import Work
 from gcm.features.cache import image_key
+from gcm.features.seeds import SeedMatcher
 from gcm.geometry import (
     Matrix,
-    Points,
     apply_homography,
     inside,
     inverse,
@@ -32,7 +32,6 @@ from gcm.geometry import (
 from gcm.images.files import RGBImage
 from gcm.method.evidence import significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
-from gcm.features.seeds import SeedMatcher
 from gcm.method.near import match_near, second_round
 from gcm.method.pair import Pair
 from gcm.method.planes import (

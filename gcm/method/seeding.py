@@ -1,8 +1,9 @@
 """What sparse matches of a learned matcher prove, and how they are thickened.
 
-A pair that differs in light, season or sensor has coarse maps that agree nowhere, and a few hundred matches of a
-matcher that has learnt to look at both images. They are asked for the epipolar geometry they share, and each of
-those that share it counts, whether or not finer maps confirm it: what refinement cannot see is not wrong.
+A pair that differs in light, season or sensor has coarse maps that agree nowhere, and a few hundred matches
+of a matcher that has learnt to look at both images. They are asked for the epipolar geometry they share, and
+each of those that share it counts, whether or not finer maps confirm it: what refinement cannot see is not
+wrong.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, M
     return dense, seeds.h_1_to_0
 
 
-def beside(seeded: Seeded, views: Sequence[WorkingMatches], options: SeedOptions, stride: int) -> WorkingMatches:
+def beside(
+    seeded: Seeded, views: Sequence[WorkingMatches], options: SeedOptions, stride: int
+) -> WorkingMatches:
     """Sparse matches, and the dense ones that move as those near them do and share their epipolar geometry.
 
     The sparse ones stay whatever else is found, with low scores: what finer maps cannot confirm is not wrong.
@@ -110,8 +113,8 @@ def epipolar_significance(
 ) -> float:
     """How far beyond chance matches share an epipolar geometry.
 
-    The a-contrario question of Moisan and Stival (2004), as Moulon's AC-RANSAC asks it: were one of the points
-    of each match anywhere in its image, how many geometries would so many of them fit so well?
+    The a-contrario question of Moisan and Stival (2004), as Moulon's AC-RANSAC asks it: were one of the
+    points of each match anywhere in its image, how many geometries would so many of them fit so well?
 
     Args:
         distances: N pixels from the epipolar lines of their partners, in image 0 and in image 1, all matches.

@@ -37,7 +37,8 @@ VISIBLE_GRID = 40
 
 
 def visible(truth: TiltedPlane, points0: Array, points1: Array) -> Score:
-    """Mean distance, in image 1, of a grid of image 0's points from where they are, of those image 1 shows."""
+    """Mean distance, in image 1, of a grid of image 0's points from where they are, of those image 1
+    shows."""
     estimate = magsac_homography(points0, points1)
     if estimate.matrix is None:
         return {"error": math.inf}
