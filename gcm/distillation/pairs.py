@@ -114,6 +114,7 @@ class PairDataset(StepDataset[PairBatch]):
             rng,
             baseline=scenes.baseline,
             zoom=scenes.zoom,
+            light=scenes.light,
         )
         return _Pair(scene.images, (scene.to1, scene.to0))
 

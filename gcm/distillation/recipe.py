@@ -83,6 +83,9 @@ class SceneRecipe(_Strict):
         0.5, gt=0, description="largest distance of the cameras, as a share of that of what they look at"
     )
     zoom: float = Field(1.6, ge=1, description="largest ratio of their focal lengths")
+    light: float = Field(
+        0.25, ge=0, description="deviation of the log of a surface's brightness from view to view"
+    )
 
 
 class DistillRecipe(_Strict):

@@ -60,7 +60,14 @@ Rectangle = tuple[Array, Array, Array]
 
 
 def draw_scene(
-    photos: list[Image], size: int, points: Array, rng: np.random.Generator, *, baseline: float, zoom: float
+    photos: list[Image],
+    size: int,
+    points: Array,
+    rng: np.random.Generator,
+    *,
+    baseline: float,
+    zoom: float,
+    light: float,
 ) -> Scene:
     """Draw one scene.
 
@@ -71,12 +78,13 @@ def draw_scene(
         rng: draws everything.
         baseline: largest distance of the cameras, as a share of the distance of what they look at.
         zoom: largest ratio of their focal lengths.
+        light: deviation of the log of each surface's brightness, which differs from view to view.
     """
     rectangles = _rectangles(rng)
     cameras = _cameras(size, rng, baseline, zoom)
     atlas = _atlas(photos, len(rectangles), rng)
     inverses = [np.stack([_inverse(camera, rectangle) for rectangle in rectangles]) for camera in cameras]
-    drawn = [_draw(inverse, atlas, size, rng) for inverse in inverses]
+    drawn = [_draw(inverse, atlas, size, light, rng) for inverse in inverses]
     to1 = _seen_from(cameras[0], cameras[1], inverses, points, size)
     to0 = _seen_from(cameras[1], cameras[0], inverses[::-1], points, size)
     return Scene((drawn[0], drawn[1]), to1, to0)
@@ -206,7 +214,7 @@ def _nearest(inverse: Array, points: Array) -> tuple[NDArray[np.intp], Array]:
     return np.where(best > 0, which, -1), place.astype(np.float64)
 
 
-def _draw(inverse: Array, atlas: _Atlas, size: int, rng: np.random.Generator) -> Image:
+def _draw(inverse: Array, atlas: _Atlas, size: int, light: float, rng: np.random.Generator) -> Image:
     """One view; every surface is lit by itself, and where there is none is sky."""
     ticks = np.arange(size, dtype=np.float64)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
@@ -215,10 +223,10 @@ def _draw(inverse: Array, atlas: _Atlas, size: int, rng: np.random.Generator) ->
     spot[:, 1] += atlas.tops[which]
     x, y = spot.reshape(size, size, 2).astype(np.float32).transpose(2, 0, 1)
     image = cv2.remap(atlas.image, x, y, cv2.INTER_LINEAR).astype(np.float32)
-    light = np.exp(0.25 * rng.standard_normal(len(inverse) + 1))
+    factors = np.exp(light * rng.standard_normal(len(inverse) + 1))
     sky = which.reshape(size, size) < 0
     image[sky] = rng.uniform(120, 240)
-    image *= light[which].reshape(size, size, 1)
+    image *= factors[which].reshape(size, size, 1)
     result: Image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     return result
 

@@ -1,0 +1,84 @@
+"""Sparse matches: when they are believed, and what is returned beside them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from gcm import Matcher
+from gcm.errors import ConfigError
+from gcm.method.seeding import Seeded, _fundamental, _line_distances, beside, epipolar_significance
+from gcm.method.working_matches import WorkingMatches
+from gcm.options import SeedOptions
+
+SIZE = 640, 480
+
+
+def two_views(rng: np.random.Generator, number: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a scene with depth, in two views."""
+    points = rng.uniform([-3, -2, 4], [3, 2, 12], (number, 3))
+    turn, _ = cv2.Rodrigues(np.array([0.02, 0.15, 0.03]))
+    views = []
+    for rotation, shift in ((np.eye(3), np.zeros(3)), (turn, np.array([1.0, 0.1, 0.2]))):
+        seen = points @ rotation.T + shift
+        views.append(
+            seen[:, :2] / seen[:, 2:] * 400 + np.array(SIZE) / 2 + noise * rng.standard_normal((number, 2))
+        )
+    return views[0], views[1]
+
+
+def significance(points0: np.ndarray, points1: np.ndarray) -> float:
+    matrix = _fundamental(points0, points1, 3.0)
+    assert matrix is not None
+    return epipolar_significance(_line_distances(matrix, points0, points1), (SIZE, SIZE), 3.0)
+
+
+def test_matches_of_one_scene_are_significant() -> None:
+    rng = np.random.default_rng(0)
+    points0, points1 = two_views(rng, 60, 0.5)
+    wrong = rng.random(60) < 0.3
+    points1[wrong] = rng.uniform(0, SIZE, (wrong.sum(), 2))
+    assert significance(points0, points1) > 30
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_matches_of_nothing_are_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points0, points1 = (rng.uniform(0, SIZE, (60, 2)) for _ in range(2))
+    assert significance(points0, points1) < 5
+
+
+def test_too_few_matches_have_no_geometry() -> None:
+    rng = np.random.default_rng(0)
+    assert _fundamental(*two_views(rng, 8, 0.1), 3.0) is None
+
+
+def test_dense_matches_stay_beside_the_seeds_where_they_agree() -> None:
+    rng = np.random.default_rng(1)
+    points0, points1 = two_views(rng, 200, 0.3)
+    matrix = _fundamental(points0, points1, 3.0)
+    assert matrix is not None
+    seeds = WorkingMatches(None, points0[:100], points1[:100], points1[:100], np.full(100, 0.9))
+    away = points1[100:] + np.array([0.0, 60.0])
+    dense = WorkingMatches(
+        None,
+        np.repeat(points0[100:], 2, axis=0),
+        np.stack([points1[100:], away], axis=1).reshape(-1, 2),
+        np.stack([points1[100:], away], axis=1).reshape(-1, 2),
+        np.full(200, 0.8),
+    )
+    options = SeedOptions(near_cells=40.0)
+    kept = beside(Seeded(seeds, 99.0, matrix), [dense], options, 8)
+    assert kept.scores[-100:] == pytest.approx(0.9 * options.score)  # the seeds, all of them
+    np.testing.assert_array_equal(kept.points0[-100:], seeds.points0)
+    off = np.linalg.norm(kept.points1[:-100, None] - away[None], axis=2).min(axis=1)
+    assert (off > 1).all()
+
+
+def test_an_unknown_seed_matcher_is_named_and_the_known_ones() -> None:
+    method = {"guided": {"seeds": {"matchers": ["atention"]}}}
+    with pytest.raises(ConfigError, match=r"no 'atention' \(did you mean 'attention'\?\)"):
+        Matcher("fast", method=method)
+    with pytest.raises(ConfigError, match="xfeat:speed=3"):
+        Matcher("fast", method={"guided": {"seeds": {"matchers": ["xfeat:speed=3"]}}})
