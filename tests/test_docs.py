@@ -82,8 +82,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
         f"below a significance of {evidence.believed:g}",
-        f"parallax of {evidence.parallax:.0%} of the image, p = {evidence.chance:g}".replace("%", " %"),
-        f"within {evidence.tight_cells:g} cells, p = {evidence.tight_chance:g}",
+        f"parallax of {evidence.parallax:.0%} of the image, p = {guided.views.chance.wide:g}".replace("%", " %"),
+        f"within {evidence.tight_cells:g} cells, p = {guided.views.chance.tight:g}",
         f"blocks of {evidence.block_cells} x {evidence.block_cells} coarse cells",
         f"at least four of its neighbours, and {guided.neighbours.share:.0%} of them".replace("%", " %"),
         f"more than {frame.borne_turn:g} degrees or scales by more than {frame.borne_scale:g}",
@@ -96,6 +96,11 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",
+        f"(confidence under {guided.verdict.convincing:g})",
+        f"{guided.seeds.keypoints} keypoints of each, images brought to {guided.seeds.side} pixels",
+        f"within {guided.seeds.tolerance:g} pixels of their lines",
+        f"From a significance of {guided.seeds.believed:g} on they count",
+        f"within {guided.seeds.line:g} pixels of their epipolar lines",
         "of their own, up to four",
     ):
         assert told in text, told

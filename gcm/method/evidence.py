@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.geometry import Points
-from gcm.options import EvidenceOptions, NeighbourOptions
+from gcm.options import ChanceOptions, EvidenceOptions, NeighbourOptions
 from gcm.refinement.dense import CellMatches
 from gcm.refinement.motion import local_support
 
@@ -58,7 +58,11 @@ def has_local_support(points: Points, motion: Points, options: NeighbourOptions)
 
 
 def agreement(
-    cells: CellMatches, neighbours: NeighbourOptions, options: EvidenceOptions, side: float
+    cells: CellMatches,
+    neighbours: NeighbourOptions,
+    options: EvidenceOptions,
+    side: float,
+    chances: ChanceOptions,
 ) -> Agreement:
     """Which matches bear each other out, and what that proves.
 
@@ -69,8 +73,9 @@ def agreement(
     Args:
         cells: of the coarsest maps.
         neighbours: what is asked of neighbours.
-        options: how much is chance.
+        options: what is asked.
         side: longer side of the network's inputs, pixels.
+        chances: how much would agree by chance.
     """
     places = cells.cells0.cpu().numpy().astype(np.float64)
     supported = has_local_support(places, cells.cells1.cpu().numpy() - places, neighbours)
@@ -78,13 +83,13 @@ def agreement(
     block = options.block_cells * cells.stride
     wide = np.zeros(len(supported), dtype=bool)
     wide[supported] = _near_one_similarity(points0[supported], points1[supported], options.parallax * side)
-    proved = significance((points0, points1), wide, block=block, chance=options.chance)
+    proved = significance((points0, points1), wide, block=block, chance=chances.wide)
     if proved >= options.plain:  # beyond question: no need to ask for more
         return Agreement(supported, wide, False, proved)
     tight = np.zeros(len(supported), dtype=bool)
     tolerance = options.tight_cells * cells.stride
     tight[supported] = _near_one_affine(points0[supported], points1[supported], tolerance)
-    proved_tight = significance((points0, points1), tight, block=block, chance=options.tight_chance)
+    proved_tight = significance((points0, points1), tight, block=block, chance=chances.tight)
     if proved_tight > proved:
         return Agreement(supported, tight, True, proved_tight)
     return Agreement(supported, wide, False, proved)

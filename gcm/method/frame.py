@@ -122,7 +122,8 @@ def look_at_all(pair: Pair, h_1_to_0: Matrix | None, zoom: float = 1.0) -> Work[
         map0, map1 = (pyramid.prepared(pair.steps[1].map_index) for pyramid in seen.pyramids)
         cells = mutual_match(map0, map1, slack=pair.options.frame.slack)
         side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
-        found = agreement(cells, pair.options.frame.neighbours, pair.options.evidence, side)
+        frame = pair.options.frame
+        found = agreement(cells, frame.neighbours, pair.options.evidence, side, frame.chance)
     return Framed(seen, swapped, zoom, cells, found)
 
 

@@ -329,7 +329,7 @@ def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float
     off = ~(np.linalg.norm(apply_homography(h_1_to_0, points1) - points0, axis=1) < tolerance)
     block = options.evidence.block_cells * pair.stride / framed.zoom
     off &= framed.agreement.supported
-    return significance((points0, points1), off, block=block, chance=options.evidence.chance)
+    return significance((points0, points1), off, block=block, chance=options.frame.chance.wide)
 
 
 def _differs(view: WorkingMatches, framed: Framed, options: GuidedOptions) -> bool:

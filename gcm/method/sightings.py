@@ -130,7 +130,7 @@ def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: Gui
     side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
     return Sighting(
         CoarseMatches(map0, map1, cells, np.eye(3), np.eye(3)),
-        agreement(cells, options.neighbours, options.evidence, side),
+        agreement(cells, options.neighbours, options.evidence, side, options.views.chance),
         options.views.side,
     )
 

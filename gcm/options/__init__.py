@@ -6,6 +6,7 @@
 from gcm.options.base import Hypotheses, inapplicable
 from gcm.options.guided import (
     AlignmentOptions,
+    ChanceOptions,
     EvidenceOptions,
     FrameOptions,
     GuidedOptions,
@@ -22,6 +23,7 @@ from gcm.options.published import PublishedOptions, SearchOptions
 
 __all__ = [
     "AlignmentOptions",
+    "ChanceOptions",
     "EvidenceOptions",
     "FrameOptions",
     "GuideOptions",

@@ -14,6 +14,7 @@ from gcm.options.base import Hypotheses, MethodOptions, Options, Positive, Share
 
 __all__ = [
     "AlignmentOptions",
+    "ChanceOptions",
     "EvidenceOptions",
     "FrameOptions",
     "GuideOptions",
@@ -26,6 +27,19 @@ __all__ = [
     "VerdictOptions",
     "ViewOptions",
 ]
+
+
+class ChanceOptions(Options):
+    """Shares of the blocks of an image that hold agreeing matches by chance, where nothing is in common.
+
+    They depend on the network, and grow with the size that is looked at. Measured on photos for training:
+    means of 0.006 (wide) and 0.006 (tight) at 480 px with GCM_COMPACT, 0.013 and 0.010 with GCM_CONTEXT; at
+    800 px, where less is asked of neighbours, 0.032 and 0.017, and 0.066 and 0.031. What is set is some 1.5
+    times that, and more at 480 px.
+    """
+
+    wide: Share = Field(0.05, description="of matches that agree up to a parallax")
+    tight: Share = Field(0.02, description="of matches that agree within evidence.tight_cells")
 
 
 class ViewOptions(Options):
@@ -66,6 +80,7 @@ class ViewOptions(Options):
         description="pixels; images up to this size are enlarged for that, so that a small part of them has "
         "cells enough to be seen",
     )
+    chance: ChanceOptions = Field(ChanceOptions(), description="how much agrees by chance")
     zoom: Positive = Field(2.0, description="how much at most")
     zoomed_side: int = Field(
         960, ge=1, description="pixels; up to what side, for its time is the square of the area"
@@ -78,11 +93,7 @@ class EvidenceOptions(Options):
     block_cells: int = Field(
         4, ge=1, description="cells a side of the blocks that are counted: as far as descriptors are alike"
     )
-    chance: Share = Field(
-        0.05, description="share of the blocks that hold matches which agree up to a parallax by chance"
-    )
     parallax: Share = Field(0.12, description="that parallax, as a share of the longer side")
-    tight_chance: Share = Field(0.02, description="the same, of matches that agree within tight_cells")
     tight_cells: Positive = Field(1.5, description="coarse cells off one affine motion")
     plain: Positive = Field(
         10.0, description="significance of a view that is looked at no further for what it shows"
@@ -172,6 +183,9 @@ class FrameOptions(Options):
         1280,
         ge=16,
         description="pixels; larger images are shrunk for that: its time is the square of the area",
+    )
+    chance: ChanceOptions = Field(
+        ChanceOptions(), description="how much agrees by chance; more than at low resolution"
     )
     neighbours: NeighbourOptions = Field(
         NeighbourOptions(alike_cells=2.0, fewest=3, share=0.15),
