@@ -22,7 +22,7 @@ from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
-from gcm.features.seeds import SeedMatcher, create_seed_matcher
+from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
 from gcm.images.files import ImageLike, RGBImage, read_image
 from gcm.images.sizes import image_size, resize_to, working_size
@@ -86,10 +86,11 @@ class Matcher:
         method = self.config.method
         if isinstance(method, PublishedOptions) and method.fine_model:
             fine = create_fine_model(method.fine_model, weights=method.fine_weights_path)
-        self._seeds: SeedMatcher | None = None
-        if isinstance(method, GuidedOptions) and method.seeds.matchers:
-            self._seeds = create_seed_matcher(
-                method.seeds.matchers, side=method.seeds.side, keypoints=method.seeds.keypoints, device=device
+        self._seeds: tuple[SeedMatcher, ...] = ()
+        if isinstance(method, GuidedOptions):
+            seeds = method.seeds
+            self._seeds = create_seed_matchers(
+                seeds.matchers, side=seeds.side, keypoints=seeds.keypoints, device=device
             )
         self.precision = choose_precision(self.config.precision, device)
         self.features = FeatureExtractor(

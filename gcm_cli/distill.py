@@ -61,15 +61,17 @@ def distill(
     # Before torch is imported: all that may be mistyped.
     chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"), changes)
     if preview is not None:
-        _preview(chosen, photos, preview)
-        console.note(f"samples: {preview}")
-        console.document({"preview": preview})
-        return
+        return _preview(console, chosen, photos, preview)
     if output is None:
         raise UsageError("give the run's folder: --output DIR (or --preview FILE to look at samples)")
     student, latest = _train(console, chosen, photos, output, device, workers)
-    if not leads:
-        return
+    if leads:
+        _report(console, chosen, student, latest)
+
+
+def _report(console: Console, recipe: DistillRecipe, student: Path, latest: TrainingProgress | None) -> None:
+    """Say where the weights are; `latest` is None where the run was finished before."""
+    output = student.parent
     if latest is None:
         console.note(f"{output}: was finished already")
     else:
@@ -78,18 +80,20 @@ def distill(
     console.document(
         {
             "weights": student,
-            "steps": chosen.steps,
+            "steps": recipe.steps,
             "validation_loss": None if latest is None else latest.validation_loss,
         }
     )
 
 
-def _preview(recipe: DistillRecipe, photos: Path, file: Path) -> None:
+def _preview(console: Console, recipe: DistillRecipe, photos: Path, file: Path) -> None:
     """Write a contact sheet of samples."""
     from gcm.distillation.preview import contact_sheet
     from gcm.images import write_image
 
     write_image(file, contact_sheet(recipe, photos))
+    console.note(f"samples: {file}")
+    console.document({"preview": file})
 
 
 def _train(

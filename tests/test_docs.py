@@ -82,7 +82,9 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
         f"below a significance of {evidence.believed:g}",
-        f"parallax of {evidence.parallax:.0%} of the image, p = {guided.views.chance.wide:g}".replace("%", " %"),
+        f"parallax of {evidence.parallax:.0%} of the image, p = {guided.views.chance.wide:g}".replace(
+            "%", " %"
+        ),
         f"within {evidence.tight_cells:g} cells, p = {guided.views.chance.tight:g}",
         f"blocks of {evidence.block_cells} x {evidence.block_cells} coarse cells",
         f"at least four of its neighbours, and {guided.neighbours.share:.0%} of them".replace("%", " %"),

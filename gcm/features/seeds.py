@@ -29,7 +29,7 @@ from gcm.images.sizes import image_size, resize_to
 from gcm.weights.loading import load_checkpoint
 from gcm.weights.store import resolve_weights
 
-__all__ = ["OWN", "AttentionSeeds", "SeedMatcher", "Seeds", "create_seed_matcher"]
+__all__ = ["OWN", "AttentionSeeds", "SeedMatcher", "Seeds", "create_seed_matchers"]
 
 OWN = "attention"
 """How options call our own matcher."""
@@ -61,14 +61,13 @@ class SeedMatcher(Protocol):
         """Match two H x W x 3 uint8 RGB images."""
 
 
-def create_seed_matcher(
+def create_seed_matchers(
     names: Sequence[str], *, side: int, keypoints: int, device: torch.device
-) -> SeedMatcher:
-    """Our own seed matcher, others by their entry-point name, or several together.
+) -> tuple[SeedMatcher, ...]:
+    """Our own seed matcher, and others by their name in the entry-point group ``gcm.matchers``.
 
     Args:
-        names: at least one; :data:`OWN`, or that of a matcher, with options as in
-            ``disk-lightglue:resize=704``.
+        names: :data:`OWN`, or that of a matcher, with options as in ``disk-lightglue:resize=704``.
         side: pixels; of ours, what the longer side of images is brought to.
         keypoints: of ours, the most of an image.
         device: where ours runs.
@@ -77,11 +76,10 @@ def create_seed_matcher(
         ConfigError: there is no such matcher, or it has no such option.
         DependencyError: a package it needs is missing.
     """
-    matchers = [
+    return tuple(
         AttentionSeeds(side=side, keypoints=keypoints, device=device) if name == OWN else _installed(name)
         for name in names
-    ]
-    return matchers[0] if len(matchers) == 1 else _Together(matchers)
+    )
 
 
 def _installed(spec: str) -> SeedMatcher:
@@ -98,22 +96,6 @@ def _installed(spec: str) -> SeedMatcher:
     except (TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"seeds.matchers: {spec}: {error}") from error
     return cast(SeedMatcher, matcher)
-
-
-class _Together:
-    """What several matchers find, one after the other."""
-
-    def __init__(self, matchers: Sequence[SeedMatcher]) -> None:
-        self._matchers = matchers
-
-    def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
-        """Match two images."""
-        found = [matcher.match(image0, image1) for matcher in self._matchers]
-        return _Found(
-            np.concatenate([seeds.points0 for seeds in found]),
-            np.concatenate([seeds.points1 for seeds in found]),
-            np.concatenate([seeds.scores for seeds in found]),
-        )
 
 
 class AttentionSeeds:

@@ -41,6 +41,7 @@ __all__ = [
     "View",
     "consensus_score",
     "search_hypotheses",
+    "turn_image",
     "turned_views",
 ]
 
@@ -229,7 +230,7 @@ def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> 
     half0, half1 = fit_within(low0, side // 2), fit_within(low1, side // 2)
     for angle in rotations:
         for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
-            turned, turn = _turn(small0, angle)
+            turned, turn = turn_image(small0, angle)
             if angle == 0:  # unturned it is the image itself
                 request0 = Request(small0, "coarsest")
             else:
@@ -253,7 +254,7 @@ def _matched_warped(
     return again.between(np.eye(3), inverse(first.h_1_to_0))
 
 
-def _turn(image: RGBImage, angle: float) -> tuple[RGBImage, Matrix]:
+def turn_image(image: RGBImage, angle: float) -> tuple[RGBImage, Matrix]:
     """Turn an image about its centre onto a canvas that holds it whole; also the matrix of that."""
     width, height = image_size(image)
     matrix = np.vstack([cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0), [0, 0, 1]])

@@ -15,7 +15,7 @@ where the plane is seen too differently for a frame, both, and each part of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,7 +59,7 @@ def match_guided(
     steps: tuple[RefinementStep, ...],
     options: GuidedOptions,
     clock: Clock,
-    seeds: SeedMatcher | None = None,
+    seeds: Sequence[SeedMatcher] = (),
 ) -> Work[MethodResult]:
     """Match two images; the same whichever comes first.
 
@@ -68,7 +68,7 @@ def match_guided(
         steps: stage 0, the dense match, then each refinement.
         options: how to match.
         clock: of the stages.
-        seeds: finds sparse matches where the maps do not convince; None for nothing.
+        seeds: find sparse matches where the maps do not convince.
 
     Returns:
         Points to a fraction of a pixel; scores as of :func:`gcm.method.view.refine_view`.
@@ -99,6 +99,8 @@ class _Attempt:
     """Of its main plane."""
     evidence: Mapping[str, float]
     confidence: float
+    rivalled: bool = False
+    """Whether something is repeated: sparse matches would agree as well, on whichever motion."""
 
 
 def _rank(image: RGBImage) -> tuple[int, bytes]:
@@ -117,7 +119,10 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     if sightings:
         attempts += yield from _dense_attempts(pair, sightings)
     best = max(attempts, key=lambda attempt: attempt.confidence)
-    if pair.seeds is None or (best.confidence >= options.verdict.convincing and not options.seeds.always):
+    # Without verification nobody knows how sure the maps are.
+    sure = not options.verify or best.confidence >= options.verdict.convincing
+    convincing = sure and not options.seeds.always
+    if not pair.seeds or best.rivalled or convincing:
         return best
     seeded = yield from _seeded_attempt(pair, attempts)
     return max(best, seeded, key=lambda attempt: attempt.confidence)
@@ -173,6 +178,7 @@ def _rival_attempt(pair: Pair, sighting: Sighting, rivalry: Rivalry) -> Work[_At
     pair.h_1_to_0 = rivalry.h_1_to_0
     view = yield from match_near(pair, _on_plane(pair, rivalry.h_1_to_0))
     attempt = _attempt(pair, [(yield from second_round(pair, view))], sighting.significance)
+    attempt = replace(attempt, rivalled=True)
     if rivalry.decided:
         return attempt
     pair.trace.append("repeated structure: nothing tells this motion from others")

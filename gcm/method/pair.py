@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -29,8 +30,8 @@ class Pair:
     steps: tuple[RefinementStep, ...]
     options: GuidedOptions
     clock: Clock
-    seeds: SeedMatcher | None = None
-    """What finds sparse matches where the maps do not convince; None for nothing."""
+    seeds: Sequence[SeedMatcher] = ()
+    """What finds sparse matches where the maps do not convince."""
     h_1_to_0: Matrix | None = None
     """Of the main plane of the view that is followed; None until, or when, there is none."""
     trace: list[str] = field(default_factory=list)

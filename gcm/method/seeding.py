@@ -9,7 +9,7 @@ wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -17,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.features.batching import Work
-from gcm.geometry import Matrix, Points
+from gcm.features.seeds import SeedMatcher
+from gcm.geometry import Matrix, Points, apply_homography, inverse, resize_matrix
+from gcm.images.files import RGBImage
+from gcm.images.sizes import image_size, resize_to
+from gcm.method.coarse import turn_image
 from gcm.method.near import match_near
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane, merge_views
@@ -48,16 +52,77 @@ class Seeded:
 
 
 def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
-    """Sparse matches of a pair, those that share an epipolar geometry; None where there are too few."""
-    assert pair.seeds is not None
-    found = pair.seeds.match(pair.image0, pair.image1)
-    points0, points1 = np.asarray(found.points0, np.float64), np.asarray(found.points1, np.float64)
-    scores = np.asarray(found.scores, np.float64)
-    matches = WorkingMatches(None, points0, points1, points1, np.clip(scores, 0, 1))
-    matrix = _fundamental(points0, points1, options.tolerance)
+    """Sparse matches of a pair that share an epipolar geometry; None where there are too few.
+
+    Where nothing is significant in the images as they are, the first matcher also looks at one of them turned
+    or tilted (`options.turned`), as ASIFT does (Morel and Yu, 2009), until it finds something that is.
+    """
+    upright = [_found(pair, matcher, _AS_IT_IS) for matcher in pair.seeds]
+    best = _proved(pair, concatenated(*upright), options)
+    if not options.turned:
+        return best
+    for view in _turned_and_tilted():
+        if best is not None and best.significance >= options.sure:
+            break
+        seen = _proved(pair, _found(pair, pair.seeds[0], view), options)
+        if seen is not None and (best is None or seen.significance > best.significance):
+            best = seen
+    return best
+
+
+@dataclass(frozen=True)
+class _View:
+    """One of the images turned, and then shrunk along x."""
+
+    first: bool
+    """Whether it is image 0."""
+    degrees: float
+    tilt: float
+
+    def of(self, image: RGBImage) -> tuple[RGBImage, Matrix]:
+        """An image seen so, and the homography from it to that."""
+        turned, turn = turn_image(image, self.degrees)
+        width, height = image_size(turned)
+        size = max(1, round(width / self.tilt)), height
+        return resize_to(turned, size), resize_matrix((width, height), size) @ turn
+
+
+_AS_IT_IS = _View(True, 0, 1)
+
+_TILTS = 2.5, 5.0
+"""A plane seen at 66 and at 78 degrees."""
+
+
+def _turned_and_tilted() -> Iterator[_View]:
+    """The views to try, turned ones first."""
+    for degrees in (90, 270, 180):
+        yield _View(True, degrees, 1)
+    for tilt in _TILTS:
+        for degrees in (0, 90, 45, 135):
+            for first in (True, False):
+                yield _View(first, degrees, tilt)
+
+
+def _found(pair: Pair, matcher: SeedMatcher, view: _View) -> WorkingMatches:
+    """What a matcher finds with one of the images seen otherwise, in pixels of both as they are."""
+    images = [pair.image0, pair.image1]
+    matrix = np.eye(3)
+    which = 0 if view.first else 1
+    if view is not _AS_IT_IS:
+        images[which], matrix = view.of(images[which])
+    found = matcher.match(*images)
+    points = [np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1)]
+    points[which] = apply_homography(inverse(matrix), points[which])
+    scores = np.clip(np.asarray(found.scores, np.float64), 0, 1)
+    return WorkingMatches(None, points[0], points[1], points[1], scores)
+
+
+def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded | None:
+    """Those of some matches that share an epipolar geometry."""
+    matrix = _fundamental(matches.points0, matches.points1, options.tolerance)
     if matrix is None:
         return None
-    distances = _line_distances(matrix, points0, points1)
+    distances = _line_distances(matrix, matches.points0, matches.points1)
     right = np.maximum(*distances) <= options.tolerance
     significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
     return Seeded(matches.take(right), significance, matrix)

@@ -9,7 +9,7 @@ import torch
 from gcm.method.evidence import agreement, significance, surprise
 from gcm.method.verdict import confidence_of, evidence_of
 from gcm.method.working_matches import Precision, WorkingMatches
-from gcm.options import EvidenceOptions, NeighbourOptions, VerdictOptions
+from gcm.options import ChanceOptions, EvidenceOptions, NeighbourOptions, VerdictOptions
 from gcm.refinement.dense import CellMatches
 
 
@@ -23,7 +23,9 @@ def grid(width: int, height: int) -> np.ndarray:
 
 
 def judge(first: np.ndarray, second: np.ndarray, **options: float) -> tuple[float, bool, int]:
-    found = agreement(cells(first, second), NeighbourOptions(), EvidenceOptions(**options), side=480)
+    found = agreement(
+        cells(first, second), NeighbourOptions(), EvidenceOptions(**options), 480, ChanceOptions()
+    )
     return found.significance, found.tight, int(found.together.sum())
 
 
