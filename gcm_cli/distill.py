@@ -61,7 +61,8 @@ def distill(
     # Before torch is imported: all that may be mistyped.
     chosen = load_recipe(find_recipe(recipe, config_folder() / "distill"), changes)
     if preview is not None:
-        return _preview(console, chosen, photos, preview)
+        _preview(console, chosen, photos, preview)
+        return
     if output is None:
         raise UsageError("give the run's folder: --output DIR (or --preview FILE to look at samples)")
     student, latest = _train(console, chosen, photos, output, device, workers)
