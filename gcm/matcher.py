@@ -90,7 +90,7 @@ class Matcher:
         if isinstance(method, GuidedOptions):
             seeds = method.seeds
             self._seeds = create_seed_matchers(
-                seeds.matchers, side=seeds.side, keypoints=seeds.keypoints, device=device
+                seeds.matchers, sides=seeds.sides, keypoints=seeds.keypoints, device=device
             )
         self.precision = choose_precision(self.config.precision, device)
         self.features = FeatureExtractor(

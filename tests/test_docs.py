@@ -99,7 +99,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",
         f"(confidence under {guided.verdict.convincing:g})",
-        f"{guided.seeds.keypoints} keypoints of each, images brought to {guided.seeds.side} pixels",
+        f"{guided.seeds.keypoints} keypoints of each, images brought to "
+        f"{guided.seeds.sides[0]} and to {guided.seeds.sides[1]} pixels",
         f"within {guided.seeds.tolerance:g} pixels of their lines",
         f"From a significance of {guided.seeds.believed:g} on they count",
         f"within {guided.seeds.line:g} pixels of their epipolar lines",

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
+import cv2
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gcm.backbones.attention import AttentionNetwork
@@ -25,7 +27,7 @@ from gcm.geometry import Points
 from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
 from gcm.images.normalisation import PerImage
-from gcm.images.sizes import image_size, resize_to
+from gcm.images.sizes import image_size
 from gcm.weights.loading import load_checkpoint
 from gcm.weights.store import resolve_weights
 
@@ -62,14 +64,14 @@ class SeedMatcher(Protocol):
 
 
 def create_seed_matchers(
-    names: Sequence[str], *, side: int, keypoints: int, device: torch.device
+    names: Sequence[str], *, sides: Sequence[int], keypoints: int, device: torch.device
 ) -> tuple[SeedMatcher, ...]:
     """Our own seed matcher, and others by their name in the entry-point group ``gcm.matchers``.
 
     Args:
         names: :data:`OWN`, or that of a matcher, with options as in ``disk-lightglue:resize=704``.
-        side: pixels; of ours, what the longer side of images is brought to.
-        keypoints: of ours, the most of an image.
+        sides: pixels; of ours, what the longer side of images is brought to, one after the other.
+        keypoints: of ours, the most of an image at the largest of these.
         device: where ours runs.
 
     Raises:
@@ -77,7 +79,7 @@ def create_seed_matchers(
         DependencyError: a package it needs is missing.
     """
     return tuple(
-        AttentionSeeds(side=side, keypoints=keypoints, device=device) if name == OWN else _installed(name)
+        AttentionSeeds(sides=sides, keypoints=keypoints, device=device) if name == OWN else _installed(name)
         for name in names
     )
 
@@ -99,10 +101,15 @@ def _installed(spec: str) -> SeedMatcher:
 
 
 class AttentionSeeds:
-    """Keypoints matched by our attention network; those of the images just seen are remembered."""
+    """Keypoints matched by our attention network, at several sizes of the images.
 
-    def __init__(self, *, side: int, keypoints: int, device: torch.device) -> None:
-        self._side, self._most, self._device = side, keypoints, device
+    What is blurred or slanted matches small, what is fine matches large; all that is found counts. Keypoints of
+    the images just seen are remembered.
+    """
+
+    def __init__(self, *, sides: Sequence[int], keypoints: int, device: torch.device) -> None:
+        self._sides, self._device = sides, device
+        self._most = [max(1, keypoints * side // max(sides)) for side in sides]
         network = AttentionNetwork()
         load_strictly(network, load_checkpoint(resolve_weights("gcm_attention")), "gcm_attention")
         self._network = network.eval().to(device)
@@ -110,10 +117,19 @@ class AttentionSeeds:
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
         """Match two images."""
-        found0, found1 = self._keypoints(image0), self._keypoints(image1)
+        found = [
+            self._matched(image0, image1, side, most)
+            for side, most in zip(self._sides, self._most, strict=True)
+        ]
+        return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+    def _matched(
+        self, image0: RGBImage, image1: RGBImage, side: int, most: int
+    ) -> tuple[Points, Points, NDArray[np.float64]]:
+        found0, found1 = (self._keypoints(image, side, most) for image in (image0, image1))
         if not len(found0.points) or not len(found1.points):
             empty = np.zeros((0, 2))
-            return _Found(empty, empty, np.zeros(0))
+            return empty, empty, np.zeros(0)
         log_probability, _, _ = self._network.matcher(
             *(found.normalised[None] for found in (found0, found1)),
             *(found.descriptors[None] for found in (found0, found1)),
@@ -122,21 +138,23 @@ class AttentionSeeds:
         best0 = log_probability[0].argmax(dim=0)
         own = torch.arange(len(best1), device=best1.device)
         chosen = (best0[best1] == own) & (value > np.log(BELIEVED))
-        return _Found(
+        return (
             _given(found0.points[chosen], found0.size, image_size(image0)),
             _given(found1.points[best1[chosen]], found1.size, image_size(image1)),
             value[chosen].exp().double().cpu().numpy(),
         )
 
-    def _keypoints(self, image: RGBImage) -> Keypoints:
-        key = image_key(image)
+    def _keypoints(self, image: RGBImage, side: int, most: int) -> Keypoints:
+        key = image_key(image) + bytes(str(side), "ascii")
         found = self._cache.get(key)
         if found is None:
             width, height = image_size(image)
-            factor = self._side / max(width, height)
+            factor = side / max(width, height)
             size = max(1, round(width * factor)), max(1, round(height * factor))
-            x = network_input(resize_to(image, size), 1, self._device, normalisation=PerImage(grey=True))
-            (found,) = detect_keypoints(self._network, x, self._most)
+            kind = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+            resized = np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
+            x = network_input(resized, 1, self._device, normalisation=PerImage(grey=True))
+            (found,) = detect_keypoints(self._network, x, most)
             self._cache.put(key, found, found.nbytes)
         return found
 

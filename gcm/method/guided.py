@@ -102,6 +102,9 @@ class _Attempt:
     rivalled: bool = False
     """Whether something is repeated: sparse matches would agree as well, on whichever motion."""
 
+    def __len__(self) -> int:
+        return sum(map(len, self.views))
+
 
 def _rank(image: RGBImage) -> tuple[int, bytes]:
     return image.shape[0] * image.shape[1], image_key(image)
@@ -125,6 +128,8 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     if not pair.seeds or best.rivalled or convincing:
         return best
     seeded = yield from _seeded_attempt(pair, attempts)
+    if best.confidence >= options.min_confidence and len(seeded) < len(best) / 2:
+        return best  # what they say is no part of it: so few do not outweigh so many
     return max(best, seeded, key=lambda attempt: attempt.confidence)
 
 

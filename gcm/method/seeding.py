@@ -137,7 +137,7 @@ def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, M
     """
     planes = pair.options.planes
     with pair.clock("geometry"):
-        cell = pair.coarse_cell(pair.options.seeds.side)
+        cell = pair.coarse_cell(max(pair.options.seeds.sides))
         plane = fit_plane(seeds, planes, threshold=planes.coarse_threshold * cell)
         if plane is not None and np.linalg.det(plane) > 0:
             explained = explained_by(seeds, plane, planes.coarse_tolerance * cell)
@@ -150,7 +150,10 @@ def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, M
 def beside(
     seeded: Seeded, views: Sequence[WorkingMatches], options: SeedOptions, stride: int
 ) -> WorkingMatches:
-    """Sparse matches, and the dense ones that move as those near them do and share their epipolar geometry.
+    """Sparse matches, and the dense ones that share their epipolar geometry.
+
+    Of a view in which enough matches do, those count; of another only those that also move as the sparse ones
+    near them do.
 
     The sparse ones stay whatever else is found, with low scores: what finer maps cannot confirm is not wrong.
 
@@ -162,15 +165,20 @@ def beside(
     """
     seeds = seeded.matches
     seeds = replace(seeds, scores=seeds.scores * options.score)
-    views = [view for view in views if len(view)]
-    if not views:
-        return seeds
-    dense = merge_views(list(views), stride).in_frame_of(None)
+    chosen = [_agreeing(seeded, view, options, stride) for view in views if len(view)]
+    chosen = [view for view in chosen if len(view)]
+    return concatenated(merge_views(chosen, stride).in_frame_of(None), seeds) if chosen else seeds
+
+
+def _agreeing(seeded: Seeded, view: WorkingMatches, options: SeedOptions, stride: int) -> WorkingMatches:
+    """The matches of a view that share the geometry of sparse ones, everywhere or near those only."""
+    lines = np.maximum(*_line_distances(seeded.fundamental, view.points0, view.points1)) < options.line
+    if lines.mean() >= options.agreeing:  # by chance a few in a hundred would
+        return view.take(lines)
+    seeds = seeded.matches
     motion = fit_motion(seeds.points0, seeds.motion, radius=options.near_cells * stride)
-    off = np.linalg.norm(motion.predict(dense.points0) - dense.motion, axis=1)
-    lines = np.maximum(*_line_distances(seeded.fundamental, dense.points0, dense.points1))
-    alike = (np.nan_to_num(off, nan=np.inf) < stride) & (lines < options.line)
-    return concatenated(dense.take(alike), seeds)
+    off = np.linalg.norm(motion.predict(view.points0) - (view.points1 - view.points0), axis=1)
+    return view.take(lines & (np.nan_to_num(off, nan=np.inf) < stride))
 
 
 def epipolar_significance(

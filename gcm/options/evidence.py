@@ -56,13 +56,18 @@ class SeedOptions(Options):
         False, description="ask the first also for images turned and tilted, where upright does not do"
     )
     sure: Positive = Field(30.0, description="significance that ends this search")
-    side: int = Field(1024, ge=32, description="pixels; what attention brings the longer side of images to")
-    keypoints: int = Field(2048, ge=8, description="most of an image, for attention")
+    sides: tuple[int, ...] = Field(
+        (640, 1024), min_length=1, description="pixels; what attention brings the longer side of images to"
+    )
+    keypoints: int = Field(2048, ge=8, description="most of an image at the largest side, for attention")
     believed: Positive = Field(
         10.0, description="significance of their epipolar geometry below which they are not believed"
     )
     near_cells: Positive = Field(
         5.0, description="coarse cells a side of the bins in which dense matches must move as they do"
+    )
+    agreeing: Share = Field(
+        0.5, description="share of a view's dense matches that share the geometry to be taken whole"
     )
     line: Positive = Field(4.0, description="pixels off their epipolar lines that dense ones may lie")
     score: Share = Field(0.1, description="factor of their scores: they are less exact than refined matches")
