@@ -104,6 +104,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"within {guided.seeds.tolerance:g} pixels of their lines",
         f"From a significance of {guided.seeds.believed:g} on they count",
         f"within {guided.seeds.line:g} pixels of their epipolar lines",
+        f"of which at least {100 * guided.seeds.agreeing:g} % do",
         "of their own, up to four",
     ):
         assert told in text, told

@@ -89,6 +89,10 @@ ABLATIONS = {
     "default:planes.distortion=9": "a scene's main plane has no view of its own",
     "default:views.zoom=1": "small images are not enlarged",
     "default:rivals.most=0": "repeated structure is not looked for",
+    "default:model=GCM_COMPACT": "the coarse map of the compact network alone",
+    "default:seeds.matchers=[]": "no attention network where the maps do not convince",
+    "default:seeds.sides=[1024]": "it looks at one size",
+    "default:seeds.agreeing=1": "dense matches stand beside its own only near those",
 }
 """The default preset with one thing changed, and what that means; skipped where the key does not exist."""
 

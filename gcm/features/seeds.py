@@ -103,8 +103,8 @@ def _installed(spec: str) -> SeedMatcher:
 class AttentionSeeds:
     """Keypoints matched by our attention network, at several sizes of the images.
 
-    What is blurred or slanted matches small, what is fine matches large; all that is found counts. Keypoints of
-    the images just seen are remembered.
+    What is blurred or slanted matches small, what is fine matches large; all that is found counts. Keypoints
+    of the images just seen are remembered.
     """
 
     def __init__(self, *, sides: Sequence[int], keypoints: int, device: torch.device) -> None:

@@ -67,7 +67,7 @@ class SeedOptions(Options):
         5.0, description="coarse cells a side of the bins in which dense matches must move as they do"
     )
     agreeing: Share = Field(
-        0.5, description="share of a view's dense matches that share the geometry to be taken whole"
+        0.3, description="share of a view's dense matches that share the geometry to be taken whole"
     )
     line: Positive = Field(4.0, description="pixels off their epipolar lines that dense ones may lie")
     score: Share = Field(0.1, description="factor of their scores: they are less exact than refined matches")

@@ -246,9 +246,11 @@ def good_table() -> dict[str, dict[str, dict[str, float]]]:
                     limit if group == groups[0] else 0.0
                 )
     table["fmat-dev"]["fast"] = {"mAA": 0.92}
+    table["wxbs-dev"]["robust"] = {"mAA": 0.62}
+    table["evd-dev"]["robust"] = {"pairs under 10 px": 4.0}
     table["hololens"]["sift"] = {"AUC@10": 0.4}
-    table["hololens"]["sift:ratio=0.6"] = {"AUC@10": 0.73}
-    table["hololens"]["aliked-lightglue"] = {"AUC@10": 0.83}
+    table["hololens"]["sift:ratio=0.6"] = {"AUC@10": 0.75}
+    table["hololens"]["aliked-lightglue"] = {"AUC@10": 0.85}
     return table
 
 
@@ -257,8 +259,8 @@ def test_bars() -> None:
     checked = bars(table, {"ratio": 1.3})
     assert all(bar.holds for bar in checked), [str(bar) for bar in checked]
     assert not any(bar.holds for bar in bars({}, None))
-    table["hololens"]["sift"]["AUC@10"] = 0.75  # the better of the two lines counts
-    table["hololens"]["aliked-lightglue"]["AUC@10"] = 0.85
+    table["hololens"]["sift"]["AUC@10"] = 0.77  # the better of the two lines counts
+    table["hololens"]["aliked-lightglue"]["AUC@10"] = 0.87
     missed = [bar for bar in bars(table, {"ratio": 1.31}) if not bar.holds]
     assert [bar.text.split(":")[0] for bar in missed] == ["hololens", "hololens", "easy upright pairs"]
     assert "MISSED" in str(missed[0])
