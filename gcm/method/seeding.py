@@ -124,8 +124,27 @@ def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded
         return None
     distances = _line_distances(matrix, matches.points0, matches.points1)
     right = np.maximum(*distances) <= options.tolerance
+    if _same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
+        return None  # a mirror image: no camera sees that, though any plane's mirror image has such a geometry
     significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
     return Seeded(matches.take(right), significance, matrix)
+
+
+def _same_way_round(points0: Points, points1: Points) -> float:
+    """The share of triangles of matches that go the same way round in both images."""
+    if len(points0) < _SAMPLE:
+        return 0.0
+    corners = np.random.default_rng(0).integers(len(points0), size=(_TRIANGLES, 3))
+    areas = []
+    for points in (points0, points1):
+        a, b, c = (points[corners[:, k]] for k in range(3))
+        u, v = b - a, c - a
+        areas.append(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+    wide = np.minimum(*np.abs(areas)) > 0
+    return float((areas[0] * areas[1] > 0)[wide].mean()) if wide.any() else 0.0
+
+
+_TRIANGLES = 500
 
 
 def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, Matrix | None]]:
