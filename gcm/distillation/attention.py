@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from gcm.backbones.attention import AttentionNetwork
 from gcm.distillation.pairs import PairBatch, PairDataset
 from gcm.distillation.recipe import DistillRecipe
-from gcm.distillation.starts import start_attention
+from gcm.distillation.starts import load_xfeat, start_attention
 from gcm.features.keypoints import Keypoints, detect_keypoints
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
@@ -43,14 +43,17 @@ class AttentionObjective:
         """Batches of pairs."""
         return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, cell=_CELL)
 
-    def begin(self, photos: list[Path]) -> None:
-        """Start from LighterGlue, on the stream as it was trained before."""
+    def begin(self, photos: list[Path]) -> dict[str, Tensor]:
+        """Start from LighterGlue, on the stream as it was trained before; both are blended with XFeat's."""
+        start_attention(self.network)
+        load_xfeat(self.network.stream)
+        origin = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         state = load_checkpoint(self.recipe.stream or resolve_weights("gcm_context"))
         prefix = "context."
         self.network.stream.load_state_dict(
             {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         )
-        start_attention(self.network)
+        return origin
 
     def prepare(self) -> None:
         """There is no teacher."""

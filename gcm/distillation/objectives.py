@@ -40,8 +40,12 @@ class Objective(Protocol):
     def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> Dataset[Any]:
         """The batches of steps `first` to `steps`, each a function of (seed, step) alone."""
 
-    def begin(self, photos: list[Path]) -> None:
-        """Give the student the weights it starts from; called once, where a run begins."""
+    def begin(self, photos: list[Path]) -> dict[str, Tensor]:
+        """Give the student the weights it starts from; called once, where a run begins.
+
+        Returns:
+            The weights that `blend` keeps a part of.
+        """
 
     def prepare(self) -> None:
         """Load the teacher; called once before training."""
@@ -91,8 +95,8 @@ class PatchObjective:
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
         )
 
-    def begin(self, photos: list[Path]) -> None:
-        pass
+    def begin(self, photos: list[Path]) -> dict[str, Tensor]:
+        return self.student.state_dict()
 
     def prepare(self) -> None:
         recipe = self.recipe
@@ -137,8 +141,8 @@ class CompactObjective:
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
         )
 
-    def begin(self, photos: list[Path]) -> None:
-        pass
+    def begin(self, photos: list[Path]) -> dict[str, Tensor]:
+        return self.student.state_dict()
 
     def prepare(self) -> None:
         self.teacher = create_teacher(self.recipe.teacher, device=self.device)
@@ -191,8 +195,9 @@ class ContextObjective:
     def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
         return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first)
 
-    def begin(self, photos: list[Path]) -> None:
+    def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         start_context(self.student, photos, self.recipe)
+        return self.student.state_dict()
 
     def prepare(self) -> None:
         self.teacher = ContextStream().to(self.device).to(memory_format=torch.channels_last)

@@ -110,6 +110,13 @@ class DistillRecipe(_Strict):
     stream: Path | None = Field(
         None, description="attention: weights of student `context` whose maps it looks at; ours when empty"
     )
+    blend: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the trained weights in those that are written, the rest is what they started "
+        "from: what was learnt before is kept (Wortsman et al., CVPR 2022)",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-5, gt=0, description="reached by a cosine")
     warmup_steps: int = Field(50, ge=0)

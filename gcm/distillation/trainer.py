@@ -109,6 +109,8 @@ class _Training:
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
+        self.start: dict[str, torch.Tensor] = {}
+        """What the student started from, where a part of that stays in what is written."""
         self.step = 0
         self.validated_step = 0
         self.seconds = 0.0
@@ -150,11 +152,14 @@ class _Training:
     def _load(self) -> None:
         checkpoint = self.output / _CHECKPOINT
         if not checkpoint.exists():
-            self.objective.begin(self.training_photos)
+            start = self.objective.begin(self.training_photos)
+            if self.recipe.blend < 1:
+                self.start = {name: tensor.detach().clone() for name, tensor in start.items()}
             return
         try:
             state: dict[str, Any] = torch.load(checkpoint, map_location=self.group.device, weights_only=True)
             self.student.load_state_dict(state["student"])
+            self.start = state.get("start", {})
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             # Checkpoints of before these were kept were written after validation only.
@@ -166,6 +171,7 @@ class _Training:
     def _save(self) -> None:
         state = {
             "student": self.student.state_dict(),
+            "start": self.start,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "validated_step": self.validated_step,
@@ -179,9 +185,17 @@ class _Training:
             torch.save(state, file)
 
     def _save_student(self) -> None:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.student.state_dict().items()}
+        tensors = {
+            k: self._blended(k, v).detach().cpu().contiguous() for k, v in self.student.state_dict().items()
+        }
         with whole_file(self.output / _STUDENT) as path:
             path.write_bytes(save(tensors))
+
+    def _blended(self, name: str, trained: torch.Tensor) -> torch.Tensor:
+        """A tensor of the student, or the mean of it and of what it started from."""
+        if name not in self.start or not trained.is_floating_point():
+            return trained
+        return torch.lerp(self.start[name].to(trained), trained, self.recipe.blend)
 
     # -- training ------------------------------------------------------------------------------
 

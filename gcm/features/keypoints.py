@@ -16,7 +16,7 @@ _APART = 5
 """Pixels a side of the window in which a keypoint must be the best."""
 
 _LEAST = 0.02
-"""Score below which nothing is a keypoint: noise over a sky reaches 0.01, rooms and streets have 0.03 and more."""
+"""Score below which nothing is a keypoint: noise over a sky reaches 0.01, rooms have 0.03 and more."""
 
 _LEAST_DEVIATION = 1e-3
 """Of an image by which it is divided: one of a single colour stays flat."""

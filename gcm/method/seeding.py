@@ -125,7 +125,9 @@ def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded
     distances = _line_distances(matrix, matches.points0, matches.points1)
     right = np.maximum(*distances) <= options.tolerance
     if _same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
-        return None  # a mirror image: no camera sees that, though any plane's mirror image has such a geometry
+        return (
+            None  # a mirror image: no camera sees that, though any plane's mirror image has such a geometry
+        )
     significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
     return Seeded(matches.take(right), significance, matrix)
 

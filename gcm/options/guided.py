@@ -223,7 +223,7 @@ class PlaneOptions(Options):
         0.75, description="coarse cells off a further plane within which it explains a coarse match"
     )
     nothing_off: Positive = Field(
-        7.0, description="significance below which nothing lies off a plane; a tilted one leaves up to 6"
+        8.0, description="significance below which nothing lies off a plane; a tilted one leaves up to 7"
     )
     clear_share: Share = Field(
         0.97, description="share of the coarse and of the fine matches that make a scene a plane at once"

@@ -13,7 +13,12 @@ from gcm.distillation.recipe import DistillRecipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "gcm" / "weights" / "embedded"
-CARDS = [("gcm_compact", "compact"), ("gcm_patch", "disk_patch")]
+CARDS = [
+    ("gcm_compact", "compact"),
+    ("gcm_context", "context"),
+    ("gcm_attention", "attention"),
+    ("gcm_patch", "disk_patch"),
+]
 
 
 def card_of(weights: str) -> str:
