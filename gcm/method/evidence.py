@@ -21,7 +21,15 @@ from gcm.options import ChanceOptions, EvidenceOptions, NeighbourOptions
 from gcm.refinement.dense import CellMatches
 from gcm.refinement.motion import local_support
 
-__all__ = ["Agreement", "agreement", "blocks_of", "has_local_support", "significance", "surprise"]
+__all__ = [
+    "Agreement",
+    "agreement",
+    "blocks_of",
+    "has_local_support",
+    "near_one_affine",
+    "significance",
+    "surprise",
+]
 
 Mask = NDArray[np.bool_]
 
@@ -88,7 +96,7 @@ def agreement(
         return Agreement(supported, wide, False, proved)
     tight = np.zeros(len(supported), dtype=bool)
     tolerance = options.tight_cells * cells.stride
-    tight[supported] = _near_one_affine(points0[supported], points1[supported], tolerance)
+    tight[supported] = near_one_affine(points0[supported], points1[supported], tolerance)
     proved_tight = significance((points0, points1), tight, block=block, chance=chances.tight)
     if proved_tight > proved:
         return Agreement(supported, tight, True, proved_tight)
@@ -150,7 +158,7 @@ def _near_one_similarity(points0: Points, points1: Points, tolerance: float) -> 
     return _if_borne(matrix, mask, len(points0))
 
 
-def _near_one_affine(points0: Points, points1: Points, tolerance: float) -> Mask:
+def near_one_affine(points0: Points, points1: Points, tolerance: float) -> Mask:
     """Matches that one affine motion brings together to `tolerance` pixels."""
     if len(points0) < 4:
         return np.zeros(len(points0), dtype=bool)

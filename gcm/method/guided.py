@@ -30,7 +30,7 @@ from gcm.geometry import (
     inverse,
 )
 from gcm.images.files import RGBImage
-from gcm.method.evidence import significance
+from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
 from gcm.method.near import match_near, second_round
 from gcm.method.pair import Pair
@@ -338,9 +338,15 @@ def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float
     points0, points1 = framed.points(pair)
     tolerance = options.frame.off_plane * pair.stride / framed.zoom
     off = ~(np.linalg.norm(apply_homography(h_1_to_0, points1) - points0, axis=1) < tolerance)
-    block = options.evidence.block_cells * pair.stride / framed.zoom
     off &= framed.agreement.supported
-    return significance((points0, points1), off, block=block, chance=options.frame.chance.wide)
+    evidence, chance = options.evidence, options.frame.chance
+    block = evidence.block_cells * pair.stride / framed.zoom
+    proved = significance((points0, points1), off, block=block, chance=chance.wide)
+    # One thing before a wall moves as one, which accidents seldom do.
+    alone = off.copy()
+    cell = pair.stride / framed.zoom
+    alone[off] = near_one_affine(points0[off], points1[off], evidence.tight_cells * cell)
+    return max(proved, significance((points0, points1), alone, block=block, chance=chance.tight))
 
 
 def _differs(view: WorkingMatches, framed: Framed, options: GuidedOptions) -> bool:

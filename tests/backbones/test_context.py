@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from gcm.backbones.attention import AttentionMatcher, AttentionNetwork
 from gcm.backbones.context import ContextNetwork
 from gcm.features.keypoints import detect_keypoints
+from gcm.weights.loading import load_checkpoint
+from gcm.weights.store import resolve_weights
 
 
 @pytest.mark.parametrize("size", [(64, 96), (72, 104), (8, 8)])
@@ -40,6 +42,7 @@ def test_only_the_second_stream_learns() -> None:
 
 def test_keypoints_lie_in_the_image_and_apart(photo: np.ndarray) -> None:
     network = AttentionNetwork().eval()
+    network.load_state_dict(load_checkpoint(resolve_weights("gcm_attention")))
     x = torch.from_numpy(photo[:117, :155].astype(np.float32).mean(axis=2))[None, None]
     with torch.inference_mode():
         (found,) = detect_keypoints(network, x, 50)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gcm.geometry import apply_homography
 from gcm.images.files import load_image
 from gcm.matcher import Matcher
-from gcm.method.coarse import _turn, consensus_score
+from gcm.method.coarse import consensus_score, turn_image
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -32,7 +32,7 @@ Photo = NDArray[np.uint8]
 
 
 def _moved(image: Photo, angle: float, scale: float) -> tuple[Photo, NDArray[np.float64]]:
-    turned, h = _turn(image, angle)
+    turned, h = turn_image(image, angle)
     size = (round(turned.shape[1] * scale), round(turned.shape[0] * scale))
     small = np.asarray(cv2.resize(turned, size, interpolation=cv2.INTER_AREA), np.uint8)
     scaling = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])

@@ -67,7 +67,7 @@ def test_what_was_not_believed_can_be_asked_for(photo: np.ndarray) -> None:
     assert 0.9 < same.confidence < 1
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [1, 2, 5])
 def test_a_sign_tells_equal_windows_apart(matcher: Matcher, number: int) -> None:
     """Moved by a window more or less, windows fall on windows; only the sign does not."""
     moved = facade_shift(number)
