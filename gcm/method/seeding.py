@@ -55,19 +55,31 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
     """Sparse matches of a pair that share an epipolar geometry; None where there are too few.
 
     Where nothing is significant in the images as they are, the first matcher also looks at one of them turned
-    or tilted (`options.turned`), as ASIFT does (Morel and Yu, 2009), until it finds something that is.
+    or tilted (`options.turned`), as ASIFT does (Morel and Yu, 2009), until it finds something that is. What
+    the mirror image explains better shows nothing in common.
     """
     upright = [_found(pair, matcher, _AS_IT_IS) for matcher in pair.seeds]
     best = _proved(pair, concatenated(*upright), options)
-    if not options.turned:
-        return best
-    for view in _turned_and_tilted():
+    for view in _turned_and_tilted() if options.turned else ():
         if best is not None and best.significance >= options.sure:
             break
         seen = _proved(pair, _found(pair, pair.seeds[0], view), options)
         if seen is not None and (best is None or seen.significance > best.significance):
             best = seen
+    if best is not None and best.significance >= options.believed:
+        mirrored = _proved(pair, _found_mirrored(pair, pair.seeds[0]), options)
+        if mirrored is not None and mirrored.significance > best.significance:
+            pair.trace.append("seeds: the mirror image has more")
+            return None
     return best
+
+
+def _found_mirrored(pair: Pair, matcher: SeedMatcher) -> WorkingMatches:
+    """What a matcher finds in image 0 and in the mirror image of image 1, in pixels of these."""
+    mirror = np.ascontiguousarray(pair.image1[:, ::-1])
+    found = matcher.match(pair.image0, mirror)
+    points0, points1 = (np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1))
+    return WorkingMatches(None, points0, points1, points1, np.asarray(found.scores, np.float64))
 
 
 @dataclass(frozen=True)
