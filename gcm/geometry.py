@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "apply_homography",
     "cell_to_pixel",
+    "epipolar_distances",
     "homography_scale",
     "image_corners",
     "inside",
@@ -97,6 +98,24 @@ def inside(points: NDArray[Any], width: int, height: int) -> NDArray[np.bool_]:
     x, y = np.asarray(points)[:, 0], np.asarray(points)[:, 1]
     result: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return result
+
+
+def epipolar_distances(fundamental: ArrayLike, points0: Points, points1: Points) -> tuple[Points, Points]:
+    """How far N matches lie from the epipolar lines of their partners, pixels, in image 0 and in image 1.
+
+    Args:
+        fundamental: 3 x 3, points of image 0 to lines in image 1.
+        points0, points1: N x 2 each, pixels.
+
+    Returns:
+        N and N; nan or inf where a line is none.
+    """
+    matrix = np.asarray(fundamental, dtype=np.float64)
+    first, second = (np.column_stack([points, np.ones(len(points))]) for points in (points0, points1))
+    lines1, lines0 = first @ matrix.T, second @ matrix
+    off = np.abs((second * lines1).sum(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return off / np.hypot(lines0[:, 0], lines0[:, 1]), off / np.hypot(lines1[:, 0], lines1[:, 1])
 
 
 def warp_image(image: NDArray[np.uint8], h: ArrayLike, width: int, height: int) -> NDArray[np.uint8]:

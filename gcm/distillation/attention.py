@@ -12,7 +12,7 @@ from gcm.backbones.attention import AttentionNetwork
 from gcm.distillation.pairs import PairBatch, PairDataset
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.starts import load_xfeat, start_attention
-from gcm.features.keypoints import Keypoints, detect_keypoints
+from gcm.features.keypoints import Keypoints, compare_keypoints, detect_keypoints, mutual_pairs
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
 from gcm.weights.loading import load_checkpoint
@@ -26,18 +26,14 @@ _CELL = 2
 _SAME, _OTHER = 3.0, 6.0
 """Pixels within which two keypoints are one place, and beyond which they are not; in between nobody says."""
 
-_BELIEVED = 0.1
-"""Probability from which a match is returned."""
-
 
 class AttentionObjective:
     """The matcher of :class:`AttentionNetwork`, on the keypoints of pairs of views; all else is frozen."""
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.network = AttentionNetwork().to(device).eval().requires_grad_(False)
-        self.student = self.network.requires_grad_(False)
-        self.network.matcher.requires_grad_(True)
+        self.student = AttentionNetwork().to(device).requires_grad_(False)
+        self.student.matcher.requires_grad_(True)
 
     def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
         """Batches of pairs."""
@@ -45,12 +41,12 @@ class AttentionObjective:
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         """Start from LighterGlue, on the stream as it was trained before; both are blended with XFeat's."""
-        start_attention(self.network)
-        load_xfeat(self.network.stream)
-        origin = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        start_attention(self.student)
+        load_xfeat(self.student.stream)
+        origin = {name: tensor.clone() for name, tensor in self.student.state_dict().items()}
         state = load_checkpoint(self.recipe.stream or resolve_weights("gcm_context"))
         prefix = "context."
-        self.network.stream.load_state_dict(
+        self.student.stream.load_state_dict(
             {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         )
         return origin
@@ -62,12 +58,9 @@ class AttentionObjective:
         """One less the F1 score of the matches."""
         found = right = true = 0
         for k, (first, second) in enumerate(self._pairs(batch)):
-            log_probability, _, _ = self._matched(first, second)
+            log_probability, _, _ = compare_keypoints(self.student, first, second)
             pairs, _, _ = true_matches(first.points, second.points, *self._positions(batch, k))
-            best1, best0 = log_probability.argmax(dim=1), log_probability.argmax(dim=0)
-            own = torch.arange(len(best1), device=best1.device)
-            value = log_probability[own, best1].exp()
-            chosen = (best0[best1] == own) & (value > _BELIEVED)
+            chosen, best1 = mutual_pairs(log_probability)
             found, true = found + int(chosen.sum()), true + len(pairs)
             right += int((chosen[pairs[:, 0]] & (best1[pairs[:, 0]] == pairs[:, 1])).sum())
         return 1 - torch.tensor(2 * right / max(1, found + true))
@@ -76,7 +69,7 @@ class AttentionObjective:
         """Negative log likelihood of the true matches, and of having none where there is none."""
         losses = []
         for k, (first, second) in enumerate(self._pairs(batch)):
-            log_probability, logits0, logits1 = self._matched(first, second)
+            log_probability, logits0, logits1 = compare_keypoints(self.student, first, second)
             pairs, none0, none1 = true_matches(first.points, second.points, *self._positions(batch, k))
             if len(pairs):
                 losses.append(-log_probability[pairs[:, 0], pairs[:, 1]].mean())
@@ -91,15 +84,9 @@ class AttentionObjective:
         x = standardise(batch.degraded.to(self.device), NORMALISATIONS[self.recipe.normalisation])
         with torch.no_grad():
             keypoints = detect_keypoints(
-                self.network, x.flatten(0, 1).mean(dim=1, keepdim=True), self.recipe.keypoints
+                self.student, x.flatten(0, 1).mean(dim=1, keepdim=True), self.recipe.keypoints
             )
         return list(zip(keypoints[:n], keypoints[n:], strict=True))
-
-    def _matched(self, first: Keypoints, second: Keypoints) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = self.network.matcher(
-            *(k.normalised[None] for k in (first, second)), *(k.descriptors[None] for k in (first, second))
-        )
-        return outputs[0][0], outputs[1][0], outputs[2][0]
 
     def _positions(self, batch: PairBatch, k: int) -> tuple[Tensor, Tensor]:
         positions = batch.positions.to(self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from gcm.backbones.attention import AttentionNetwork
 
-__all__ = ["Keypoints", "detect_keypoints"]
+__all__ = ["Keypoints", "compare_keypoints", "detect_keypoints", "mutual_pairs"]
 
 _APART = 5
 """Pixels a side of the window in which a keypoint must be the best."""
@@ -75,3 +76,34 @@ def detect_keypoints(network: AttentionNetwork, x: Tensor, most: int) -> list[Ke
         descriptors = F.normalize(sampled[0, :, 0].T, dim=-1)
         found.append(Keypoints(points, descriptors, best.values, (width, height)))
     return found
+
+
+BELIEVED = 0.1
+"""Probability from which a pair of keypoints is a match."""
+
+
+def compare_keypoints(
+    network: AttentionNetwork, first: Keypoints, second: Keypoints
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the matcher of the network says of the keypoints of two images.
+
+    Returns:
+        As :meth:`gcm.backbones.attention.AttentionMatcher.forward`, without the batch: M x N, M and N.
+    """
+    log_probability, logits0, logits1 = network.matcher(
+        *(found.normalised[None] for found in (first, second)),
+        *(found.descriptors[None] for found in (first, second)),
+    )
+    return log_probability[0], logits0[0], logits1[0]
+
+
+def mutual_pairs(log_probability: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of M keypoints have a match among N, and the likeliest of those for each of the M.
+
+    Args:
+        log_probability: M x N, neither of them 0.
+    """
+    value, best1 = log_probability.max(dim=1)
+    best0 = log_probability.argmax(dim=0)
+    own = torch.arange(len(best1), device=best1.device)
+    return (best0[best1] == own) & (value > math.log(BELIEVED)), best1

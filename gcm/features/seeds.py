@@ -16,14 +16,13 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gcm.backbones.attention import AttentionNetwork
 from gcm.backbones.base import load_strictly
 from gcm.errors import ConfigError, did_you_mean
 from gcm.features.cache import FeatureCache, image_key
-from gcm.features.keypoints import Keypoints, detect_keypoints
-from gcm.geometry import Points
+from gcm.features.keypoints import Keypoints, compare_keypoints, detect_keypoints, mutual_pairs
+from gcm.geometry import Points, resize_points
 from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
 from gcm.images.normalisation import PerImage
@@ -130,18 +129,13 @@ class AttentionSeeds:
         if not len(found0.points) or not len(found1.points):
             empty = np.zeros((0, 2))
             return empty, empty, np.zeros(0)
-        log_probability, _, _ = self._network.matcher(
-            *(found.normalised[None] for found in (found0, found1)),
-            *(found.descriptors[None] for found in (found0, found1)),
-        )
-        value, best1 = log_probability[0].max(dim=1)
-        best0 = log_probability[0].argmax(dim=0)
-        own = torch.arange(len(best1), device=best1.device)
-        chosen = (best0[best1] == own) & (value > np.log(BELIEVED))
+        log_probability, _, _ = compare_keypoints(self._network, found0, found1)
+        chosen, best1 = mutual_pairs(log_probability)
+        first, second = found0.points[chosen], found1.points[best1[chosen]]
         return (
-            _given(found0.points[chosen], found0.size, image_size(image0)),
-            _given(found1.points[best1[chosen]], found1.size, image_size(image1)),
-            value[chosen].exp().double().cpu().numpy(),
+            resize_points(first.cpu().numpy(), found0.size, image_size(image0)),
+            resize_points(second.cpu().numpy(), found1.size, image_size(image1)),
+            log_probability.amax(dim=1)[chosen].exp().double().cpu().numpy(),
         )
 
     def _keypoints(self, image: RGBImage, side: int, most: int) -> Keypoints:
@@ -159,17 +153,6 @@ class AttentionSeeds:
         return found
 
 
-BELIEVED = 0.1
-"""Probability from which a pair of keypoints is a match."""
-
-
 class _Found:
     def __init__(self, points0: Points, points1: Points, scores: Any) -> None:
         self.points0, self.points1, self.scores = points0, points1, scores
-
-
-def _given(points: Tensor, size: tuple[int, int], given: tuple[int, int]) -> Points:
-    """Keypoints in pixels of the image as given."""
-    scale = np.array(given) / np.array(size)
-    moved: Points = (points.double().cpu().numpy() + 0.5) * scale - 0.5
-    return moved

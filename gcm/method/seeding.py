@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gcm.features.batching import Work
 from gcm.features.seeds import SeedMatcher
-from gcm.geometry import Matrix, Points, apply_homography, inverse, resize_matrix
+from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, inverse, resize_matrix
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
 from gcm.method.coarse import turn_image
@@ -27,7 +27,7 @@ from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane, merge_views
 from gcm.method.working_matches import WorkingMatches, concatenated
 from gcm.options import SeedOptions
-from gcm.refinement.motion import fit_motion
+from gcm.refinement.motion import LocalMotion, fit_motion
 
 __all__ = ["Seeded", "beside", "epipolar_significance", "find_seeds", "thickened"]
 
@@ -67,19 +67,12 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
         if seen is not None and (best is None or seen.significance > best.significance):
             best = seen
     if best is not None and best.significance >= options.believed:
-        mirrored = _proved(pair, _found_mirrored(pair, pair.seeds[0]), options)
+        mirror = np.ascontiguousarray(pair.image1[:, ::-1])
+        mirrored = _proved(pair, _sparse(pair.seeds[0], pair.image0, mirror), options)
         if mirrored is not None and mirrored.significance > best.significance:
             pair.trace.append("seeds: the mirror image has more")
             return None
     return best
-
-
-def _found_mirrored(pair: Pair, matcher: SeedMatcher) -> WorkingMatches:
-    """What a matcher finds in image 0 and in the mirror image of image 1, in pixels of these."""
-    mirror = np.ascontiguousarray(pair.image1[:, ::-1])
-    found = matcher.match(pair.image0, mirror)
-    points0, points1 = (np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1))
-    return WorkingMatches(None, points0, points1, points1, np.asarray(found.scores, np.float64))
 
 
 @dataclass(frozen=True)
@@ -122,11 +115,20 @@ def _found(pair: Pair, matcher: SeedMatcher, view: _View) -> WorkingMatches:
     which = 0 if view.first else 1
     if view is not _AS_IT_IS:
         images[which], matrix = view.of(images[which])
-    found = matcher.match(*images)
-    points = [np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1)]
-    points[which] = apply_homography(inverse(matrix), points[which])
+    found = _sparse(matcher, *images)
+    back = inverse(matrix)
+    if view.first:
+        return replace(found, points0=apply_homography(back, found.points0))
+    points1 = apply_homography(back, found.points1)
+    return replace(found, points1=points1, warped1=points1)
+
+
+def _sparse(matcher: SeedMatcher, image0: RGBImage, image1: RGBImage) -> WorkingMatches:
+    """What a matcher finds in two images, in pixels of these."""
+    found = matcher.match(image0, image1)
+    points0, points1 = (np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1))
     scores = np.clip(np.asarray(found.scores, np.float64), 0, 1)
-    return WorkingMatches(None, points[0], points[1], points[1], scores)
+    return WorkingMatches(None, points0, points1, points1, scores)
 
 
 def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded | None:
@@ -134,12 +136,11 @@ def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded
     matrix = _fundamental(matches.points0, matches.points1, options.tolerance)
     if matrix is None:
         return None
-    distances = _line_distances(matrix, matches.points0, matches.points1)
+    distances = epipolar_distances(matrix, matches.points0, matches.points1)
     right = np.maximum(*distances) <= options.tolerance
     if _same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
-        return (
-            None  # a mirror image: no camera sees that, though any plane's mirror image has such a geometry
-        )
+        # A mirror image: no camera sees that, though any plane's mirror image has such a geometry.
+        return None
     significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
     return Seeded(matches.take(right), significance, matrix)
 
@@ -198,18 +199,19 @@ def beside(
     """
     seeds = seeded.matches
     seeds = replace(seeds, scores=seeds.scores * options.score)
-    chosen = [_agreeing(seeded, view, options, stride) for view in views if len(view)]
+    motion = fit_motion(seeds.points0, seeds.motion, radius=options.near_cells * stride)
+    chosen = [_agreeing(seeded, motion, view, options, stride) for view in views if len(view)]
     chosen = [view for view in chosen if len(view)]
     return concatenated(merge_views(chosen, stride).in_frame_of(None), seeds) if chosen else seeds
 
 
-def _agreeing(seeded: Seeded, view: WorkingMatches, options: SeedOptions, stride: int) -> WorkingMatches:
+def _agreeing(
+    seeded: Seeded, motion: LocalMotion, view: WorkingMatches, options: SeedOptions, stride: int
+) -> WorkingMatches:
     """The matches of a view that share the geometry of sparse ones, everywhere or near those only."""
-    lines = np.maximum(*_line_distances(seeded.fundamental, view.points0, view.points1)) < options.line
+    lines = np.maximum(*epipolar_distances(seeded.fundamental, view.points0, view.points1)) < options.line
     if lines.mean() >= options.agreeing:  # by chance a few in a hundred would
         return view.take(lines)
-    seeds = seeded.matches
-    motion = fit_motion(seeds.points0, seeds.motion, radius=options.near_cells * stride)
     off = np.linalg.norm(motion.predict(view.points0) - (view.points1 - view.points0), axis=1)
     return view.take(lines & (np.nan_to_num(off, nan=np.inf) < stride))
 
@@ -260,14 +262,6 @@ def _fundamental(points0: Points, points1: Points, tolerance: float) -> NDArray[
     if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         return None
     return np.asarray(matrix, np.float64)
-
-
-def _line_distances(matrix: NDArray[np.float64], points0: Points, points1: Points) -> tuple[Points, Points]:
-    """Of N matches, pixels from the epipolar lines of their partners, in image 0 and in image 1."""
-    first, second = (np.column_stack([points, np.ones(len(points))]) for points in (points0, points1))
-    lines1, lines0 = first @ matrix.T, second @ matrix
-    off = np.abs((second * lines1).sum(axis=1))
-    return off / np.hypot(lines0[:, 0], lines0[:, 1]), off / np.hypot(lines1[:, 0], lines1[:, 1])
 
 
 def _log_choose(n: int, k: int) -> float:

@@ -8,7 +8,8 @@ import pytest
 
 from gcm import Matcher
 from gcm.errors import ConfigError
-from gcm.method.seeding import Seeded, _fundamental, _line_distances, beside, epipolar_significance
+from gcm.geometry import epipolar_distances
+from gcm.method.seeding import Seeded, _fundamental, beside, epipolar_significance
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import SeedOptions
 
@@ -31,7 +32,7 @@ def two_views(rng: np.random.Generator, number: int, noise: float) -> tuple[np.n
 def significance(points0: np.ndarray, points1: np.ndarray) -> float:
     matrix = _fundamental(points0, points1, 3.0)
     assert matrix is not None
-    return epipolar_significance(_line_distances(matrix, points0, points1), (SIZE, SIZE), 3.0)
+    return epipolar_significance(epipolar_distances(matrix, points0, points1), (SIZE, SIZE), 3.0)
 
 
 def test_matches_of_one_scene_are_significant() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.accuracy.measures.coverage import sample_disparity
 from benchmarks.accuracy.sets.cases import Array, Cameras, Disparity, EpipolarPoints
+from gcm.geometry import epipolar_distances
 from gcm.metrics.pose import score_relative_pose
 
 try:
@@ -121,9 +122,5 @@ def epipolar_errors(matrix: Array | None, truth: EpipolarPoints) -> Array:
     """The larger of the two distances, pixels, of each marked pair from its lines; inf without a matrix."""
     if matrix is None:
         return np.full(len(truth.points0), np.inf)
-    first, second = (np.column_stack([p, np.ones(len(p))]) for p in (truth.points0, truth.points1))
-    lines1, lines0 = first @ matrix.T, second @ matrix
-    residuals = np.abs((second * lines1).sum(axis=1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.maximum(*(residuals / np.hypot(lines[:, 0], lines[:, 1]) for lines in (lines0, lines1)))
+    errors = np.maximum(*epipolar_distances(matrix, truth.points0, truth.points1))
     return np.where(np.isfinite(errors), errors, np.inf)

@@ -39,13 +39,8 @@ VISIBLE_GRID = 40
 def visible(truth: TiltedPlane, points0: Array, points1: Array) -> Score:
     """Mean distance, in image 1, of a grid of image 0's points from where they are, of those image 1
     shows."""
-    estimate = magsac_homography(points0, points1)
-    if estimate.matrix is None:
-        return {"error": math.inf}
     ticks = [np.linspace(0, side - 1, VISIBLE_GRID) for side in truth.size0]
     grid = np.stack(np.meshgrid(*ticks), axis=-1).reshape(-1, 2)
     expected = apply_homography(truth.h_0_to_1, grid)
     shown = inside(expected, *truth.size1)
-    moved = apply_homography(estimate.matrix, grid[shown])
-    error = float(np.linalg.norm(moved - expected[shown], axis=1).mean())
-    return {"error": error if math.isfinite(error) else math.inf}
+    return transfer(Points(grid[shown], expected[shown]), points0, points1)
