@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from gcm.config import load_config
 from gcm.options import GuidedOptions
 from gcm_cli.app import app
 
@@ -79,6 +80,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"shows a significance of {guided.views.glimpse_sure:g}",
         f"looked at with {guided.views.side} pixels",
         f"(significance {guided.views.sure:g})",
+        f"or {load_config('default').method.views.sure:g} in `default`",
+        f"also turned (with {guided.views.turned_side} pixels,",
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
         f"below a significance of {evidence.believed:g}",

@@ -36,6 +36,9 @@ OWN = "attention"
 """How options call our own matcher."""
 
 _GROUP = "gcm.matchers"
+_FEWEST = 12
+"""Matches at the first size below which images are not looked at larger: unrelated ones have up to 9."""
+
 _CACHE_BYTES = 64 * 2**20
 
 
@@ -116,10 +119,11 @@ class AttentionSeeds:
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
         """Match two images."""
-        found = [
-            self._matched(image0, image1, side, most)
-            for side, most in zip(self._sides, self._most, strict=True)
-        ]
+        found = []
+        for side, most in zip(self._sides, self._most, strict=True):
+            found.append(self._matched(image0, image1, side, most))
+            if len(found[0][0]) < _FEWEST:
+                break
         return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def _matched(

@@ -224,21 +224,37 @@ class View:
 
 def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> Iterator[View]:
     """Turned and scaled views of two small images, likeliest first."""
-    # A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
-    # that is turned, because pairs that share it then share its turned maps.
-    side = max(low0.shape[:2] + low1.shape[:2])
-    half0, half1 = fit_within(low0, side // 2), fit_within(low1, side // 2)
     for angle in rotations:
-        for small0, others in ((low0, (low1, half1)), (half0, (low1,))):
-            turned, turn = turn_image(small0, angle)
-            if angle == 0:  # unturned it is the image itself
-                request0 = Request(small0, "coarsest")
-            else:
-                request0 = Request(turned, "coarsest", original=small0, keep=True)
-            to0 = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
-            for small1 in others:
-                to1 = resize_matrix(image_size(small1), image_size(low1))
-                yield View(request0, small1, to0, to1, small0 is not low0 or small1 is not low1)
+        for halved in HALVED:
+            yield view_of(low0, low1, angle, halved)
+
+
+def view_of(low0: RGBImage, low1: RGBImage, angle: float, halved: int | None) -> View:
+    """One view of two small images.
+
+    A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
+    that is turned, because pairs that share it then share its turned maps.
+
+    Args:
+        low0, low1: H x W x 3 uint8 RGB.
+        angle: degrees by which image 0 is turned.
+        halved: 0 or 1, the image that is halved; None for neither.
+    """
+    half = max(low0.shape[:2] + low1.shape[:2]) // 2
+    small0 = fit_within(low0, half) if halved == 0 else low0
+    small1 = fit_within(low1, half) if halved == 1 else low1
+    turned, turn = turn_image(small0, angle)
+    if angle == 0:  # unturned it is the image itself
+        request0 = Request(small0, "coarsest")
+    else:
+        request0 = Request(turned, "coarsest", original=small0, keep=True)
+    to0 = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
+    to1 = resize_matrix(image_size(small1), image_size(low1))
+    return View(request0, small1, to0, to1, small0 is not low0 or small1 is not low1)
+
+
+HALVED = None, 1, 0
+"""What :func:`view_of` may halve, likeliest first."""
 
 
 def _matched_warped(

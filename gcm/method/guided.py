@@ -1,15 +1,9 @@
 """Our way to match: which views of a pair are matched, and what of them is returned.
 
 Stage 0 finds, small, the view in which both images are seen to show the same (:mod:`gcm.method.sightings`).
-From there on two ways lead to matches, and which is taken follows from what is found:
-
-- a *plane*: image 1 is warped by the homography that explains most, and matches are looked for near where
-  that and the coarse matches say (:mod:`gcm.method.view`). Nothing is as dense and as precise on a plane;
-- a *frame*: image 1 is turned and scaled at most, and the whole scene is matched from end to end
-  (:mod:`gcm.method.frame`). It finds what lies off the plane.
-
-A scene that a plane explains, and off which nothing significant lies, takes the first, others the second;
-where the plane is seen too differently for a frame, both, and each part of the image takes the better.
+What it leads to (:mod:`gcm.method.surfaces`) is returned where it convinces. Where it does not, sparse
+matches of a learned matcher are asked for (:mod:`gcm.method.seeding`), and the images are looked at larger,
+unless nothing at all speaks for the pair.
 """
 
 from __future__ import annotations
@@ -23,29 +17,17 @@ import numpy as np
 from gcm.features.batching import Work
 from gcm.features.cache import image_key
 from gcm.features.seeds import SeedMatcher
-from gcm.geometry import (
-    Matrix,
-    apply_homography,
-    inside,
-    inverse,
-)
+from gcm.geometry import Matrix, apply_homography, inside, inverse
 from gcm.images.files import RGBImage
-from gcm.method.evidence import near_one_affine, significance
-from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
+from gcm.method.frame import Framed, frame_of, look_at_all
 from gcm.method.near import match_near, second_round
 from gcm.method.pair import Pair
-from gcm.method.planes import (
-    distortion,
-    explained_by,
-    fit_plane,
-    further_planes,
-    merge_views,
-    on_one_plane,
-)
+from gcm.method.planes import merge_views
 from gcm.method.rivals import Rivalry, settle_rivalry
-from gcm.method.seeding import beside, find_seeds, thickened
+from gcm.method.seeding import Seeded, beside, find_seeds, thickened
 from gcm.method.sightings import Sighting, search_views
 from gcm.method.steps import Clock, RefinementStep
+from gcm.method.surfaces import match_seen, zoom_of
 from gcm.method.verdict import confidence_of, evidence_of, seed_confidence
 from gcm.method.working_matches import MethodResult, WorkingMatches
 from gcm.options import GuidedOptions
@@ -120,57 +102,79 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
         sightings = yield from search_views(pair.image0, pair.image1, pair.steps[0].threshold, options, mode)
     attempts = [_attempt(pair, [], 0.0)]
     if sightings:
-        attempts += yield from _dense_attempts(pair, sightings)
+        attempts += yield from _first_attempt(pair, sightings)
+    if _convincing(pair, attempts) and not options.seeds.always:
+        return attempts[-1]
+    seeded = _seeds_of(pair)
+    if sightings and not _convincing(pair, attempts) and _worth_a_closer_look(pair, sightings, seeded):
+        for sighting, framed in (yield from _closer_looks(pair, sightings)):
+            views = yield from match_seen(pair, sighting, framed)
+            attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
     best = max(attempts, key=lambda attempt: attempt.confidence)
+    if seeded is None or seeded.significance < options.seeds.believed:
+        return best
     # Without verification nobody knows how sure the maps are.
     sure = not options.verify or best.confidence >= options.verdict.convincing
-    convincing = sure and not options.seeds.always
-    if not pair.seeds or best.rivalled or convincing:
+    if sure and not options.seeds.always:
         return best
-    seeded = yield from _seeded_attempt(pair, attempts)
-    if best.confidence >= options.min_confidence and len(seeded) < len(best) / 2:
+    sparse = yield from _seeded_attempt(pair, attempts, seeded)
+    if best.confidence >= options.min_confidence and len(sparse) < len(best) / 2:
         return best  # what they say is no part of it: so few do not outweigh so many
-    return max(best, seeded, key=lambda attempt: attempt.confidence)
+    return max(best, sparse, key=lambda attempt: attempt.confidence)
 
 
-def _dense_attempts(pair: Pair, sightings: list[Sighting]) -> Work[list[_Attempt]]:
-    """What the maps of both images lead to."""
-    options = pair.options
+def _convincing(pair: Pair, attempts: list[_Attempt]) -> bool:
+    """Whether the last attempt ends the search."""
+    options, last = pair.options, attempts[-1]
+    if last.rivalled:
+        return True
+    # Without verification nobody knows how sure the maps are: what they show has to do.
+    return len(attempts) > 1 if not options.verify else last.confidence >= options.verdict.convincing
+
+
+def _first_attempt(pair: Pair, sightings: list[Sighting]) -> Work[list[_Attempt]]:
+    """What the likeliest view leads to where it shows enough: one attempt at most."""
     best = sightings[0]
     pair.trace.append(f"stage 0: significance {best.significance:.1f}")
-    attempts: list[_Attempt] = []
-    if best.significance >= options.evidence.plain:
-        with pair.clock("stage 0"):
-            rivalry = settle_rivalry(best, options.rivals)
-        if rivalry is not None:
-            return [(yield from _rival_attempt(pair, best, rivalry))]
-        views = yield from _matched(pair, best, None)
-        attempts.append(_attempt(pair, views, best.significance))
-    if not attempts or (options.verify and attempts[-1].confidence < options.verdict.convincing):
-        # (Without verification nothing could convince.)
-        for sighting, framed in (yield from _closer_looks(pair, sightings)):
-            views = yield from _matched(pair, sighting, framed)
-            attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
-    return attempts
+    if best.significance < pair.options.evidence.plain:
+        return []
+    with pair.clock("stage 0"):
+        rivalry = settle_rivalry(best, pair.options.rivals)
+    if rivalry is not None:
+        return [(yield from _rival_attempt(pair, best, rivalry))]
+    views = yield from match_seen(pair, best, None)
+    return [_attempt(pair, views, best.significance)]
 
 
-def _seeded_attempt(pair: Pair, dense: list[_Attempt]) -> Work[_Attempt]:
+def _seeds_of(pair: Pair) -> Seeded | None:
+    """Sparse matches of a pair that share an epipolar geometry; None where nobody looks for them."""
+    if not pair.seeds:
+        return None
+    with pair.clock("seeds"):
+        found = find_seeds(pair, pair.options.seeds)
+    if found is not None and found.significance > 0:
+        pair.trace.append(f"seeds: {len(found.matches)}, significance {found.significance:.1f}")
+    return found
+
+
+def _worth_a_closer_look(pair: Pair, sightings: list[Sighting], seeded: Seeded | None) -> bool:
+    """Whether anything, small or sparse, speaks for a pair: larger looks cost most."""
+    if not pair.seeds or sightings[0].significance >= pair.options.evidence.believed:
+        return True
+    return seeded is not None and seeded.significance > 0
+
+
+def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_Attempt]:
     """What the sparse matches of a learned matcher lead to: those of the maps that agree with them beside.
 
     Args:
         pair: the images.
         dense: what the maps led to, which was not sure enough by itself.
+        seeded: the sparse matches.
     """
-    seeding = pair.options.seeds
-    with pair.clock("seeds"):
-        seeded = find_seeds(pair, seeding)
-    nothing = _attempt(pair, [], 0.0)
-    if seeded is None or seeded.significance < seeding.believed:
-        return nothing
-    pair.trace.append(f"seeds: {len(seeded.matches)}, significance {seeded.significance:.1f}")
     near, h_1_to_0 = yield from thickened(pair, seeded.matches)
-    views = [view for attempt in dense for view in attempt.views]
-    matches = beside(seeded, [*views, near], seeding, pair.stride)
+    views = max(dense, key=lambda attempt: attempt.confidence).views
+    matches = beside(seeded, [*views, near], pair.options.seeds, pair.stride)
     pair.trace.append(f"with dense matches beside the seeds: {len(matches)}")
     evidence = {"seeds": math.log1p(seeded.significance)}
     return _Attempt([matches], h_1_to_0, evidence, seed_confidence(seeded.significance, pair.options.verdict))
@@ -214,7 +218,7 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
     views = pair.options.views
     side = max(*pair.size0, *pair.size1)
     small = side <= views.small_side
-    zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else _zoom(pair)
+    zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else zoom_of(pair)
     rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
     candidates: list[tuple[Sighting, Matrix | None]] = [
         (rival, frame_of(rival, side, pair.options)) for rival in rivals
@@ -228,151 +232,3 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
         if framed.significance >= pair.options.evidence.believed:
             looks.append((sighting, framed))
     return looks
-
-
-def _matched(pair: Pair, sighting: Sighting, framed: Framed | None) -> Work[list[WorkingMatches]]:
-    """The views that a sighting leads to."""
-    pair.h_1_to_0 = None
-    if pair.options.geometry == "none":
-        framed = framed or (yield from look_at_all(pair, None, _zoom(pair)))
-        return [(yield from _whole(pair, framed))]
-    if framed is not None and framed.zoom > 1:
-        view = yield from _whole(pair, framed)
-        planar = pair.options.geometry == "homography"
-        return [on_one_plane(view, pair.options.planes, share=0.0) if planar else view]
-    return (yield from _plane_or_whole(pair, sighting, framed))
-
-
-def _zoom(pair: Pair) -> float:
-    """By which images too large to be matched from end to end are shrunk."""
-    return min(1.0, pair.options.frame.largest_side / max(*pair.size0, *pair.size1))
-
-
-def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[list[WorkingMatches]]:
-    """The view of the main plane, of the whole scene, or both."""
-    options = pair.options
-    with pair.clock("geometry"):
-        main = _main_plane(pair, best)
-    view: WorkingMatches | None = None
-    aligned = main is not None and main.share < options.planes.clear_share  # likely more than a plane
-    if main is not None:
-        view = yield from match_near(pair, main.matches, align=aligned)
-        view = yield from second_round(pair, view, align=aligned)
-        if options.geometry == "homography":
-            return [on_one_plane(view, options.planes, share=0.0)]
-        plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
-        share = 0.0 if plane is None else float(explained_by(view, plane, options.planes.off_plane).mean())
-        pair.trace.append(f"plane: {main.share:.2f} of the coarse matches, {share:.2f} of {len(view)}")
-        if min(main.share, share) >= options.planes.clear_share:
-            return [_alone(view, options, plane)]
-    if framed is None:
-        frame = frame_of(best, max(*pair.size0, *pair.size1), options)
-        framed = yield from look_at_all(pair, frame, _zoom(pair))
-    if main is not None and view is not None:
-        off = _significance_off(pair, framed, view if plane is None else view.warped_by(plane))
-        pair.trace.append(f"off the plane: significance {off:.1f}")
-        if off < options.planes.nothing_off and share >= options.planes.only_share:
-            if aligned:
-                return [_alone(view, options, plane)]
-            return [_alone((yield from match_near(pair, view, align=True)), options)]
-    whole = yield from _whole(pair, framed)
-    pair.trace.append(f"whole scene: {len(whole)}")
-    if options.geometry == "homography":
-        return [on_one_plane(whole, options.planes, share=0.0)]
-    views = [whole]
-    if options.geometry == "multi" and main is not None:
-        views += yield from _further_views(pair, main)
-    if view is not None and (len(whole) < pair.few or _differs(view, framed, options)):
-        if not aligned and len(view) >= pair.few:
-            view = yield from match_near(pair, view, align=True)
-        views.insert(0, view)
-    return views
-
-
-@dataclass(frozen=True)
-class _MainPlane:
-    """The plane that explains most coarse matches."""
-
-    matches: WorkingMatches
-    """Those it explains, with image 1 warped by it."""
-    rest: WorkingMatches
-    """Those it does not."""
-    share: float
-    """Of the coarse matches, those it explains."""
-    tolerance: float
-    """Pixels, to which a further plane must explain a coarse match."""
-
-
-def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
-    """The plane that explains most of what was seen; None when it is not even half of it."""
-    planes = pair.options.planes
-    points0, points1 = sighting.supported.sharp_points()
-    coarse = WorkingMatches(None, points0, points1, points1, np.ones(len(points0)))
-    if len(coarse) < pair.few:
-        return None
-    cell = pair.coarse_cell(sighting.side)
-    plane = fit_plane(coarse, planes, threshold=planes.coarse_threshold * cell)
-    if plane is None or np.linalg.det(plane) <= 0:  # no view of a plane mirrors it
-        return None
-    explained = explained_by(coarse, plane, planes.coarse_tolerance * cell)
-    share = float(explained.mean())
-    if share <= planes.main_share:
-        return None
-    main = coarse.warped_by(plane)
-    pair.h_1_to_0 = main.h_1_to_0
-    rest = coarse.take(~explained).in_frame_of(main.h_1_to_0)
-    return _MainPlane(main, rest, share, planes.further_tolerance * cell)
-
-
-def _alone(view: WorkingMatches, options: GuidedOptions, plane: Matrix | None = None) -> WorkingMatches:
-    """The view of the plane that the scene is; `plane` where it was fitted to the view already."""
-    if options.geometry != "auto":
-        return view
-    return on_one_plane(view, options.planes, share=options.planes.only_share, plane=plane)
-
-
-def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:
-    """What the coarse matches of a frame prove that lie farther off the plane than its view looks."""
-    options, h_1_to_0 = pair.options, view.h_1_to_0
-    assert h_1_to_0 is not None
-    points0, points1 = framed.points(pair)
-    tolerance = options.frame.off_plane * pair.stride / framed.zoom
-    off = ~(np.linalg.norm(apply_homography(h_1_to_0, points1) - points0, axis=1) < tolerance)
-    off &= framed.agreement.supported
-    evidence, chance = options.evidence, options.frame.chance
-    block = evidence.block_cells * pair.stride / framed.zoom
-    proved = significance((points0, points1), off, block=block, chance=chance.wide)
-    # One thing before a wall moves as one, which accidents seldom do.
-    alone = off.copy()
-    cell = pair.stride / framed.zoom
-    alone[off] = near_one_affine(points0[off], points1[off], evidence.tight_cells * cell)
-    return max(proved, significance((points0, points1), alone, block=block, chance=chance.tight))
-
-
-def _differs(view: WorkingMatches, framed: Framed, options: GuidedOptions) -> bool:
-    """Whether a plane's warp undoes more than the frame does, so that its view is worth having as well."""
-    if not len(view) or view.h_1_to_0 is None:
-        return False
-    left = inverse(framed.h_1_to_0) @ view.h_1_to_0
-    return distortion(left, np.median(view.points1, axis=0)) >= options.planes.distortion
-
-
-def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
-    """Views of further planes."""
-    views = []
-    planes = pair.options.planes
-    for part in further_planes(main.rest, len(main.matches), planes, tolerance=main.tolerance):
-        view = yield from match_near(pair, part)
-        views.append((yield from second_round(pair, view)))
-    if views:
-        pair.trace.append(f"further planes: {', '.join(str(len(view)) for view in views)}")
-    return views
-
-
-def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
-    """The matches of a frame; where images had to be shrunk for it, those at full size near them."""
-    with pair.clock("whole scene"):
-        view = refine_all(pair, framed)
-    if framed.zoom >= 1 or len(view) < pair.few:
-        return view
-    return (yield from match_near(pair, view, whole=True, align=True))

@@ -53,40 +53,55 @@ def settle_rivalry(sighting: Sighting, options: RivalOptions) -> Rivalry | None:
     matches = sighting.matches
     map0, map1 = _grid(matches.map0), _grid(matches.map1)
     shifts = _repetitions(map0, options)
-    affine = _affine(sighting) if shifts else None
-    if affine is None:
+    motions = _motions(sighting) if shifts else []
+    if not motions:
         return None
     self_alike = [_likeness(map0, map0, np.eye(2, 3), shift) for shift in shifts]
     distinct = _distinct(self_alike, options)
-    found = _refined(map0, map1, affine, np.zeros(2))
+    refined = [_refined(map0, map1, motion, np.zeros(2)) for motion in motions]
+    found = max(refined, key=lambda motion: _usual(_likeness(map0, map1, motion, np.zeros(2)), options))
     scores = []
     for shift in [np.zeros(2), *shifts]:
         similarity, inside = _likeness(map0, map1, found, shift)
         told = distinct & inside
         agree = int((told & (similarity >= options.same)).sum())
         contradict = int((told & (similarity < options.other)).sum())
-        repeated = np.median(similarity[inside]) if inside.mean() >= options.overlap else 0.0
-        scores.append((agree - contradict, repeated, shift))
-    likely = max(value for _, value, _ in scores) * options.repeated
-    ranked = sorted((s for s in scores if s[1] >= likely), key=lambda score: -score[0])
+        scores.append((agree - contradict, _usual((similarity, inside), options), shift))
+    likely = max(value for _, value, _ in scores)
+    ranked = sorted((s for s in scores if s[1] >= likely * options.repeated), key=lambda score: -score[0])
     if len(ranked) < 2:
         return None
-    decided = ranked[0][0] >= ranked[1][0] + options.decisive
+    # What is repeated must be found again at least about as well as the image finds itself, a repetition on.
+    itself = max(_usual(alike, options) for alike in self_alike)
+    decided = ranked[0][0] >= ranked[1][0] + options.decisive and likely >= itself * options.repeated
     shift = ranked[0][2]
     moved = found.copy()
     moved[:, 2] += found[:, :2] @ shift
     return Rivalry(_in_images(moved, sighting), not shift.any(), decided)
 
 
-def _affine(sighting: Sighting) -> NDArray[np.float64] | None:
-    """The affine motion of a sighting, 2 x 3, from cells of map 0 to those of map 1."""
+def _motions(sighting: Sighting) -> list[NDArray[np.float64]]:
+    """Motions of a sighting, 2 x 3, from cells of map 0 to those of map 1: an affine one, and a shift.
+
+    Matches of repeated structure jump between its repetitions, which a single affine motion may stretch over.
+    """
     chosen = torch.from_numpy(sighting.agreement.together).to(sighting.matches.map0.device)
     cells = sighting.matches.cells.take(chosen)
     if len(cells) < 3:
-        return None
+        return []
     cells0, cells1 = (c.cpu().numpy().astype(np.float64) for c in (cells.cells0, cells.cells1))
+    shifts, counts = np.unique(np.rint(cells1 - cells0), axis=0, return_counts=True)
+    motions = [np.column_stack([np.eye(2), shifts[counts.argmax()]])]
     affine, _ = cv2.estimateAffine2D(cells0, cells1, method=cv2.RANSAC, ransacReprojThreshold=1.5)
-    return None if affine is None else np.asarray(affine, dtype=np.float64)
+    if affine is not None:
+        motions.insert(0, np.asarray(affine, dtype=np.float64))
+    return motions
+
+
+def _usual(alike: tuple[NDArray[np.float64], NDArray[np.bool_]], options: RivalOptions) -> float:
+    """The median cosine of what a motion takes inside; 0 where that is too little of the image."""
+    similarity, inside = alike
+    return float(np.median(similarity[inside])) if inside.mean() >= options.overlap else 0.0
 
 
 def _grid(feature_map: FeatureMap) -> torch.Tensor:

@@ -56,7 +56,7 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
 
     Where nothing is significant in the images as they are, the first matcher also looks at one of them turned
     or tilted (`options.turned`), as ASIFT does (Morel and Yu, 2009), until it finds something that is. What
-    the mirror image explains better shows nothing in common.
+    the mirror image explains far better shows nothing in common.
     """
     upright = [_found(pair, matcher, _AS_IT_IS) for matcher in pair.seeds]
     best = _proved(pair, concatenated(*upright), options)
@@ -69,7 +69,8 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
     if best is not None and best.significance >= options.believed:
         mirror = np.ascontiguousarray(pair.image1[:, ::-1])
         mirrored = _proved(pair, _sparse(pair.seeds[0], pair.image0, mirror), options)
-        if mirrored is not None and mirrored.significance > best.significance:
+        times = pair.options.views.mirrored
+        if mirrored is not None and mirrored.significance > times * best.significance:
             pair.trace.append("seeds: the mirror image has more")
             return None
     return best

@@ -8,6 +8,7 @@ shape is seen.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from gcm.features.batching import Request, Work
 from gcm.geometry import Matrix, Points, inverse, resize_matrix, warp_image
 from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
-from gcm.method.coarse import CoarseMatches, consensus_score, turned_views
+from gcm.method.coarse import HALVED, CoarseMatches, consensus_score, view_of
 from gcm.method.evidence import Agreement, agreement
 from gcm.options import GuidedOptions, Hypotheses
 from gcm.refinement.dense import coarse_match
@@ -75,7 +76,8 @@ def search_views(
             the first that is; ``full`` tries everything.
 
     Returns:
-        What was seen, the most significant first, points in pixels of the given images.
+        What was seen, the most significant first, points in pixels of the given images; nothing where the
+        mirror image of image 1 shows more.
     """
     views, plain = options.views, options.evidence.plain
     glimpse = yield from _glimpse(image0, image1, threshold, options)
@@ -85,22 +87,46 @@ def search_views(
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return []
     seen: list[Sighting] = []
-    for number, view in enumerate(turned_views(low0, low1, views.rotations)):
+    for number, (angle, halved) in enumerate(product(views.rotations, HALVED)):
         if number == 1 and mode == "auto" and seen[0].significance >= plain:
             # Upright shows much already: a tilt, perhaps, which the plane of what it shows undoes.
             seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
         if seen and (mode == "upright" or (mode == "auto" and seen[-1].significance >= views.sure)):
             break
-        if mode == "auto" and view.scaled and seen[0].significance >= plain:
+        if mode == "auto" and halved is not None and seen[0].significance >= plain:
             continue  # the images are of one scale, whatever else turns out
-        map0: FeatureMap = yield view.request0
-        map1: FeatureMap = yield Request(view.image1, "coarsest")
-        seen.append(_sighting(map0, map1, threshold, options).between(view.to0, view.to1))
+        seen.append((yield from _seen_turned(low0, low1, angle, halved, threshold, options)))
     if mode != "upright" and max(sighting.significance for sighting in seen) < views.sure:
         seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
+    most = max(sighting.significance for sighting in seen)
+    if plain <= most < views.glimpse_sure:
+        mirror = np.ascontiguousarray(low1[:, ::-1])
+        mirrored = yield from _seen_turned(low0, mirror, 0.0, None, threshold, options)
+        if mirrored.significance > views.mirrored * most:
+            return []  # a mirror image, of something that is much like its own
     to0 = resize_matrix(image_size(low0), image_size(image0))
     to1 = resize_matrix(image_size(low1), image_size(image1))
     return sorted((s.between(to0, to1) for s in seen), key=lambda sighting: -sighting.significance)
+
+
+def _seen_turned(
+    low0: RGBImage, low1: RGBImage, angle: float, halved: int | None, threshold: float, options: GuidedOptions
+) -> Work[Sighting]:
+    """What one view of two images shows; turned ones are first looked at smaller, since most show nothing."""
+    views = options.views
+    sides = (views.side,) if angle == 0 else (views.turned_side, views.side)
+    for side in sides:
+        small0, small1 = fit_within(low0, side), fit_within(low1, side)
+        view = view_of(small0, small1, angle, halved)
+        map0: FeatureMap = yield view.request0
+        map1: FeatureMap = yield Request(view.image1, "coarsest")
+        seen = _sighting(map0, map1, threshold, options)
+        if seen.significance < options.evidence.believed:
+            break
+    to0, to1 = (
+        resize_matrix(image_size(small), image_size(low)) for small, low in ((small0, low0), (small1, low1))
+    )
+    return replace(seen, side=side).between(to0 @ view.to0, to1 @ view.to1)
 
 
 def _glimpse(

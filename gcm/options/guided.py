@@ -42,6 +42,11 @@ class ViewOptions(Options):
     glimpse_side: int = Field(
         320, ge=16, description="pixels; the same of a first look, which is enough for most pairs"
     )
+    turned_side: int = Field(
+        320,
+        ge=16,
+        description="pixels; of a first look at turned images: most show nothing",
+    )
     glimpse_sure: Positive = Field(
         60.0, description="significance from which that look is enough; 100 is all that it can show"
     )
@@ -53,12 +58,17 @@ class ViewOptions(Options):
     sure: Positive = Field(
         30.0,
         description="significance from which a view needs no rival, and the search ends; what is like itself "
-        "when turned has reached 23",
+        "when turned has reached 23 with GCM_COMPACT, 34 with GCM_CONTEXT",
     )
     grid: int = Field(
         8,
         ge=1,
         description="cells a side of the grid by which the spread of a plane's matches is counted",
+    )
+    mirrored: Positive = Field(
+        2.0,
+        description="how many times the significance of a view its mirror image must have for the images to "
+        "be mirrored: a symmetric hall seen twice has 1.7",
     )
     rivals: int = Field(2, ge=1, description="most views that are looked at in full size where none is sure")
     rival: Positive = Field(0.8, description="significance from which a view is looked at in full size")
@@ -223,7 +233,9 @@ class PlaneOptions(Options):
         0.75, description="coarse cells off a further plane within which it explains a coarse match"
     )
     nothing_off: Positive = Field(
-        8.0, description="significance below which nothing lies off a plane; a tilted one leaves up to 7"
+        8.0,
+        description="significance below which nothing lies off a plane; times 1 + what its warp undoes "
+        "beyond a turn, scale and shift, for a tilted one leaves more: up to 12 at 2.5",
     )
     clear_share: Share = Field(
         0.97, description="share of the coarse and of the fine matches that make a scene a plane at once"

@@ -42,6 +42,15 @@ def test_mirrored_photos_have_no_match(photo: np.ndarray, matcher: Matcher) -> N
     assert result.confidence < 0.5
 
 
+def test_where_nothing_speaks_for_a_pair_it_is_not_looked_at_larger(
+    photo: np.ndarray, matcher: Matcher
+) -> None:
+    """Larger looks cost most, and most pairs of a collection have nothing in common."""
+    result = matcher.match(photo, facade(2, (0, 0)))
+    assert len(result) == 0
+    assert not any("in full size" in line for line in result.info["trace"])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_skies_have_no_match(matcher: Matcher, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -67,7 +76,7 @@ def test_what_was_not_believed_can_be_asked_for(photo: np.ndarray) -> None:
     assert 0.9 < same.confidence < 1
 
 
-@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("number", [1, 2, 4, 5])
 def test_a_sign_tells_equal_windows_apart(matcher: Matcher, number: int) -> None:
     """Moved by a window more or less, windows fall on windows; only the sign does not."""
     moved = facade_shift(number)
