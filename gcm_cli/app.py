@@ -13,10 +13,13 @@ from gcm_cli import (
     distill,
     download,
     evaluate,
+    export,
     extract,
     fetch_weights,
     match,
     organize,
+    pairs,
+    reconstruct,
 )
 from gcm_cli.streams import guarded_streams
 
@@ -65,6 +68,9 @@ app.command("match")(match.match)
 app.command("download")(download.download)
 app.command("organize-hpatches")(organize.organize_hpatches)
 app.command("extract")(extract.extract)
+app.command("pairs")(pairs.pairs)
+app.command("export")(export.export)
+app.command("reconstruct")(reconstruct.reconstruct)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)
 app.command("backbones")(backbones.backbones)

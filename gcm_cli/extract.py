@@ -10,6 +10,7 @@ import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
-__all__ = ["extract"]
+__all__ = ["WorkersOption", "extract", "match_list", "specify"]
 
 
 OutputDirOption = Annotated[
@@ -58,6 +59,18 @@ AtOnceOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the folder's results first.")]
 
 
+ImagesOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Match the photos of a folder, in place of a list.")
+]
+VideoOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Match frames of a video, each with those that follow.")
+]
+EveryOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of a video, every N-th frame.")]
+
+_LIST = "pairs.txt"
+_FRAMES = "frames"
+
+
 @command
 def extract(
     *,
@@ -65,6 +78,13 @@ def extract(
     output_dir: OutputDirOption = None,
     dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
     pairs: PairsOption = None,
+    images: ImagesOption = None,
+    video: VideoOption = None,
+    every: EveryOption = 10,
+    method: MethodOption = None,
+    window: WindowOption = 5,
+    loop: LoopOption = False,
+    most: MostOption = 10,
     algorithm: AlgorithmOption = "gcm",
     ratio: RatioOption = None,
     settings: SetOption = None,
@@ -74,25 +94,83 @@ def extract(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Match all pairs of a data set or list.
+    """Match all pairs of a data set or list, or of a folder of photos or a video.
 
     Finished pairs are skipped: run it again after an interruption.
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
-    from gcm.benchmark.extract import extract as run
     from gcm.benchmark.layout import PAIR_LIST
-    from gcm.benchmark.pairs import check_files, read_pairs
+    from gcm.errors import UsageError
 
     console = Console(json_output=json_output, quiet=quiet)
-    spec, default_folder = _specify(algorithm, config, ratio, parse_settings(settings))
+    sources = {"--pairs": pairs, "--images": images, "--video": video}
+    given = [option for option, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} both say what to match; give one of them")
+    spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings))
+    folder = output_dir or _default_folder(default_folder, given)
     list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
+    if images is not None or video is not None:
+        photos = images
+        if video is not None:
+            photos, method = _frames(console, video, folder, every), method or "sequential"
+        assert photos is not None
+        list_file = folder / _LIST
+        _list_photos(console, photos, list_file, method, window, loop, most, config)
+    report = match_list(
+        console, list_file, folder, spec, workers=workers, at_once=at_once, overwrite=overwrite
+    )
+    _tell(console, spec, folder, report)
+
+
+def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
+    from gcm.scene.video import write_frames
+
+    with console.waiting(f"reading {video.name}"):
+        frames = write_frames(video, folder / _FRAMES, every)
+    console.note(f"{video}: {plural(len(frames), 'frame')} in {folder / _FRAMES}")
+    return folder / _FRAMES
+
+
+def _list_photos(
+    console: Console,
+    images: Path,
+    list_file: Path,
+    method: PairMethod | None,
+    window: int,
+    loop: bool,
+    most: int,
+    config: str | None,
+) -> None:
+    from gcm.scene.pair_lists import write_pair_list
+    from gcm.scene.photos import list_photos
+
+    photos = list_photos(images, console.warn)
+    chosen, found = choose_pairs(photos, console, method, window, loop, most, config)
+    write_pair_list(list_file, [photo.path for photo in photos], found)
+    console.note(f"{images}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
+
+
+def match_list(
+    console: Console,
+    list_file: Path,
+    folder: Path,
+    spec: MatcherSpec,
+    *,
+    workers: int | None = None,
+    at_once: int | None = None,
+    overwrite: bool = False,
+) -> Extraction:
+    """Match the pairs of a list into a folder, with a progress bar."""
+    from gcm.benchmark.extract import extract as run
+    from gcm.benchmark.pairs import check_files, read_pairs
+
     listed = read_pairs(list_file)
     for warning in check_files(listed, list_file):
         console.warn(warning)
-    folder = output_dir or _default_folder(default_folder, pairs)
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
-        report = run(
+        return run(
             listed,
             spec,
             folder,
@@ -102,7 +180,6 @@ def extract(
             on_begin=watch.begin,
             on_pair=watch.advance,
         )
-    _tell(console, spec, folder, report)
 
 
 class _Watch:
@@ -148,7 +225,7 @@ def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction)
         raise typer.Exit(PARTIAL if report.done or report.skipped else 1)
 
 
-def _specify(
+def specify(
     algorithm: str, config: str | None, ratio: float | None, settings: dict[str, Any]
 ) -> tuple[MatcherSpec, str | None]:
     """The algorithm with its options, and the folder its configuration names."""
@@ -172,10 +249,10 @@ def _specify(
     return matcher_spec(algorithm, options), f"Results/hpatches/{algorithm}"
 
 
-def _default_folder(named: str | None, pairs: Path | None) -> Path:
+def _default_folder(named: str | None, sources: list[str]) -> Path:
     from gcm.errors import UsageError
 
-    if named is None or pairs is not None:
+    if named is None or sources:
         raise UsageError(
             "say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine"
         )

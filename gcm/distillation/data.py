@@ -20,24 +20,10 @@ from torch.utils.data import Dataset
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
 
-__all__ = ["Batch", "CropDataset", "StepDataset", "find_photos", "split_photos"]
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".webp", ".tif", ".tiff", ".bmp"}
+__all__ = ["Batch", "CropDataset", "StepDataset", "split_photos"]
 
 Image = NDArray[np.uint8]
 Item = TypeVar("Item")
-
-
-def find_photos(root: Path) -> list[Path]:
-    """All photos below `root`, in a fixed order.
-
-    Raises:
-        DatasetError: when there is none.
-    """
-    photos = sorted(p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-    if not photos:
-        raise DatasetError(f"{root}: no photos found; give a folder with .jpg, .png or .ppm files")
-    return photos
 
 
 def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[Path]]:

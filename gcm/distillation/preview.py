@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcm.distillation.data import Image, find_photos
+from gcm.distillation.data import Image
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.pairs import PairBatch
 from gcm.distillation.recipe import DistillRecipe
+from gcm.images.folders import find_photos
 
 __all__ = ["contact_sheet"]
 

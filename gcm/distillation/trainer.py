@@ -19,12 +19,13 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from gcm.distillation.data import find_photos, split_photos
+from gcm.distillation.data import split_photos
 from gcm.distillation.interrupts import held_interrupts, load_ahead
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.process_group import ProcessGroup, join_process_group
 from gcm.distillation.recipe import DistillRecipe
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
+from gcm.images.folders import find_photos
 from gcm.storage.atomic import whole_file
 from gcm.storage.yaml_files import read_yaml
 

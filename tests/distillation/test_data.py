@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from gcm.distillation.data import CropDataset, degrade, find_photos, random_crop, read_rgb, split_photos
+from gcm.distillation.data import CropDataset, degrade, random_crop, read_rgb, split_photos
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
+from gcm.images.folders import find_photos
 
 EVERYTHING = AugmentationRecipe.model_validate(
     {

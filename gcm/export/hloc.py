@@ -1,0 +1,97 @@
+"""hloc: keypoints and matches in HDF5 files, and a list of pairs.
+
+The layout is that of Hierarchical-Localization (Sarlin et al., CVPR 2019), read by its triangulation and
+localisation. Numbers are float32 and int32, where hloc's own writer rounds to half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcm.errors import DependencyError, OutputError
+from gcm.scene.photos import Photo, as_stored
+from gcm.scene.tracks import Tracks
+from gcm.storage.atomic import whole_file
+
+__all__ = ["FEATURES_FILE", "MATCHES_FILE", "PAIRS_FILE", "HlocSummary", "write_hloc"]
+
+FEATURES_FILE = "features.h5"
+MATCHES_FILE = "matches.h5"
+PAIRS_FILE = "pairs.txt"
+
+_UNCERTAINTY = 1.0
+"""Pixels; what hloc takes for the precision of a keypoint."""
+
+
+@dataclass(frozen=True)
+class HlocSummary:
+    """What was written."""
+
+    photos: int
+    keypoints: int
+    pairs: int
+
+
+def write_hloc(
+    folder: Path, photos: Sequence[Photo], tracks: Tracks, *, overwrite: bool = False, fewest: int = 15
+) -> HlocSummary:
+    """Write ``features.h5``, ``matches.h5`` and ``pairs.txt`` into a folder.
+
+    Args:
+        folder: made where it is missing.
+        photos: all photos; a name with a space is not for hloc's lists.
+        tracks: their points.
+        overwrite: replace files that are there.
+        fewest: points that a pair must share.
+
+    Raises:
+        OutputError: a file is there already or cannot be written, or a name that hloc cannot take.
+        DependencyError: h5py is missing.
+    """
+    h5py = _load_h5py()
+    files = [folder / name for name in (FEATURES_FILE, MATCHES_FILE, PAIRS_FILE)]
+    for file in files:
+        if file.exists() and not overwrite:
+            raise OutputError(f"{file}: is there already; give another folder, or --overwrite to replace it")
+    for photo in photos:
+        if any(letter.isspace() for letter in photo.name):
+            raise OutputError(f"'{photo.name}': hloc's lists part names by spaces; rename the photo")
+    names = [photo.name for photo in photos]
+    pairs = [
+        (i, j, shared)
+        for i in range(len(names))
+        for j in range(i + 1, len(names))
+        if len(shared := tracks.shared(i, j)) >= fewest
+    ]
+    with whole_file(files[0]) as temporary, h5py.File(temporary, "w") as file:
+        for photo, points in zip(photos, tracks.positions, strict=True):
+            group = file.create_group(photo.name)
+            keypoints = as_stored(photo, points).astype(np.float32)
+            group.create_dataset("keypoints", data=keypoints).attrs["uncertainty"] = _UNCERTAINTY
+            group.create_dataset("scores", data=np.ones(len(points), np.float32))
+            group.create_dataset("image_size", data=np.array(photo.stored_size))
+    with whole_file(files[1]) as temporary, h5py.File(temporary, "w") as file:
+        for i, j, shared in pairs:
+            group = file.create_group("/".join(name.replace("/", "-") for name in (names[i], names[j])))
+            partner = np.full(len(tracks.positions[i]), -1, np.int32)
+            partner[shared[:, 0]] = shared[:, 1]
+            group.create_dataset("matches0", data=partner)
+            scores = (partner >= 0).astype(np.float32)
+            group.create_dataset("matching_scores0", data=scores)
+    with whole_file(files[2]) as temporary:
+        lines = [f"{names[i]} {names[j]}\n" for i, j, _ in pairs]
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+    return HlocSummary(len(photos), sum(map(len, tracks.positions)), len(pairs))
+
+
+def _load_h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise DependencyError(f"this needs h5py ({error}); pip install 'gcm[hloc]'") from error
+    return h5py

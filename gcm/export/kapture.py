@@ -1,0 +1,126 @@
+"""kapture 1.1: a folder of text files and raw arrays (Humenberger et al., 2020)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gcm.errors import OutputError
+from gcm.export.colmap import CORNER, UNKNOWN, Camera
+from gcm.scene.photos import Photo, as_stored
+from gcm.scene.tracks import Tracks
+
+__all__ = ["TYPE", "KaptureSummary", "write_kapture"]
+
+TYPE = "gcm"
+"""What kapture calls our keypoints."""
+
+_HEADER = "# kapture format: 1.1\n"
+
+
+@dataclass(frozen=True)
+class KaptureSummary:
+    """What was written."""
+
+    photos: int
+    keypoints: int
+    pairs: int
+
+
+def write_kapture(
+    folder: Path,
+    photos: Sequence[Photo],
+    tracks: Tracks,
+    camera: Camera = UNKNOWN,
+    *,
+    overwrite: bool = False,
+    fewest: int = 15,
+) -> KaptureSummary:
+    """Write sensors, records, keypoints and matches; the photos themselves stay where they are.
+
+    Args:
+        folder: written whole or not at all.
+        photos: all photos.
+        tracks: their points.
+        camera: of the photos; without intrinsics their cameras are said to be unknown.
+        overwrite: replace a folder that is there.
+        fewest: points that a pair must share.
+
+    Raises:
+        OutputError: the folder is there already or cannot be written, or a name that kapture cannot take.
+        UsageError: intrinsics of another size.
+    """
+    camera.check(photos)
+    for photo in photos:
+        if "," in photo.name:
+            raise OutputError(f"'{photo.name}': kapture's lists part names by commas; rename the photo")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+        raise OutputError(f"{folder}: is there already; give another folder, or --overwrite to replace it")
+    target = folder.absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        pairs = _write(work, photos, tracks, camera, fewest)
+        if target.exists():
+            shutil.rmtree(target)
+        work.replace(target)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return KaptureSummary(len(photos), sum(map(len, tracks.positions)), pairs)
+
+
+def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera, fewest: int) -> int:
+    work.chmod(0o755)
+    sensors, records = [], []
+    for k, photo in enumerate(photos):
+        sensor = "camera" if camera.one else f"camera{k}"
+        width, height = photo.stored_size
+        model = f"UNKNOWN_CAMERA, {width}, {height}"
+        if camera.intrinsics is not None:
+            fx, fy, cx, cy = camera.intrinsics
+            model = f"PINHOLE, {width}, {height}, {fx!r}, {fy!r}, {cx + CORNER!r}, {cy + CORNER!r}"
+        sensors.append(f"{sensor}, , camera, {model}\n")
+        records.append(f"{k}, {sensor}, {photo.name}\n")
+    _text(
+        work / "sensors/sensors.txt",
+        "# sensor_id, name, sensor_type, [sensor_params]+\n",
+        dict.fromkeys(sensors),
+    )
+    _text(work / "sensors/records_camera.txt", "# timestamp, device_id, image_path\n", records)
+    keypoints = work / "reconstruction/keypoints" / TYPE
+    _text(keypoints / "keypoints.txt", "# name, dtype, dsize\n", [f"{TYPE}, float32, 2\n"])
+    for photo, points in zip(photos, tracks.positions, strict=True):
+        corner = (as_stored(photo, points) + CORNER).astype("<f4")
+        _bytes(keypoints / f"{photo.name}.kpt", corner.tobytes())
+    count = 0
+    order = sorted(range(len(photos)), key=lambda k: photos[k].name)
+    for place, i in enumerate(order):
+        for j in order[place + 1 :]:
+            shared = tracks.shared(i, j)
+            if len(shared) < fewest:
+                continue
+            count += 1
+            rows = np.column_stack([shared, np.ones(len(shared))]).astype("<f8")
+            file = f"{photos[i].name}.overlapping/{photos[j].name}.matches"
+            _bytes(work / "reconstruction/matches" / TYPE / file, rows.tobytes())
+    return count
+
+
+def _text(path: Path, columns: str, lines: Sequence[str] | dict[str, None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_HEADER + columns + "".join(lines), encoding="utf-8", newline="\n")
+
+
+def _bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,26 @@
+"""Photos in folders, and how a photo lies in its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gcm.errors import DatasetError
+
+__all__ = ["PHOTO_SUFFIXES", "find_photos"]
+
+PHOTO_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Of the files in a folder that are taken for photos."""
+
+
+def find_photos(root: Path) -> list[Path]:
+    """All photos below a folder, in a fixed order.
+
+    Raises:
+        DatasetError: no such folder, or no photo in it.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder of photos")
+    photos = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    if not photos:
+        raise DatasetError(f"{root}: no photos found; give a folder with .jpg, .png or .ppm files")
+    return photos

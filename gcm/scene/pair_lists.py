@@ -1,0 +1,112 @@
+"""Which pairs of many photos to match."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcm.errors import UsageError
+from gcm.storage.atomic import whole_file
+
+__all__ = ["exhaustive", "nearest", "sequential", "similar", "write_pair_list"]
+
+IndexPair = tuple[int, int]
+"""Two photos by their places in a list, the lower first."""
+
+
+def exhaustive(count: int) -> list[IndexPair]:
+    """Every pair of so many photos."""
+    return list(combinations(range(count), 2))
+
+
+def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair]:
+    """Each photo with those that follow it, as in a video.
+
+    Args:
+        count: photos.
+        window: how many following ones.
+        loop: the last are followed by the first, as on a way that ends where it began.
+
+    Raises:
+        UsageError: a window that reaches nobody.
+    """
+    if window < 1:
+        raise UsageError(f"window is {window}; each photo needs at least 1 that follows it")
+    pairs = set()
+    for i in range(count):
+        for step in range(1, window + 1):
+            j = i + step
+            if loop:
+                j %= count
+            if j < count and i != j:
+                pairs.add((min(i, j), max(i, j)))
+    return sorted(pairs)
+
+
+def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
+    """Each photo with the `most` that are likest it.
+
+    Args:
+        descriptors: N x D, unit length: how like two photos are is their product.
+        most: partners that a photo asks for; it may be asked for by more.
+    """
+    return _partners(-(descriptors @ descriptors.T), most)
+
+
+def nearest(places: Sequence[tuple[float, float, float] | None], most: int) -> list[IndexPair]:
+    """Each photo with the `most` taken nearest to it.
+
+    Args:
+        places: metres east, north and up, None where it is not known; those photos are left alone.
+        most: partners that a photo asks for; it may be asked for by more.
+    """
+    known = [k for k, place in enumerate(places) if place is not None]
+    if len(known) < 2:
+        return []
+    points = np.array([places[k] for k in known], dtype=np.float64)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    return sorted((known[i], known[j]) for i, j in _partners(distances, most))
+
+
+def _partners(distances: NDArray[np.floating], most: int) -> list[IndexPair]:
+    if most < 1:
+        raise UsageError(f"a photo needs at least 1 partner, not {most}")
+    distances = distances.copy()
+    np.fill_diagonal(distances, np.inf)
+    chosen = np.argsort(distances, axis=1, kind="stable")[:, : min(most, len(distances) - 1)]
+    pairs = {(min(i, int(j)), max(i, int(j))) for i, row in enumerate(chosen) for j in row}
+    return sorted(pairs)
+
+
+def write_pair_list(file: Path, paths: Sequence[Path], pairs: Sequence[IndexPair]) -> None:
+    """Write a list that :func:`gcm.benchmark.pairs.read_pairs` reads: a pair a line, relative to its folder.
+
+    Names with spaces are parted by a tab, others by a space.
+
+    Raises:
+        UsageError: a name that no list can hold, as with a line break in it.
+        OutputError: the file cannot be written.
+    """
+    # On Windows there is no way from one drive to another.
+    folder = file.absolute().parent
+    names = [_relative(path, folder) for path in paths]
+    for name in names:
+        if re.search(r"[\t\r\n\"]", name) or name.startswith("#"):
+            raise UsageError(f"{name!r}: a list of pairs cannot hold this name; rename the photo")
+    between = "\t" if any(re.search(r"\s", name) for name in names) else " "
+    with whole_file(file) as temporary:
+        lines = [f"{names[i]}{between}{names[j]}\n" for i, j in pairs]
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.absolute(), folder)).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()

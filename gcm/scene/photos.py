@@ -1,0 +1,118 @@
+"""The photos of a folder: names, sizes, how they lie in their files, where they were taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+
+from gcm.errors import DatasetError, ImageError
+from gcm.geometry import Points
+from gcm.images.decoding import ORIENTATION
+from gcm.images.files import read_size
+from gcm.images.folders import find_photos
+
+__all__ = ["Photo", "as_stored", "list_photos", "read_place"]
+
+_GPS = 0x8825
+"""EXIF's tag of the block that says where a photo was taken."""
+
+_EARTH = 6371000.0
+"""Metres; mean radius."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a folder."""
+
+    path: Path
+    name: str
+    """Its path below the folder, with slashes."""
+    size: tuple[int, int]
+    """Width and height, upright."""
+    orientation: int = 1
+    """EXIF's, 1 to 8: how the file's pixels are turned to stand upright."""
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height as the pixels lie in the file."""
+        return self.size[::-1] if self.orientation in (5, 6, 7, 8) else self.size
+
+
+def list_photos(folder: Path, on_broken: Callable[[str], object] | None = None) -> list[Photo]:
+    """The photos below a folder, by name.
+
+    Args:
+        folder: where they are.
+        on_broken: called with a line for each that cannot be read, which is then left out.
+
+    Raises:
+        DatasetError: no such folder, or fewer than two photos that can be read.
+        ImageError: a photo that cannot be read, without `on_broken`.
+    """
+    photos = []
+    for path in find_photos(folder):
+        try:
+            size = read_size(path)
+        except ImageError as error:
+            if on_broken is None:
+                raise
+            on_broken(f"{error}; left out")
+            continue
+        photos.append(Photo(path, path.relative_to(folder).as_posix(), size, _orientation(path)))
+    if len(photos) < 2:
+        raise DatasetError(f"{folder}: holds {len(photos)} photo that can be read; two at least make a pair")
+    return photos
+
+
+def as_stored(photo: Photo, points: Points) -> Points:
+    """N x 2 points of the upright photo, pixels, where the file's own pixels have them.
+
+    COLMAP and hloc do not turn photos as EXIF says.
+    """
+    width, height = photo.size
+    x, y = points[:, 0], points[:, 1]
+    if photo.orientation in (3, 4, 7, 8):
+        y = height - 1 - y
+    if photo.orientation in (2, 3, 6, 7):
+        x = width - 1 - x
+    return np.column_stack([y, x] if photo.orientation in (5, 6, 7, 8) else [x, y])
+
+
+def read_place(path: Path) -> tuple[float, float, float] | None:
+    """Where a photo was taken, by EXIF: metres east, north and up of the equator's zero; None where unsaid.
+
+    East and north are those of a sphere unrolled at the photo's own latitude, which is good for distances
+    between photos near each other.
+    """
+    try:
+        with PILImage.open(path) as image:
+            gps = image.getexif().get_ifd(_GPS)
+        latitude = _degrees(gps[2]) * (-1 if gps.get(1) == "S" else 1)
+        longitude = _degrees(gps[4]) * (-1 if gps.get(3) == "W" else 1)
+        height = float(gps.get(6, 0.0)) * (-1 if gps.get(5) in (1, b"\x01") else 1)
+    except (OSError, KeyError, ValueError, TypeError, ZeroDivisionError, SyntaxError, AttributeError):
+        return None
+    if not all(map(math.isfinite, (latitude, longitude, height))):
+        return None
+    north = math.radians(latitude) * _EARTH
+    return math.radians(longitude) * _EARTH * math.cos(math.radians(latitude)), north, height
+
+
+def _degrees(values: Any) -> float:
+    degrees, minutes, seconds = (float(value) for value in values)
+    return degrees + minutes / 60 + seconds / 3600
+
+
+def _orientation(path: Path) -> int:
+    try:
+        with PILImage.open(path) as image:
+            told = int(image.getexif().get(ORIENTATION, 1))
+    except (OSError, ValueError, TypeError, SyntaxError):
+        return 1
+    return told if 1 <= told <= 8 else 1

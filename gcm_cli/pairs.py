@@ -1,0 +1,122 @@
+"""``gcm pairs``: which pairs of a folder of photos to match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gcm_cli.console import Console, command, plural
+from gcm_cli.options import ConfigOption, JsonOption, QuietOption
+from gcm_cli.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gcm.scene.photos import Photo
+
+__all__ = ["PairMethod", "choose_pairs", "pairs"]
+
+PairMethod = Literal["exhaustive", "sequential", "similar", "near"]
+
+_EXHAUSTIVE = 30
+"""Photos up to which every pair is matched where nothing else was asked for."""
+
+_Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, with folders in it.")]
+_Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The list of pairs.")]
+MethodOption = Annotated[
+    PairMethod | None,
+    typer.Option(
+        "--method",
+        help="Every pair; neighbours in a sequence; the likest, by our own maps; those taken nearest (EXIF).",
+        show_default=f"exhaustive up to {_EXHAUSTIVE} photos, above that similar",
+    ),
+]
+WindowOption = Annotated[int, typer.Option(min=1, help="sequential: photos that follow a photo.")]
+LoopOption = Annotated[bool, typer.Option("--loop", help="sequential: the way ends where it began.")]
+MostOption = Annotated[int, typer.Option("-k", min=1, help="similar, near: partners that a photo asks for.")]
+
+
+@command
+def pairs(
+    images: _Images,
+    output: _Output,
+    method: MethodOption = None,
+    window: WindowOption = 5,
+    loop: LoopOption = False,
+    most: MostOption = 10,
+    config: ConfigOption = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List pairs of the photos in a folder, for gcm extract --pairs.
+
+    Photos that cannot be read are named and left out.
+    """
+    from gcm.scene.pair_lists import write_pair_list
+    from gcm.scene.photos import list_photos
+
+    console = Console(json_output=json_output, quiet=quiet)
+    check_outputs({"--output": output})
+    photos = list_photos(images, console.warn)
+    chosen, found = choose_pairs(photos, console, method, window, loop, most, config)
+    write_pair_list(output, [photo.path for photo in photos], found)
+    console.note(f"{output}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
+    console.document({"output": str(output), "photos": len(photos), "pairs": len(found), "method": chosen})
+
+
+def choose_pairs(
+    photos: Sequence[Photo],
+    console: Console,
+    method: PairMethod | None,
+    window: int,
+    loop: bool,
+    most: int,
+    config: str | None,
+) -> tuple[str, list[tuple[int, int]]]:
+    """The method that was followed, and the pairs it chose, by the places of the photos."""
+    from gcm.errors import DatasetError
+    from gcm.scene import pair_lists
+
+    if method is None:
+        method = "exhaustive" if len(photos) <= _EXHAUSTIVE else "similar"
+    if method == "exhaustive":
+        found = pair_lists.exhaustive(len(photos))
+    elif method == "sequential":
+        found = pair_lists.sequential(len(photos), window, loop=loop)
+    elif method == "near":
+        from gcm.scene.photos import read_place
+
+        places = [read_place(photo.path) for photo in photos]
+        found = pair_lists.nearest(places, most)
+        unknown = sum(place is None for place in places)
+        if not found:
+            raise DatasetError(
+                f"{unknown} of {len(photos)} photos do not say where they were taken; "
+                "use --method similar or exhaustive"
+            )
+        if unknown:
+            console.warn(
+                f"{unknown} of {len(photos)} photos do not say where they were taken; left without a partner"
+            )
+    else:
+        found = _similar(photos, console, most, config)
+    return method, found
+
+
+def _similar(
+    photos: Sequence[Photo], console: Console, most: int, config: str | None
+) -> list[tuple[int, int]]:
+    from gcm.config import load_config
+    from gcm.matcher import Matcher
+    from gcm.scene.pair_lists import similar
+    from gcm.scene.similarity import describe_photos
+
+    matcher = Matcher(load_config(config, feature_cache=0), name=config)
+    with console.progress() as bar:
+        task = bar.add_task("looking at photos", total=len(photos))
+        descriptors = describe_photos(
+            [photo.path for photo in photos], matcher.features, lambda: bar.advance(task)
+        )
+    return similar(descriptors, most)

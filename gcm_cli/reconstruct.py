@@ -1,0 +1,91 @@
+"""``gcm reconstruct``: from a folder of photos to a sparse model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcm_cli.console import Console, command, plural
+from gcm_cli.export import IntrinsicsOption, OneCameraOption, join_tracks
+from gcm_cli.extract import WorkersOption, match_list, specify
+from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
+
+__all__ = ["reconstruct"]
+
+_MATCHES = "matches"
+_PAIRS = "pairs.txt"
+_SUMMARY = "summary.json"
+
+_Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, with folders in it.")]
+_Output = Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder of the model.")]
+_MinConfidence = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Pairs of which the matcher is less sure are left out.")
+]
+
+
+@command
+def reconstruct(
+    images: _Images,
+    output: _Output,
+    intrinsics: IntrinsicsOption = None,
+    one_camera: OneCameraOption = False,
+    method: MethodOption = None,
+    window: WindowOption = 5,
+    loop: LoopOption = False,
+    most: MostOption = 10,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    workers: WorkersOption = None,
+    min_confidence: _MinConfidence = 0.5,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a sparse model of the scene that the photos of a folder show (by pycolmap, extra colmap).
+
+    Matches all pairs worth it, joins them to points that many photos show, and
+    places photos and points. MODEL gets database.db, sparse/0 in COLMAP's binary
+    form, points.ply, summary.json; matches stay in MODEL/matches, and are not made
+    again when it is run a second time.
+    """
+    from gcm.export import colmap
+    from gcm.export.reconstruct import DATABASE, make_model
+    from gcm.scene.pair_lists import write_pair_list
+    from gcm.scene.photos import list_photos
+    from gcm.storage.atomic import write_if_changed
+
+    console = Console(json_output=json_output, quiet=quiet)
+    camera = colmap.Camera.read(intrinsics, one=one_camera)
+    spec, _ = specify("gcm", config, None, parse_settings(settings))
+    colmap.load_pycolmap()
+    photos = list_photos(images, console.warn)
+    camera.check(photos)
+    chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
+    console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
+    write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
+    report = match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers)
+    for name, error in report.failed.items():
+        console.warn(f"{name}: {error}; left out")
+    tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
+    console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
+    with console.waiting("placing photos and points"):
+        colmap.write_database(output / DATABASE, images, photos, tracks, camera, overwrite=True)
+        model = make_model(images, output, camera)
+    summary: dict[str, Any] = {
+        "output": str(output),
+        "method": chosen,
+        **tracks.describe(),
+        **model.to_dict(),
+    }
+    write_if_changed(output / _SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    console.note(
+        f"{output}: {model.registered} of {plural(model.photos, 'photo')} placed, {model.points} points seen "
+        f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
+        + (f"; {model.models} separate models" if model.models > 1 else "")
+    )
+    for name in model.unregistered:
+        console.note(f"not placed: {name}")
+    console.document(summary)
