@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gcm.errors import InputError, UsageError
 from gcm.storage.atomic import whole_file
+
+if TYPE_CHECKING:
+    from gcm.estimation import FundamentalEstimate, RelativePose, TwoViewGeometry
 
 __all__ = ["Matches"]
 
@@ -95,6 +98,48 @@ class Matches:
     def inlier_count(self) -> int:
         """How many matches agree with the homography; 0 without one."""
         return 0 if self.inliers is None else int(self.inliers.sum())
+
+    def fundamental(self, *, threshold: float = 1.0, library: str = "opencv") -> FundamentalEstimate:
+        """The fundamental matrix of most matches; see :func:`gcm.estimation.estimate_fundamental`."""
+        from gcm.estimation import estimate_fundamental
+
+        return estimate_fundamental(self.points0, self.points1, threshold=threshold, library=library)
+
+    def relative_pose(
+        self,
+        intrinsics0: ArrayLike,
+        intrinsics1: ArrayLike,
+        *,
+        threshold: float = 0.5,
+        library: str = "opencv",
+    ) -> RelativePose | None:
+        """The pose of camera 1 seen from camera 0; see :func:`gcm.estimation.estimate_relative_pose`.
+
+        Args:
+            intrinsics0, intrinsics1: 3 x 3 camera matrices for pixels of the images as given.
+            threshold: pixels off its epipolar line at which a match still agrees.
+            library: see :func:`gcm.estimation.list_estimators`.
+        """
+        from gcm.estimation import estimate_relative_pose
+
+        return estimate_relative_pose(
+            self.points0, self.points1, intrinsics0, intrinsics1, threshold=threshold, library=library
+        )
+
+    def two_view_geometry(
+        self,
+        intrinsics0: ArrayLike | None = None,
+        intrinsics1: ArrayLike | None = None,
+        *,
+        library: str = "opencv",
+    ) -> TwoViewGeometry:
+        """What the images say of each other; see :func:`gcm.estimation.two_view_geometry`."""
+        from gcm.estimation import two_view_geometry
+
+        scale = max(1.0, max(*self.size0, *self.size1) / 1280)  # large photos are matched small
+        return two_view_geometry(
+            self.points0, self.points1, intrinsics0, intrinsics1, threshold=1.5 * scale, library=library
+        )
 
     def subset(self, index: NDArray[Any]) -> Matches:
         """The matches an index array or boolean mask names, everything else unchanged."""

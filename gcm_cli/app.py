@@ -19,6 +19,7 @@ from gcm_cli import (
     match,
     organize,
     pairs,
+    pose,
     reconstruct,
 )
 from gcm_cli.streams import guarded_streams
@@ -68,6 +69,7 @@ app.command("match")(match.match)
 app.command("download")(download.download)
 app.command("organize-hpatches")(organize.organize_hpatches)
 app.command("extract")(extract.extract)
+app.command("pose")(pose.pose)
 app.command("pairs")(pairs.pairs)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)

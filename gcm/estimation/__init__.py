@@ -14,6 +14,7 @@ from gcm.estimation.base import (
 )
 from gcm.estimation.registry import estimator, list_estimators
 from gcm.estimation.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
+from gcm.estimation.two_view import TwoViewGeometry, estimate_focal, two_view_geometry
 
 __all__ = [
     "Estimator",
@@ -21,9 +22,12 @@ __all__ = [
     "HomographyEstimate",
     "RelativePose",
     "RobustOptions",
+    "TwoViewGeometry",
+    "estimate_focal",
     "estimate_fundamental",
     "estimate_homography",
     "estimate_relative_pose",
     "estimator",
     "list_estimators",
+    "two_view_geometry",
 ]

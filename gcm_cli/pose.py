@@ -1,0 +1,169 @@
+"""``gcm pose A B``: how the camera moved between two photos."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gcm_cli.console import Console, command
+from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gcm.estimation import TwoViewGeometry
+    from gcm.matches import Matches
+
+__all__ = ["KIND_TEXT", "pose"]
+
+_A = Annotated[str, typer.Argument(metavar="A", help="First photo.")]
+_B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
+_Intrinsics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FX,FY,CX,CY|F|FILE|exif",
+        help="The camera of both photos: pixels, pixel centres at integers; a file with a 3 x 3 matrix, JSON "
+        "with K, COLMAP's cameras.txt; or exif.",
+        show_default="exif where both photos tell, else unknown",
+    ),
+]
+_Intrinsics1 = Annotated[
+    str | None, typer.Option(metavar="...", help="That of B, where it is another.", show_default="that of A")
+]
+_Estimator = Annotated[Literal["opencv", "poselib"], typer.Option(help="Which library finds the pose.")]
+
+KIND_TEXT = {
+    "general": "a scene with depth, seen from two places",
+    "plane": "one plane, seen from two places",
+    "rotation": "the camera turned in its place",
+    "plane or rotation": "one plane, or the camera turned in its place",
+    "unknown": "unknown: too few matches agree",
+}
+
+
+@command
+def pose(
+    image0: _A,
+    image1: _B,
+    intrinsics: _Intrinsics = None,
+    intrinsics1: _Intrinsics1 = None,
+    estimator: _Estimator = "opencv",
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find how the camera moved from photo A to photo B.
+
+    With intrinsics: rotation, and direction of translation (x1 = R x0 + t). Without:
+    the fundamental matrix, and the focal length where that can be told. Planes, mere
+    turns and short baselines are named: they leave part of a pose open. Exit code 1
+    where the photos have too little in common.
+    """
+    from gcm.config import load_config
+    from gcm.images.files import read_image
+
+    console = Console(json_output=json_output, quiet=quiet)
+    resolved = load_config(config, **parse_settings(settings))
+    photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
+    k0, k1 = _cameras((image0, image1), [photo.size for photo in photos], intrinsics, intrinsics1)
+    with console.waiting("loading the networks"):
+        from gcm.matcher import Matcher
+
+        matcher = Matcher(resolved, name=config or "default")
+    with console.waiting("matching"):
+        matches = matcher.match(*photos)
+    geometry = matches.two_view_geometry(k0, k1, library=estimator)
+    document = _document(image0, image1, matches, geometry, estimator)
+    console.table(_table(document))
+    console.document(document)
+    for weakness in geometry.weaknesses:
+        console.warn(weakness)
+    if geometry.kind == "unknown":
+        console.warn("no geometry: the photos have too little in common")
+        raise typer.Exit(1)
+
+
+def _cameras(
+    names: tuple[str, str], sizes: list[tuple[int, int]], told0: str | None, told1: str | None
+) -> tuple[Any, Any]:
+    """The cameras of both photos; None for both where one is not known."""
+    from gcm.errors import UsageError
+    from gcm.scene.intrinsics import EXIF, focal_by_exif, read_intrinsics
+
+    paths = [Path(name) for name in names]
+    if told0 is None and told1 is not None:
+        raise UsageError("--intrinsics1 is that of B; give --intrinsics for A as well")
+    if told0 is None:
+        if any(focal_by_exif(path, size) is None for path, size in zip(paths, sizes, strict=True)):
+            return None, None
+        told0 = EXIF
+    if told1 is None:
+        told1 = told0
+    k0, k1 = (
+        read_intrinsics(told, path, size)
+        for told, path, size in zip((told0, told1), paths, sizes, strict=True)
+    )
+    return k0, k1
+
+
+def _document(
+    name0: str, name1: str, matches: Matches, geometry: TwoViewGeometry, estimator: str
+) -> dict[str, Any]:
+    from gcm.estimation import estimate_focal
+    from gcm.metrics.pose import rotation_angle
+
+    pose, focal = geometry.pose, None
+    if pose is None and geometry.fundamental is not None:
+        focal = estimate_focal(geometry.fundamental, matches.size0, matches.size1)
+    return {
+        "image0": name0,
+        "image1": name1,
+        "kind": geometry.kind,
+        "matches": len(matches),
+        "inliers": int(geometry.inliers.sum()),
+        "confidence": matches.confidence,
+        "rotation": None if pose is None else pose.rotation.tolist(),
+        "angle": None if pose is None else rotation_angle(pose.rotation),
+        "translation": None if pose is None else pose.translation.tolist(),
+        "parallax": None if math.isnan(geometry.parallax) else geometry.parallax,
+        "fundamental": None if geometry.fundamental is None else geometry.fundamental.tolist(),
+        "homography": None if geometry.homography is None else geometry.homography.tolist(),
+        "plane_share": geometry.plane_share,
+        "focal": focal,
+        "estimator": estimator,
+        "weaknesses": list(geometry.weaknesses),
+    }
+
+
+def _table(document: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("A", document["image0"])
+    table.add_row("B", document["image1"])
+    table.add_row("geometry", KIND_TEXT[document["kind"]])
+    table.add_row("inliers", f"{document['inliers']} of {document['matches']} matches")
+    if document["confidence"] is not None:
+        table.add_row("confidence", f"{document['confidence']:.2f} that both show the same")
+    if document["rotation"] is not None:
+        table.add_row("rotation", f"{document['angle']:.2f} degrees\n{_matrix(document['rotation'])}")
+        if any(document["translation"]):
+            table.add_row("translation", "  ".join(f"{v:>9.5f}" for v in document["translation"]))
+        if document["parallax"] is not None:
+            table.add_row("parallax", f"{document['parallax']:.2f} degrees between rays (median)")
+        table.add_row("estimator", document["estimator"])
+    elif document["fundamental"] is not None:
+        table.add_row("fundamental", _matrix(document["fundamental"]))
+        known = "cannot be told" if document["focal"] is None else f"about {document['focal']:.0f} px"
+        table.add_row("focal length", f"{known} (no intrinsics given)")
+    return table
+
+
+def _matrix(rows: list[list[float]]) -> str:
+    return "\n".join("  ".join(f"{value:>12.6g}" for value in row) for row in rows)
