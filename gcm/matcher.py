@@ -25,6 +25,7 @@ from gcm.features.extractor import FeatureExtractor
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
 from gcm.images.files import ImageLike, RGBImage, read_image
+from gcm.images.masks import Mask, MaskLike, outside_mask, read_mask
 from gcm.images.sizes import image_size, resize_to, working_size
 from gcm.matches import Matches
 from gcm.method.guided import match_guided
@@ -113,23 +114,32 @@ class Matcher:
         """Same as :meth:`match`."""
         return self.match(image0, image1)
 
-    def match(self, image0: ImageLike, image1: ImageLike) -> Matches:
+    def match(
+        self,
+        image0: ImageLike,
+        image1: ImageLike,
+        *,
+        mask0: MaskLike | None = None,
+        mask1: MaskLike | None = None,
+    ) -> Matches:
         """Match two images.
 
         Args:
             image0, image1: anything :func:`gcm.images.read_image` reads: a path, ``-`` for standard input,
                 bytes, an open file, a numpy array (H x W, H x W x 3 RGB, H x W x 4), a tensor or a PIL
                 image; sizes may differ.
+            mask0, mask1: an image file or an H x W array as large as the upright image; no match starts or
+                ends where it is zero.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
             matches is a valid answer.
 
         Raises:
-            ImageError: an image that cannot be read.
+            ImageError: an image that cannot be read, or a mask of another size.
         """
         with torch.inference_mode():
-            return run_alone(self._work(image0, image1), self.features.answer)
+            return run_alone(self._work(image0, image1, (mask0, mask1)), self.features.answer)
 
     @property
     def pairs_at_once(self) -> int:
@@ -166,11 +176,20 @@ class Matcher:
 
     # -- one pair ------------------------------------------------------------------------------
 
-    def _work(self, source0: ImageLike, source1: ImageLike) -> Work[Matches]:
+    def _work(
+        self,
+        source0: ImageLike,
+        source1: ImageLike,
+        masks: tuple[MaskLike | None, MaskLike | None] = (None, None),
+    ) -> Work[Matches]:
         """The match of a pair, which asks for features as it needs them."""
         clock = Clock()
         with clock("read"):
             images = self._read(source0), self._read(source1)
+            read = [
+                None if mask is None else read_mask(mask, image.size, f"image {number}")
+                for number, (mask, image) in enumerate(zip(masks, images, strict=True))
+            ]
         work0, work1 = images[0].pixels, images[1].pixels
         method = self.config.method
         result: MethodResult
@@ -179,7 +198,7 @@ class Matcher:
         else:
             result = yield from match_published(work0, work1, self.steps, method, clock)
         with clock("geometry"):
-            matches = self._in_images_as_given(result, images)
+            matches = self._in_images_as_given(result, images, read)
         return replace(matches, info=self._info(result, images, clock))
 
     def _read(self, source: ImageLike) -> _WorkingImage:
@@ -194,12 +213,14 @@ class Matcher:
         return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, loaded.notes)
 
     def _in_images_as_given(
-        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage]
+        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], masks: list[Mask | None]
     ) -> Matches:
         """From the working images to those given, with the final homography."""
         works, sizes = [image_size(image.pixels) for image in images], [image.size for image in images]
         points0 = resize_points(result.matches.points0, works[0], sizes[0])
         points1 = resize_points(result.matches.points1, works[1], sizes[1])
+        keep = outside_mask(masks[0], points0) & outside_mask(masks[1], points1)
+        points0, points1, scores = points0[keep], points1[keep], result.matches.scores[keep]
         initial = np.eye(3) if result.h_1_to_0_initial is None else result.h_1_to_0_initial
         initial = resize_matrix(works[0], sizes[0]) @ initial @ resize_matrix(sizes[1], works[1])
         final = estimate_homography(points1, points0, threshold=self.config.homography_threshold)
@@ -208,7 +229,6 @@ class Matcher:
         if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
             h_0_to_1 = scaled_inverse(final.matrix)
             inliers = final.inliers
-        scores = result.matches.scores
         return Matches(
             points0,
             points1,

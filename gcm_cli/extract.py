@@ -62,6 +62,10 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the f
 ImagesOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Match the photos of a folder, in place of a list.")
 ]
+MasksOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="No match lies where FOLDER/photo.jpg.png is black, as for COLMAP."),
+]
 VideoOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Match frames of a video, each with those that follow.")
 ]
@@ -81,6 +85,7 @@ def extract(
     images: ImagesOption = None,
     video: VideoOption = None,
     every: EveryOption = 10,
+    masks: MasksOption = None,
     method: MethodOption = None,
     window: WindowOption = 5,
     loop: LoopOption = False,
@@ -118,7 +123,14 @@ def extract(
         list_file = folder / _LIST
         _list_photos(console, photos, list_file, method, window, loop, most, config)
     report = match_list(
-        console, list_file, folder, spec, workers=workers, at_once=at_once, overwrite=overwrite
+        console,
+        list_file,
+        folder,
+        spec,
+        workers=workers,
+        at_once=at_once,
+        overwrite=overwrite,
+        masks=None if masks is None else (masks, images),
     )
     _tell(console, spec, folder, report)
 
@@ -160,14 +172,20 @@ def match_list(
     workers: int | None = None,
     at_once: int | None = None,
     overwrite: bool = False,
+    masks: tuple[Path, Path | None] | None = None,
 ) -> Extraction:
-    """Match the pairs of a list into a folder, with a progress bar."""
+    """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
     from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.pairs import check_files, read_pairs
+    from gcm.benchmark.pairs import check_files, read_pairs, with_masks
 
     listed = read_pairs(list_file)
     for warning in check_files(listed, list_file):
         console.warn(warning)
+    if masks is not None:
+        listed = with_masks(listed, *masks)
+        bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
+        if bare:
+            console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
         return run(

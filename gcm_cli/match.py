@@ -11,6 +11,7 @@ import typer
 from gcm_cli.console import Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.outputs import check_outputs
+from gcm_cli.pose import KIND_TEXT
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,10 @@ _Output = Annotated[
 ]
 _Draw = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the matches, side by side.")]
 _Warp = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw B warped onto A, blended.")]
+_Mask0 = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="No match lies where this image, as large as A, is black.")
+]
+_Mask1 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for B.")]
 _Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _MaxSide = Annotated[
     int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
@@ -62,6 +67,8 @@ def match(
     output: _Output = None,
     draw: _Draw = None,
     warp: _Warp = None,
+    mask0: _Mask0 = None,
+    mask1: _Mask1 = None,
     device: _Device = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
@@ -82,7 +89,7 @@ def match(
     from gcm.images.files import check_read_once, read_image
 
     console = Console(json_output=json_output, quiet=quiet)
-    _check_files(output, draw, warp, inputs=(image0, image1, config))
+    _check_files(output, draw, warp, inputs=(image0, image1, config, *_paths(mask0, mask1)))
     options: dict[str, Any] = {"max_side": max_side, "device": device, "hypotheses": hypotheses}
     options |= {"precision": precision, "min_confidence": min_confidence}
     changes = parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
@@ -100,7 +107,9 @@ def match(
         choose_device(resolved.device, strict="device" in changes)
         matcher = Matcher(resolved, name=config or "default")
     with console.waiting("matching"):
-        matches = matcher.match(photo0, photo1).best(top_k=top_k, min_score=min_score)
+        matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1).best(
+            top_k=top_k, min_score=min_score
+        )
     # Files first: whatever becomes of the printing, they are there.
     written = _write(matches, photo0, photo1, output=output, draw=draw, warp=warp)
     for note in matches.info["notes"]:
@@ -114,6 +123,10 @@ def match(
         console.note(f"{kind}: {path}")
     if json_output:
         console.document(_document(image0, image1, matches, written))
+
+
+def _paths(*files: Path | None) -> list[str]:
+    return [str(file) for file in files if file is not None]
 
 
 def _no_matches(confidence: float | None) -> str:
@@ -195,6 +208,11 @@ def _summary(name0: str, name1: str, matches: Matches) -> Table:
     table.add_row("matches", str(len(matches)))
     if matches.confidence is not None:
         table.add_row("confidence", f"{matches.confidence:.2f} that both show the same")
+    geometry = matches.two_view_geometry()
+    if geometry.kind != "unknown":
+        # Of a scene with depth no homography explains much, however good its matches are.
+        share = 100 * geometry.inliers.sum() / len(matches)
+        table.add_row("geometry", f"{KIND_TEXT[geometry.kind]}; {share:.0f} % of the matches agree")
     if matches.h_0_to_1 is None:
         table.add_row("homography", "none found")
     else:

@@ -114,7 +114,9 @@ def describe_place(pair: Pair) -> dict[str, str]:
     """What ``pairs.json`` says of a pair."""
     # The last two folders say enough, and stay the same when the data set is moved.
     image0, image1 = ("/".join(image.absolute().parts[-3:]) for image in (pair.image0, pair.image1))
-    return {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
+    place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
+    masks = {"mask0": pair.mask0, "mask1": pair.mask1}
+    return place | {key: mask.name for key, mask in masks.items() if mask is not None}
 
 
 def read_places(output_dir: Path) -> dict[str, dict[str, str]]:

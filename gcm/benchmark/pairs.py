@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from gcm.errors import DatasetError
 
-__all__ = ["Pair", "check_files", "name_pairs", "read_homography", "read_pairs"]
+__all__ = ["Pair", "check_files", "name_pairs", "read_homography", "read_pairs", "with_masks"]
 
 _MAX_SPACES = 24
 """A line with more is not searched for paths with spaces."""
@@ -40,6 +40,9 @@ class Pair:
     """Text file with ``h_0_to_1``, 3 x 3."""
     name: str = ""
     """``<a>_<b>``, from the stems of the images; no two pairs of a list share one."""
+    mask0: Path | None = None
+    """An image that is black where nothing of image 0 is to be matched."""
+    mask1: Path | None = None
 
     @cached_property
     def sequence(self) -> str:
@@ -145,6 +148,35 @@ def check_files(pairs: Sequence[Pair], file: Path, root: Path | None = None) -> 
     return warnings
 
 
+def with_masks(pairs: Sequence[Pair], folder: Path, images: Path | None = None) -> list[Pair]:
+    """The same pairs with the masks that a folder holds of their images, as COLMAP names them.
+
+    Args:
+        pairs: what :func:`read_pairs` gave.
+        folder: of masks: ``a/b.jpg.png`` is that of ``a/b.jpg`` below `images`, or else ``b.jpg.png``.
+        images: folder of the images.
+
+    Raises:
+        DatasetError: no such folder, or it holds the mask of none of the images.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder of masks")
+
+    def mask(image: Path) -> Path | None:
+        names = [image.name]
+        if images is not None and image.absolute().is_relative_to(images.absolute()):
+            names.insert(0, image.absolute().relative_to(images.absolute()).as_posix())
+        found = [path for path in (folder / f"{name}.png" for name in names) if path.is_file()]
+        return found[0] if found else None
+
+    masked = [replace(pair, mask0=mask(pair.image0), mask1=mask(pair.image1)) for pair in pairs]
+    if not any(pair.mask0 or pair.mask1 for pair in masked):
+        raise DatasetError(
+            f"{folder}: holds no mask of any image; the mask of photo.jpg is called photo.jpg.png"
+        )
+    return masked
+
+
 def _homography_error(path: Path) -> str | None:
     try:
         read_homography(path)
@@ -219,7 +251,7 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
         raise DatasetError(
             f"{unnamed[0].image0}: its name cannot be told apart from another pair's; rename it"
         )
-    return [Pair(p.image0, p.image1, p.homography, named[p.image0, p.image1]) for p in unique]
+    return [replace(p, name=named[p.image0, p.image1]) for p in unique]
 
 
 def _name(pair: Pair, depth: int, *, suffix: bool) -> str:

@@ -22,7 +22,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gcm.benchmark.pairs import Pair
-from gcm.errors import GCMError
+from gcm.errors import GCMError, ImageError
+from gcm.images.masks import drop_masked
 from gcm.matchers import MatcherSpec, PairMatcher
 from gcm.matches import Matches
 
@@ -121,7 +122,10 @@ def _match_alone(matcher: PairMatcher, pairs: Sequence[Pair], size: int) -> Iter
 def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome:
     """What became of a pair; of an error one line, with its type where it is not ours to expect."""
     if not isinstance(result, Exception):
-        return Outcome(pair, result, seconds)
+        try:
+            return Outcome(pair, drop_masked(result, pair.mask0, pair.mask1), seconds)
+        except ImageError as error:
+            result = error
     if isinstance(result, GCMError):
         return Outcome(pair, None, seconds, str(result))
     return Outcome(pair, None, seconds, f"{type(result).__name__}: {' '.join(str(result).split())}")
