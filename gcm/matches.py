@@ -25,6 +25,7 @@ __all__ = ["Matches"]
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error)
 _SUFFIXES = (".npz", ".json", ".csv")
+_TENSORS = ("keypoints0", "keypoints1", "matches", "scores")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +169,57 @@ class Matches:
             order = np.argsort(-self.scores[keep], kind="stable")[:top_k]
             keep = np.sort(keep[order])
         return self.subset(keep)
+
+    # -- other packages -----------------------------------------------------------------------
+
+    def to_torch(self, device: str = "cpu") -> dict[str, Any]:
+        """Tensors: `keypoints0`, `keypoints1` (N x 2 float32), `matches` (N x 2 int64), `scores` (N)."""
+        import torch
+
+        arrays = self.to_arrays()
+        chosen = {key: torch.from_numpy(np.ascontiguousarray(arrays[key])) for key in _TENSORS}
+        return {key: (t.float() if t.is_floating_point() else t).to(device) for key, t in chosen.items()}
+
+    def to_lightglue(self, device: str = "cpu") -> dict[str, Any]:
+        """What LightGlue gives for a batch of one, with the keypoints beside (B x N x 2)."""
+        import torch
+
+        tensors = self.to_torch(device)
+        rows = torch.arange(len(self), device=device)[None]
+        scores = tensors["scores"][None]
+        return {
+            "keypoints0": tensors["keypoints0"][None],
+            "keypoints1": tensors["keypoints1"][None],
+            "image_size0": torch.tensor([self.size0], device=device),
+            "image_size1": torch.tensor([self.size1], device=device),
+            "matches0": rows,
+            "matches1": rows.clone(),
+            "matching_scores0": scores,
+            "matching_scores1": scores.clone(),
+            "matches": [tensors["matches"]],
+            "scores": [tensors["scores"]],
+        }
+
+    def to_transformers(self, device: str = "cpu") -> list[dict[str, Any]]:
+        """What the keypoint matchers of Hugging Face's transformers give after post-processing, unrounded."""
+        tensors = self.to_torch(device)
+        keys = {"keypoints0": "keypoints0", "keypoints1": "keypoints1", "matching_scores": "scores"}
+        return [{name: tensors[key] for name, key in keys.items()}]
+
+    def to_colmap(self) -> dict[str, NDArray[Any]]:
+        """What COLMAP's database takes of one pair: `keypoints0`, `keypoints1` from the corner of the first
+        pixel (float32), `matches` (uint32). Pairs of more photos share no points: see ``gcm export``."""
+        index = np.arange(len(self), dtype=np.uint32)
+        return {
+            "keypoints0": (self.points0 + 0.5).astype(np.float32),
+            "keypoints1": (self.points1 + 0.5).astype(np.float32),
+            "matches": np.stack([index, index], axis=1),
+        }
+
+    def to_hloc(self) -> dict[str, NDArray[np.float32]]:
+        """The datasets of hloc's group of a densely matched pair: `keypoints0`, `keypoints1`, `scores`."""
+        arrays = {"keypoints0": self.points0, "keypoints1": self.points1, "scores": self.scores}
+        return {key: array.astype(np.float32) for key, array in arrays.items()}
 
     # -- files ---------------------------------------------------------------------------------
 

@@ -112,16 +112,21 @@ def match(
         )
     # Files first: whatever becomes of the printing, they are there.
     written = _write(matches, photo0, photo1, output=output, draw=draw, warp=warp)
-    for note in matches.info["notes"]:
-        console.note(f"note: {note}")
     if warp is not None and "warp" not in written:
         console.note(f"note: {warp} is not written: no homography was found to warp by")
-    console.table(_summary(image0, image1, matches))
+    _tell(console, image0, image1, matches, written)
+
+
+def _tell(console: Console, image0: str, image1: str, matches: Matches, written: dict[str, Path]) -> None:
+    for note in matches.info["notes"]:
+        console.note(f"note: {note}")
+    if not console.json_output:
+        console.table(_summary(image0, image1, matches))
     if len(matches) == 0:
         console.warn(_no_matches(matches.confidence))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
-    if json_output:
+    if console.json_output:
         console.document(_document(image0, image1, matches, written))
 
 

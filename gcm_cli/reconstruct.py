@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from gcm_cli.export import IntrinsicsOption, OneCameraOption, join_tracks
 from gcm_cli.extract import WorkersOption, match_list, specify
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["reconstruct"]
 
@@ -74,13 +77,13 @@ def reconstruct(
     with console.waiting("placing photos and points"):
         colmap.write_database(output / DATABASE, images, photos, tracks, camera, overwrite=True)
         model = make_model(images, output, camera)
-    summary: dict[str, Any] = {
-        "output": str(output),
-        "method": chosen,
-        **tracks.describe(),
-        **model.to_dict(),
-    }
+    summary = {"output": str(output), "method": chosen, **tracks.describe(), **model.to_dict()}
     write_if_changed(output / _SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    _tell(console, output, model)
+    console.document(summary)
+
+
+def _tell(console: Console, output: Path, model: Model) -> None:
     console.note(
         f"{output}: {model.registered} of {plural(model.photos, 'photo')} placed, {model.points} points seen "
         f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
@@ -88,4 +91,3 @@ def reconstruct(
     )
     for name in model.unregistered:
         console.note(f"not placed: {name}")
-    console.document(summary)

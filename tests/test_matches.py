@@ -260,3 +260,43 @@ def test_a_short_repr() -> None:
     assert "inliers" in text
     assert "no homography" in repr(some(homography=False))
     assert len(text) < 80
+
+
+def test_other_packages_get_what_they_know() -> None:
+    import torch
+
+    matches = Matches(
+        np.array([[1.0, 2.0], [3.5, 4.25]]), np.array([[5.0, 6.0], [7.0, 8.0]]), np.array([0.5, 1.0]),
+        (20, 10), (30, 15),
+    )  # fmt: skip
+    tensors = matches.to_torch()
+    assert tensors["keypoints0"].dtype == torch.float32
+    assert tensors["keypoints0"].tolist() == [[1, 2], [3.5, 4.25]]
+    assert tensors["matches"].tolist() == [[0, 0], [1, 1]]
+    glued = matches.to_lightglue()
+    first, second = glued["matches"][0].T
+    assert glued["keypoints0"][0][first].tolist() == tensors["keypoints0"].tolist()
+    assert glued["keypoints1"][0][second].tolist() == [[5, 6], [7, 8]]
+    assert glued["matches0"].tolist() == [[0, 1]]
+    assert glued["image_size1"].tolist() == [[30, 15]]
+    (pair,) = matches.to_transformers()
+    assert pair["keypoints0"].tolist() == [[1, 2], [3.5, 4.25]]  # theirs are rounded
+    assert pair["matching_scores"].tolist() == [0.5, 1]
+    assert matches.to_colmap()["keypoints0"].tolist() == [[1.5, 2.5], [4, 4.75]]
+    assert matches.to_colmap()["matches"].dtype == np.uint32
+    assert matches.to_hloc()["keypoints1"].dtype == np.float32
+
+
+def test_poses_from_matches() -> None:
+    rng = np.random.default_rng(0)
+    k = np.array([[500.0, 0, 160], [0, 500, 120], [0, 0, 1]])
+    world = np.column_stack([rng.uniform(-1, 1, (300, 2)), rng.uniform(4, 8, 300)])
+    move = np.array([1.0, 0.0, 0.0])
+    first, second = (p @ k.T for p in (world, world + move))
+    points0, points1 = first[:, :2] / first[:, 2:], second[:, :2] / second[:, 2:]
+    matches = Matches(points0, points1, np.ones(300), (320, 240), (320, 240))
+    pose = matches.relative_pose(k, k)
+    assert pose is not None
+    np.testing.assert_allclose(pose.translation, move, atol=1e-3)
+    assert matches.fundamental().inliers.mean() > 0.99
+    assert matches.two_view_geometry(k, k).kind == "general"

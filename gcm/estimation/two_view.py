@@ -26,6 +26,8 @@ _ALL = 0.9
 _PARALLAX = 1.0
 """Degrees between the rays of a point below which the baseline is short: its direction is then unsure."""
 
+_NO_TRANSLATION = "the camera only turned, or everything is far away: there is no translation to be found"
+
 _FOCAL_RANGE = 0.3, 5.0
 """Focal lengths looked for, as a multiple of the longer side of a photo."""
 
@@ -84,20 +86,16 @@ def two_view_geometry(
     nothing = np.zeros(len(points0), dtype=bool)
     fundamental = estimate_fundamental(points0, points1, threshold=threshold, seed=seed, library=library)
     h_0_to_1 = estimate_homography(points0, points1, threshold=2 * threshold, seed=seed).matrix
-    on_plane = nothing
-    if h_0_to_1 is not None and abs(np.linalg.det(h_0_to_1)) > 1e-12:
+    on_plane = on_lines = nothing
+    if h_0_to_1 is not None:
         on_plane = _within(apply_homography(h_0_to_1, points0), points1, 2 * threshold)
-    else:
-        h_0_to_1 = None
-    on_lines = nothing
     if fundamental.matrix is not None:
         on_lines = np.maximum(*epipolar_distances(fundamental.matrix, points0, points1)) < threshold
     total = max(int(on_lines.sum()), int(on_plane.sum()))
     if total < _FEWEST:
         return TwoViewGeometry("unknown", nothing, None, None, 0.0)
     share = float(on_plane.sum() / total)
-    calibrated = intrinsics0 is not None and intrinsics1 is not None
-    if not calibrated:
+    if intrinsics0 is None or intrinsics1 is None:
         if share >= _ALL:
             return TwoViewGeometry("plane or rotation", on_plane, None, h_0_to_1, share)
         return TwoViewGeometry("general", on_lines, fundamental.matrix, h_0_to_1, share)
@@ -106,16 +104,8 @@ def two_view_geometry(
     if turn is not None:
         turned = _within(apply_homography(k1 @ turn @ inverse(k0), points0), points1, 2 * threshold)
         if turned.sum() >= _ALL * total:
-            return TwoViewGeometry(
-                "rotation",
-                turned,
-                None,
-                h_0_to_1,
-                share,
-                RelativePose(turn, np.zeros(3), turned),
-                0.0,
-                ("the camera only turned, or everything is far away: there is no translation to be found",),
-            )
+            still = RelativePose(turn, np.zeros(3), turned)
+            return TwoViewGeometry("rotation", turned, None, h_0_to_1, share, still, 0.0, (_NO_TRANSLATION,))
     pose = estimate_relative_pose(points0, points1, k0, k1, seed=seed, library=library)
     kind: TwoViewKind = "plane" if share >= _ALL else "general"
     inliers = on_plane if kind == "plane" else on_lines
