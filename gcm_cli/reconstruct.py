@@ -15,7 +15,7 @@ from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, pa
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
 if TYPE_CHECKING:
-    pass
+    from gcm.export.reconstruct import Model
 
 __all__ = ["reconstruct"]
 
