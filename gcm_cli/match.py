@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gcm.config import MatcherConfig
+    from gcm.estimation import TwoViewGeometry
     from gcm.images.loaded import LoadedImage
     from gcm.matches import Matches
 
@@ -111,23 +112,30 @@ def match(
             top_k=top_k, min_score=min_score
         )
     # Files first: whatever becomes of the printing, they are there.
-    written = _write(matches, photo0, photo1, output=output, draw=draw, warp=warp)
+    geometry = matches.two_view_geometry()
+    written = _write(matches, geometry, photo0, photo1, output=output, draw=draw, warp=warp)
     if warp is not None and "warp" not in written:
         console.note(f"note: {warp} is not written: no homography was found to warp by")
-    _tell(console, image0, image1, matches, written)
+    _tell(console, (image0, image1), matches, geometry, written)
 
 
-def _tell(console: Console, image0: str, image1: str, matches: Matches, written: dict[str, Path]) -> None:
+def _tell(
+    console: Console,
+    names: tuple[str, str],
+    matches: Matches,
+    geometry: TwoViewGeometry,
+    written: dict[str, Path],
+) -> None:
     for note in matches.info["notes"]:
         console.note(f"note: {note}")
     if not console.json_output:
-        console.table(_summary(image0, image1, matches))
+        console.table(_summary(*names, matches, geometry))
     if len(matches) == 0:
         console.warn(_no_matches(matches.confidence))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if console.json_output:
-        console.document(_document(image0, image1, matches, written))
+        console.document({**_document(*names, matches, written), "geometry": geometry.kind})
 
 
 def _paths(*files: Path | None) -> list[str]:
@@ -168,6 +176,7 @@ def _check_weights(config: MatcherConfig) -> None:
 
 def _write(
     matches: Matches,
+    geometry: TwoViewGeometry,
     photo0: LoadedImage,
     photo1: LoadedImage,
     *,
@@ -188,7 +197,8 @@ def _write(
     from gcm.viz.matches import blend_warped, draw_matches
 
     if draw is not None:
-        write_image(draw, draw_matches(photo0.pixels, photo1.pixels, matches))
+        agreeing = None if geometry.kind == "unknown" else geometry.inliers
+        write_image(draw, draw_matches(photo0.pixels, photo1.pixels, matches, agreeing=agreeing))
         written["draw"] = draw
     if warp is not None and matches.h_1_to_0 is not None:
         # A huge JPEG may have been decoded at a smaller size than the one points are in.
@@ -199,7 +209,7 @@ def _write(
     return written
 
 
-def _summary(name0: str, name1: str, matches: Matches) -> Table:
+def _summary(name0: str, name1: str, matches: Matches, geometry: TwoViewGeometry) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 1))
@@ -213,7 +223,6 @@ def _summary(name0: str, name1: str, matches: Matches) -> Table:
     table.add_row("matches", str(len(matches)))
     if matches.confidence is not None:
         table.add_row("confidence", f"{matches.confidence:.2f} that both show the same")
-    geometry = matches.two_view_geometry()
     if geometry.kind != "unknown":
         # Of a scene with depth no homography explains much, however good its matches are.
         share = 100 * geometry.inliers.sum() / len(matches)

@@ -29,17 +29,24 @@ Colours = NDArray[np.uint8]
 
 
 def draw_matches(
-    image0: RGBImage, image1: RGBImage, matches: Matches, *, lines: int | None = None
+    image0: RGBImage,
+    image1: RGBImage,
+    matches: Matches,
+    *,
+    agreeing: NDArray[np.bool_] | None = None,
+    lines: int | None = None,
 ) -> RGBImage:
     """Both images side by side, a dot for every match, lines for an even sample of them.
 
-    Colour is the score: matches that agree with the final homography run from blue (0) through green to
-    yellow (1); the others, drawn below them, from dark to light red. Without a homography all
-    matches are drawn in the first scale.
+    Colour is the score: matches that agree with the geometry run from blue (0) through green to yellow (1);
+    the others, drawn below them, from dark to light red. Without a geometry all matches are drawn in the
+    first scale.
 
     Args:
         image0, image1: H x W x 3 uint8 RGB, the images the points belong to, of any size.
         matches: what to draw.
+        agreeing: N, which of them agree, as of :meth:`gcm.Matches.two_view_geometry`: of a scene with depth
+            the homography's inliers are those of one plane alone. These unless given.
         lines: the most lines drawn; by the height of the picture unless given.
 
     Returns:
@@ -55,7 +62,8 @@ def draw_matches(
     points0 = resize_points(matches.points0, matches.size0, image_size(panel0))
     points1 = resize_points(matches.points1, matches.size1, image_size(panel1))
     points1[:, 0] += left
-    inliers = np.ones(len(matches), bool) if matches.inliers is None else matches.inliers
+    agreeing = matches.inliers if agreeing is None else agreeing
+    inliers = np.ones(len(matches), bool) if agreeing is None else agreeing
     colours = _colours(matches.scores, inliers)
     # Worst first, so that the best lie on top.
     order = np.lexsort((matches.scores, inliers))
@@ -70,7 +78,7 @@ def draw_matches(
     for k in order:
         for point in (points0[k], points1[k]):
             cv2.circle(canvas, _xy(point), radius, colours[k].tolist(), -1, cv2.LINE_AA)
-    _legend(canvas, height, matches, int(sample.sum()))
+    _legend(canvas, height, matches, agreeing, int(sample.sum()))
     return canvas
 
 
@@ -125,19 +133,21 @@ def _even_sample(points: NDArray[np.float64], scores: NDArray[np.float64], most:
     return chosen
 
 
-def _legend(canvas: RGBImage, top: int, matches: Matches, lines: int) -> None:
+def _legend(
+    canvas: RGBImage, top: int, matches: Matches, agreeing: NDArray[np.bool_] | None, lines: int
+) -> None:
     """Write what the colours mean into the strip below the images, as far as it fits."""
     width = canvas.shape[1]
     base = top + _LEGEND - 9
     text = _count(len(matches), "match", "matches")
-    if matches.inliers is not None:
-        text += f", {_count(matches.inlier_count, 'inlier', 'inliers')}"
+    if agreeing is not None:
+        text += f", {int(agreeing.sum())} agree"
     if lines < len(matches):
         text += f", {_count(lines, 'line', 'lines')}"
     cv2.putText(canvas, text, (8, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _TEXT, 1, cv2.LINE_AA)
     ramp = np.linspace(0, 1, 80)
-    scales = [("inliers by score", np.ones(80, bool))]
-    if matches.inliers is not None:
+    scales = [("by score", np.ones(80, bool))]
+    if agreeing is not None:
         scales.append(("others", np.zeros(80, bool)))
     left = 330
     for label, kind in scales:

@@ -1,0 +1,10 @@
+from gcm.export.colmap import Camera as Camera
+from gcm.export.colmap import DatabaseSummary as DatabaseSummary
+from gcm.export.colmap import write_database as write_database
+from gcm.export.hloc import HlocSummary as HlocSummary
+from gcm.export.hloc import write_hloc as write_hloc
+from gcm.export.kapture import KaptureSummary as KaptureSummary
+from gcm.export.kapture import write_kapture as write_kapture
+from gcm.export.reconstruct import Model as Model
+from gcm.export.reconstruct import NoModelError as NoModelError
+from gcm.export.reconstruct import make_model as make_model

@@ -1,0 +1,16 @@
+from gcm.scene.collection import Collection as Collection
+from gcm.scene.collection import MatchedPair as MatchedPair
+from gcm.scene.collection import read_collection as read_collection
+from gcm.scene.collection import verify_pairs as verify_pairs
+from gcm.scene.intrinsics import read_intrinsics as read_intrinsics
+from gcm.scene.pair_lists import exhaustive as exhaustive
+from gcm.scene.pair_lists import nearest as nearest
+from gcm.scene.pair_lists import sequential as sequential
+from gcm.scene.pair_lists import similar as similar
+from gcm.scene.pair_lists import write_pair_list as write_pair_list
+from gcm.scene.photos import Photo as Photo
+from gcm.scene.photos import list_photos as list_photos
+from gcm.scene.similarity import describe_photos as describe_photos
+from gcm.scene.tracks import TrackOptions as TrackOptions
+from gcm.scene.tracks import Tracks as Tracks
+from gcm.scene.tracks import tracks_of as tracks_of
