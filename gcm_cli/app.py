@@ -21,6 +21,7 @@ from gcm_cli import (
     pairs,
     pose,
     reconstruct,
+    report,
 )
 from gcm_cli.streams import guarded_streams
 
@@ -73,6 +74,7 @@ app.command("pose")(pose.pose)
 app.command("pairs")(pairs.pairs)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)
 app.command("backbones")(backbones.backbones)

@@ -11,7 +11,6 @@ import typer
 from gcm_cli.console import Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.outputs import check_outputs
-from gcm_cli.pose import KIND_TEXT
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -211,6 +210,8 @@ def _write(
 
 def _summary(name0: str, name1: str, matches: Matches, geometry: TwoViewGeometry) -> Table:
     from rich.table import Table
+
+    from gcm.estimation.two_view import KIND_TEXT
 
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)

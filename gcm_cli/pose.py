@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gcm.estimation import TwoViewGeometry
     from gcm.matches import Matches
 
-__all__ = ["KIND_TEXT", "pose"]
+__all__ = ["pose"]
 
 _A = Annotated[str, typer.Argument(metavar="A", help="First photo.")]
 _B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
@@ -34,14 +34,6 @@ _Intrinsics1 = Annotated[
     str | None, typer.Option(metavar="...", help="That of B, where it is another.", show_default="that of A")
 ]
 _Estimator = Annotated[Literal["opencv", "poselib"], typer.Option(help="Which library finds the pose.")]
-
-KIND_TEXT = {
-    "general": "a scene with depth, seen from two places",
-    "plane": "one plane, seen from two places",
-    "rotation": "the camera turned in its place",
-    "plane or rotation": "one plane, or the camera turned in its place",
-    "unknown": "unknown: too few matches agree",
-}
 
 
 @command
@@ -141,6 +133,8 @@ def _document(
 
 def _table(document: dict[str, Any]) -> Table:
     from rich.table import Table
+
+    from gcm.estimation.two_view import KIND_TEXT
 
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)

@@ -13,9 +13,18 @@ from gcm.estimation.base import Mask, Matrix, Points, RelativePose
 from gcm.estimation.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from gcm.geometry import apply_homography, epipolar_distances, inverse
 
-__all__ = ["TwoViewGeometry", "TwoViewKind", "estimate_focal", "two_view_geometry"]
+__all__ = ["KIND_TEXT", "TwoViewGeometry", "TwoViewKind", "estimate_focal", "two_view_geometry"]
 
 TwoViewKind = Literal["general", "plane", "rotation", "plane or rotation", "unknown"]
+
+KIND_TEXT: dict[TwoViewKind, str] = {
+    "general": "a scene with depth, seen from two places",
+    "plane": "one plane, seen from two places",
+    "rotation": "the camera turned in its place",
+    "plane or rotation": "one plane, or the camera turned in its place",
+    "unknown": "unknown: too few matches agree",
+}
+"""In words."""
 
 _FEWEST = 15
 """Matches that must agree for a geometry to be named."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from gcm.geometry import Points, epipolar_distances
 from gcm.matches import Matches
 from gcm.scene.photos import Photo
 
-__all__ = ["Collection", "MatchedPair", "read_collection", "verify_pairs"]
+__all__ = ["Collection", "MatchedPair", "read_collection", "read_results", "verify_pairs"]
 
 _FOLDERS = 3
 """Parts of a path that a folder of results remembers of each photo."""
@@ -63,25 +63,12 @@ def read_collection(
         DatasetError: no folder of results, photos that are not there, or are of another size.
         InputError: damaged matches.
     """
-    places = read_places(results)
-    if not places:
-        raise DatasetError(f"{results}: has no {PAIRS_FILE}; give the folder that gcm extract wrote into")
-    index = _Index(photos)
     pairs: dict[tuple[int, int], MatchedPair] = {}
     doubtful = unmatched = 0
-    for name, place in sorted(places.items()):
-        file = results / MATCHES_FOLDER / matches_name(name)
-        if not file.is_file():
+    for _, i, j, matches in read_results(results, photos):
+        if matches is None:
             unmatched += 1
             continue
-        matches = Matches.load(file)
-        i, j = (index.find(place, key, results) for key in ("image0", "image1"))
-        for k, size in ((i, matches.size0), (j, matches.size1)):
-            if photos[k].size != size:
-                raise DatasetError(
-                    f"{photos[k].path}: is {_text(photos[k].size)}, but was {_text(size)} when it was "
-                    f"matched into {results}; give the folder of photos that was matched"
-                )
         sure = matches.confidence is None or matches.confidence >= min_confidence
         if i == j or not sure or len(matches) < fewest:
             doubtful += 1
@@ -89,6 +76,28 @@ def read_collection(
         ends = (matches.points0, matches.points1) if i < j else (matches.points1, matches.points0)
         pairs[min(i, j), max(i, j)] = MatchedPair(*ends, matches.scores)
     return Collection(photos, pairs, doubtful, unmatched)
+
+
+def read_results(results: Path, photos: Sequence[Photo]) -> Iterator[tuple[str, int, int, Matches | None]]:
+    """Every pair of a folder of results: its name, the places of its photos in `photos`, and its matches.
+
+    Matches are None where the pair has not been matched yet. Errors are those of :func:`read_collection`.
+    """
+    places = read_places(results)
+    if not places:
+        raise DatasetError(f"{results}: has no {PAIRS_FILE}; give the folder that gcm extract wrote into")
+    index = _Index(photos)
+    for name, place in sorted(places.items()):
+        i, j = (index.find(place, key, results) for key in ("image0", "image1"))
+        file = results / MATCHES_FOLDER / matches_name(name)
+        matches = Matches.load(file) if file.is_file() else None
+        for k, size in () if matches is None else ((i, matches.size0), (j, matches.size1)):
+            if photos[k].size != size:
+                raise DatasetError(
+                    f"{photos[k].path}: is {_text(photos[k].size)}, but was {_text(size)} when it was "
+                    f"matched into {results}; give the folder of photos that was matched"
+                )
+        yield name, i, j, matches
 
 
 def verify_pairs(collection: Collection, *, tolerance: float = 2.0, fewest: int = 15) -> Collection:
