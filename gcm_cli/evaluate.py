@@ -11,6 +11,7 @@ import typer
 from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
+from gcm_cli.pose_tables import score_poses
 
 if TYPE_CHECKING:
     from gcm.benchmark.evaluate import Evaluation
@@ -27,6 +28,13 @@ class ProtocolName(str, Enum):
 
     FIXED = "fixed"
     IME = "ime"
+
+
+class PoseEstimator(str, Enum):
+    """Names of the libraries."""
+
+    OPENCV = "opencv"
+    POSELIB = "poselib"
 
 
 class TableFormat(str, Enum):
@@ -56,6 +64,26 @@ WorkersOption = Annotated[
 ]
 
 
+class Task(str, Enum):
+    """What is scored."""
+
+    HOMOGRAPHY = "homography"
+    POSE = "pose"
+
+
+TaskOption = Annotated[Task, typer.Option(help="Homographies of a data set, or poses of a list.")]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(help="pose: SuperGlue's pairs_with_gt.txt, or a scene file (.npz) of MegaDepth-1500."),
+]
+RootOption = Annotated[
+    Path | None, typer.Option(help="pose: where its photos' paths start.", show_default="the list's folder")
+]
+EstimatorOption = Annotated[
+    PoseEstimator, typer.Option(help="pose: opencv (RANSAC, 0.5 px) or poselib (LO-RANSAC, 1 px).")
+]
+
+
 @command
 def evaluate(
     names: NamesArgument = None,
@@ -69,14 +97,23 @@ def evaluate(
     per_sequence: PerSequenceOption = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves into this picture file.")] = None,
     workers: WorkersOption = None,
+    task: TaskOption = Task.HOMOGRAPHY,
+    pairs: PairsOption = None,
+    root: RootOption = None,
+    estimator: EstimatorOption = PoseEstimator.OPENCV,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score algorithms: matching accuracy and homographies, as tables and CSV files."""
+    """Score algorithms: matching accuracy and homographies, as tables and CSV files; or poses."""
     from gcm.benchmark.evaluate import evaluate as run
     from gcm.images.files import check_image_suffix
 
     console = Console(json_output=json_output, quiet=quiet)
+    if task is Task.POSE:
+        folder = result_directory / dataset_name
+        named = _split([*(algorithms or []), *(names or [])], folder)
+        score_poses(console, pairs, root, [_results(name, folder) for name in named], estimator.value)
+        return
     wanted = _split([*(algorithms or []), *(names or [])], result_directory / dataset_name)
     if plot is not None:
         check_image_suffix(plot)
@@ -102,6 +139,11 @@ def evaluate(
         console.note(f"curves: {plot}")
     if result.problems:
         raise typer.Exit(PARTIAL if result.scores else 1)
+
+
+def _results(name: str, folder: Path) -> Path:
+    """The folder of an algorithm: that of a data set's results, or the one that is named itself."""
+    return folder / name if (folder / name).is_dir() else Path(name)
 
 
 def _split(texts: list[str], folder: Path) -> list[str]:

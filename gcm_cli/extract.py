@@ -32,8 +32,8 @@ DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a fold
 PairsOption = Annotated[
     Path | None,
     typer.Option(
-        help="Any list of pairs: image 0, image 1, and optionally a homography file; "
-        "relative paths start at the list's folder."
+        help="Any list of pairs: image 0, image 1, and optionally a homography file; or one with poses "
+        "(gcm evaluate --task pose)."
     ),
 ]
 AlgorithmOption = Annotated[
@@ -66,6 +66,9 @@ MasksOption = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="No match lies where FOLDER/photo.jpg.png is black, as for COLMAP."),
 ]
+RootOption = Annotated[
+    Path | None, typer.Option(help="Where the paths of a list start.", show_default="the list's folder")
+]
 VideoOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Match frames of a video, each with those that follow.")
 ]
@@ -86,6 +89,7 @@ def extract(
     video: VideoOption = None,
     every: EveryOption = 10,
     masks: MasksOption = None,
+    root: RootOption = None,
     method: MethodOption = None,
     window: WindowOption = 5,
     loop: LoopOption = False,
@@ -131,6 +135,7 @@ def extract(
         at_once=at_once,
         overwrite=overwrite,
         masks=None if masks is None else (masks, images),
+        root=root,
     )
     _tell(console, spec, folder, report)
 
@@ -173,13 +178,15 @@ def match_list(
     at_once: int | None = None,
     overwrite: bool = False,
     masks: tuple[Path, Path | None] | None = None,
+    root: Path | None = None,
 ) -> Extraction:
     """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
     from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.pairs import check_files, read_pairs, with_masks
+    from gcm.benchmark.pairs import check_files, with_masks
+    from gcm.benchmark.poses import read_any_pairs
 
-    listed = read_pairs(list_file)
-    for warning in check_files(listed, list_file):
+    listed = read_any_pairs(list_file, root)
+    for warning in check_files(listed, list_file, root):
         console.warn(warning)
     if masks is not None:
         listed = with_masks(listed, *masks)

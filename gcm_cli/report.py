@@ -51,7 +51,7 @@ def report(
         task = bar.add_task("looking at pairs", total=len(pairs))
         count = write_report(
             output,
-            "/".join(results.absolute().parts[-2:]),
+            title,
             algorithm,
             photos,
             pairs,

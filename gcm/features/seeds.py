@@ -36,8 +36,8 @@ OWN = "attention"
 """How options call our own matcher."""
 
 _GROUP = "gcm.matchers"
-_FEWEST = 12
-"""Matches at the first size below which images are not looked at larger: unrelated ones have up to 9."""
+_FEWEST = 8
+"""Matches at the first size below which images are not looked at larger: unrelated ones seldom have more."""
 
 _CACHE_BYTES = 64 * 2**20
 
