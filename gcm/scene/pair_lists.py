@@ -50,13 +50,30 @@ def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair
 
 
 def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
-    """Each photo with the `most` that are likest it.
+    """Each photo with those that are likest it.
+
+    In turns, a photo asks for the likest that it is not paired with already; so where two are likest each
+    other, both have an ask to spare for others, and there are up to `most` pairs a photo.
 
     Args:
         descriptors: N x D, unit length: how like two photos are is their product.
-        most: partners that a photo asks for; it may be asked for by more.
+        most: partners that a photo asks for.
+
+    Raises:
+        UsageError: fewer than 1.
     """
-    return _partners(-(descriptors @ descriptors.T), most)
+    if most < 1:
+        raise UsageError(f"a photo needs at least 1 partner, not {most}")
+    alike = (descriptors @ descriptors.T).astype(np.float64)
+    np.fill_diagonal(alike, -np.inf)
+    pairs = set()
+    for _ in range(min(most, len(alike) - 1)):
+        for i in np.argsort(-alike.max(axis=1), kind="stable").tolist():
+            j = int(alike[i].argmax())
+            if np.isfinite(alike[i, j]):
+                pairs.add((min(i, j), max(i, j)))
+                alike[i, j] = alike[j, i] = -np.inf
+    return sorted(pairs)
 
 
 def nearest(places: Sequence[tuple[float, float, float] | None], most: int) -> list[IndexPair]:
@@ -65,23 +82,21 @@ def nearest(places: Sequence[tuple[float, float, float] | None], most: int) -> l
     Args:
         places: metres east, north and up, None where it is not known; those photos are left alone.
         most: partners that a photo asks for; it may be asked for by more.
+
+    Raises:
+        UsageError: fewer than 1.
     """
+    if most < 1:
+        raise UsageError(f"a photo needs at least 1 partner, not {most}")
     known = [k for k, place in enumerate(places) if place is not None]
     if len(known) < 2:
         return []
     points = np.array([places[k] for k in known], dtype=np.float64)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return sorted((known[i], known[j]) for i, j in _partners(distances, most))
-
-
-def _partners(distances: NDArray[np.floating], most: int) -> list[IndexPair]:
-    if most < 1:
-        raise UsageError(f"a photo needs at least 1 partner, not {most}")
-    distances = distances.copy()
     np.fill_diagonal(distances, np.inf)
-    chosen = np.argsort(distances, axis=1, kind="stable")[:, : min(most, len(distances) - 1)]
-    pairs = {(min(i, int(j)), max(i, int(j))) for i, row in enumerate(chosen) for j in row}
-    return sorted(pairs)
+    chosen = np.argsort(distances, axis=1, kind="stable")[:, : min(most, len(known) - 1)]
+    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(chosen.tolist()) for j in row}
+    return sorted((known[i], known[j]) for i, j in pairs)
 
 
 def write_pair_list(file: Path, paths: Sequence[Path], pairs: Sequence[IndexPair]) -> None:

@@ -46,8 +46,8 @@ def test_the_likest_are_partners() -> None:
         cells.append((found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32))
     descriptors = pool_cells(cells)
     np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
-    pairs = similar(descriptors, 2)
-    assert pairs == [(i, j) for i, j in exhaustive(9) if i % 3 == j % 3]
+    assert similar(descriptors, 1) == [(i, j) for i, j in exhaustive(9) if i % 3 == j % 3]
+    assert len(similar(descriptors, 2)) == 18
     assert similar(descriptors, 50) == exhaustive(9)
 
 
