@@ -22,6 +22,7 @@ from gcm_cli import (
     pose,
     reconstruct,
     report,
+    stitch,
 )
 from gcm_cli.streams import guarded_streams
 
@@ -75,6 +76,7 @@ app.command("pairs")(pairs.pairs)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("report")(report.report)
+app.command("stitch")(stitch.stitch)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)
 app.command("backbones")(backbones.backbones)

@@ -98,8 +98,8 @@ def join_tracks(results: Path, photos: list[Photo], console: Console, min_confid
         verified = verify_pairs(collection)
         if collection.unmatched:
             console.warn(
-                f"{results}: {plural(collection.unmatched, 'pair')} of its list not matched yet; run gcm "
-                "extract again to match them"
+                f"{results}: {plural(collection.unmatched, 'pair')} of its list without matches: not matched "
+                "yet, which gcm extract does when run again, or of a photo that cannot be read"
             )
         if not verified.pairs:
             raise DatasetError(

@@ -54,6 +54,7 @@ def reconstruct(
     form, points.ply, summary.json; matches stay in MODEL/matches, and are not made
     again when it is run a second time.
     """
+    from gcm.errors import OutputError
     from gcm.export import colmap
     from gcm.export.reconstruct import DATABASE, make_model
     from gcm.scene.pair_lists import write_pair_list
@@ -62,6 +63,8 @@ def reconstruct(
 
     console = Console(json_output=json_output, quiet=quiet)
     camera = colmap.Camera.read(intrinsics, one=one_camera)
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: is a file; give a folder for the model")
     spec, _ = specify("gcm", config, None, parse_settings(settings))
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
@@ -69,9 +72,7 @@ def reconstruct(
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    report = match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers)
-    for name, error in report.failed.items():
-        console.warn(f"{name}: {error}; left out")
+    match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers)
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"):

@@ -16,6 +16,7 @@ Imports nothing heavy.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,7 @@ __all__ = [
     "prediction_path",
     "read_places",
     "read_prediction",
+    "remembered",
 ]
 
 PAIR_LIST = "image_pairs.txt"
@@ -110,10 +112,15 @@ def converted_path(output_dir: Path, place: Place, name: str) -> Path:
     return Path(output_dir, CONVERTED_FOLDER, place.subset, place.sequence, matches_name(name))
 
 
+def remembered(image: Path) -> str:
+    """What a folder of results remembers of an image's path."""
+    # The last two folders say enough, and stay the same when the data set is moved.
+    return "/".join(Path(os.path.normpath(image.absolute())).parts[-3:])
+
+
 def describe_place(pair: Pair) -> dict[str, str]:
     """What ``pairs.json`` says of a pair."""
-    # The last two folders say enough, and stay the same when the data set is moved.
-    image0, image1 = ("/".join(image.absolute().parts[-3:]) for image in (pair.image0, pair.image1))
+    image0, image1 = (remembered(image) for image in (pair.image0, pair.image1))
     place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
     masks = {"mask0": pair.mask0, "mask1": pair.mask1}
     return place | {key: mask.name for key, mask in masks.items() if mask is not None}

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.benchmark.layout import MATCHES_FOLDER, PAIRS_FILE, Places, matches_name, read_places
+from gcm.benchmark.layout import (
+    MATCHES_FOLDER,
+    PAIRS_FILE,
+    Places,
+    matches_name,
+    read_places,
+    remembered,
+)
 from gcm.errors import DatasetError
 from gcm.estimation import estimate_fundamental
 from gcm.geometry import Points, epipolar_distances
@@ -17,9 +24,6 @@ from gcm.matches import Matches
 from gcm.scene.photos import Photo
 
 __all__ = ["Collection", "MatchedPair", "read_collection", "read_results", "verify_pairs"]
-
-_FOLDERS = 3
-"""Parts of a path that a folder of results remembers of each photo."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class _Index:
     """Finds photos by what a folder of results remembers of their paths."""
 
     def __init__(self, photos: Sequence[Photo]) -> None:
-        self._exact = {"/".join(photo.path.absolute().parts[-_FOLDERS:]): k for k, photo in enumerate(photos)}
+        self._exact = {remembered(photo.path): k for k, photo in enumerate(photos)}
         self._by_name: dict[str, list[int]] = {}
         for k, photo in enumerate(photos):
             self._by_name.setdefault(photo.path.name, []).append(k)
