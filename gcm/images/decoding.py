@@ -109,7 +109,7 @@ def stored_size(stream: BinaryIO, name: str) -> tuple[int, int] | None:
         except UnidentifiedImageError:
             return None
         with image:
-            return _upright_size(image.size, _orientation(image))
+            return _upright_size(image.size, orientation_of(image))
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def from_pil(
     deep = stream is not None and _is_deep(image)
     image.load()
     array = decode_with_opencv(stream) if deep and stream is not None else None
-    orientation = _orientation(image)  # only now: of a TIFF, Pillow turns the pixels while it loads them
+    orientation = orientation_of(image)  # only now: of a TIFF, Pillow turns the pixels while it loads them
     if factor > 1:
         image = _without_padding(image, stored, factor)
     pixels, notes = rgb_from_array(upright(_array(image) if array is None else array, orientation), name)
@@ -204,7 +204,8 @@ def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
-def _orientation(image: PILImage.Image) -> int:
+def orientation_of(image: PILImage.Image) -> int:
+    """EXIF's orientation of an image, 1 where it does not tell: how it is turned to stand upright."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):

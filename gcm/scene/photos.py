@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from gcm.errors import DatasetError, ImageError
 from gcm.geometry import Points
-from gcm.images.decoding import ORIENTATION
+from gcm.images.decoding import orientation_of
 from gcm.images.files import read_size
 from gcm.images.folders import find_photos
 
@@ -112,7 +112,7 @@ def _degrees(values: Any) -> float:
 def _orientation(path: Path) -> int:
     try:
         with PILImage.open(path) as image:
-            told = int(image.getexif().get(ORIENTATION, 1))
-    except (OSError, ValueError, TypeError, SyntaxError):
+            told = orientation_of(image)
+    except (OSError, ValueError):
         return 1
     return told if 1 <= told <= 8 else 1

@@ -9,7 +9,7 @@ were not matched with the first, and draw positions together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -114,7 +114,7 @@ class Tracks:
 def build_tracks(
     sizes: Sequence[tuple[int, int]],
     pairs: Mapping[tuple[int, int], PairMotion],
-    images: Sequence[NDArray[np.uint8]] | None = None,
+    corners: Callable[[int], NDArray[np.float32]] | None = None,
     options: TrackOptions = TrackOptions(),
 ) -> Tracks:
     """Find the points that several photos show.
@@ -122,10 +122,10 @@ def build_tracks(
     Args:
         sizes: width and height of each photo.
         pairs: of photos i < j.
-        images: of each photo, H x W grey: points are corners where they can be; None: any that were matched.
+        corners: how much of a corner each pixel of a photo is, H x W, asked for once a photo; None: all alike.
         options: see there.
     """
-    builder = _Builder(sizes, pairs, images, options)
+    builder = _Builder(sizes, pairs, corners, options)
     degree = np.zeros(len(sizes))
     for (i, j), pair in pairs.items():
         degree[[i, j]] += len(pair.points0)
@@ -139,11 +139,10 @@ class _Builder:
         self,
         sizes: Sequence[tuple[int, int]],
         pairs: Mapping[tuple[int, int], PairMotion],
-        images: Sequence[NDArray[np.uint8]] | None,
+        corners: Callable[[int], NDArray[np.float32]] | None,
         options: TrackOptions,
     ) -> None:
-        self.sizes, self.images, self.options = sizes, images, options
-        self.corners = None if images is None else [corner_strength(image) for image in images]
+        self.sizes, self.corners, self.options = sizes, corners, options
         self.scale = [_growth(size, options) for size in sizes]
         self.pairs = pairs
         self.partners: list[list[int]] = [[] for _ in sizes]
@@ -151,7 +150,10 @@ class _Builder:
             self.partners[i].append(j)
             self.partners[j].append(i)
         self.taken = [np.zeros(self._cells(k, size), dtype=bool) for k, size in enumerate(sizes)]
-        self.found: list[NDArray[np.float64]] = []  # R x photos x 2 each, nan where not seen
+        self.count = 0
+        self.lengths: list[NDArray[np.int64]] = []
+        self.positions: list[list[Points]] = [[] for _ in sizes]
+        self.numbers: list[list[NDArray[np.int64]]] = [[] for _ in sizes]
 
     def _cells(self, photo: int, size: tuple[int, int]) -> tuple[int, int]:
         step = self.options.spacing * self.scale[photo]
@@ -175,11 +177,16 @@ class _Builder:
         self._extend(photo, seen)
         self._draw_together(photo, seen)
         count = (~np.isnan(seen[..., 0])).sum(axis=1)
-        seen = seen[count >= self.options.fewest]
+        seen, count = seen[count >= self.options.fewest], count[count >= self.options.fewest]
         for other in range(len(self.sizes)):
-            shown = seen[~np.isnan(seen[:, other, 0]), other]
-            self.taken[other][self._cell_of(other, shown)] = True
-        self.found.append(seen)
+            rows = np.flatnonzero(~np.isnan(seen[:, other, 0]))
+            if len(rows):
+                shown = seen[rows, other]
+                self.taken[other][self._cell_of(other, shown)] = True
+                self.positions[other].append(shown)
+                self.numbers[other].append(rows + self.count)
+        self.lengths.append(count)
+        self.count += len(seen)
 
     def _choose(self, photo: int) -> Points:
         """At most one match a cell: where most pairs have one, and the photo most of a corner."""
@@ -203,7 +210,7 @@ class _Builder:
         corner = np.zeros(len(points))
         if self.corners is not None:
             x, y = np.rint(points).astype(np.int64).T
-            corner = self.corners[photo][y.clip(0, size[1] - 1), x.clip(0, size[0] - 1)].astype(np.float64)
+            corner = self.corners(photo)[y.clip(0, size[1] - 1), x.clip(0, size[0] - 1)].astype(np.float64)
         order = np.argsort(-corner, kind="stable")
         _, first = np.unique((rows * width + columns)[order], return_index=True)
         best = order[first]
@@ -256,9 +263,10 @@ class _Builder:
 
     def _extend(self, photo: int, seen: NDArray[np.float64]) -> None:
         """Add photos that at least two ways agree on."""
-        for k in range(len(self.sizes)):
+        near = {k for j in self.partners[photo] for k in self.partners[j]} - {photo}
+        for k in sorted(near):
             missing = np.isnan(seen[:, k, 0])
-            if k == photo or not missing.any():
+            if not missing.any():
                 continue
             ways = np.stack([self._ways(seen, j, k) for j in self.partners[k] if j != photo] or [seen[:, k]])
             known = ~np.isnan(ways[..., 0])
@@ -291,12 +299,12 @@ class _Builder:
 
     def tracks(self) -> Tracks:
         """All that were found."""
-        photos = len(self.sizes)
-        seen = np.concatenate(self.found) if self.found else np.zeros((0, photos, 2))
-        shown = ~np.isnan(seen[..., 0])
-        numbers = [np.flatnonzero(shown[:, k]) for k in range(photos)]
-        positions = [seen[number, k] for k, number in enumerate(numbers)]
-        return Tracks(positions, numbers, len(seen), shown.sum(axis=1))
+        return Tracks(
+            [np.concatenate([np.zeros((0, 2)), *found]) for found in self.positions],
+            [np.concatenate([np.zeros(0, np.int64), *found]) for found in self.numbers],
+            self.count,
+            np.concatenate([np.zeros(0, np.int64), *self.lengths]),
+        )
 
 
 def tracks_of(collection: Collection, options: TrackOptions = TrackOptions()) -> Tracks:
@@ -311,25 +319,16 @@ def tracks_of(collection: Collection, options: TrackOptions = TrackOptions()) ->
         (i, j): PairMotion.of(pair.points0, pair.points1, (radius[i], radius[j]), pair.fundamental)
         for (i, j), pair in collection.pairs.items()
     }
-    matched = {k for ends in pairs for k in ends}
-    greys = [
-        _grey(photo) if k in matched else np.zeros(photo.size[::-1], np.uint8)
-        for k, photo in enumerate(collection.photos)
-    ]
-    return build_tracks(sizes, pairs, greys, options)
+    return build_tracks(sizes, pairs, lambda k: _corners(collection.photos[k]), options)
 
 
-def _grey(photo: Photo) -> NDArray[np.uint8]:
-    """H x W, upright, as large as points are measured in."""
+def _corners(photo: Photo) -> NDArray[np.float32]:
+    """H x W: the smaller eigenvalue of the gradients around each pixel (Shi and Tomasi, 1994)."""
     pixels = resize_to(load_image(photo.path), photo.size)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cornerMinEigenVal(grey, blockSize=5, ksize=3), np.float32)
 
 
 def _growth(size: tuple[int, int], options: TrackOptions) -> float:
     """By which a photo is larger than one of the side that options are for; 1 at least."""
     return max(1.0, max(size) / options.reference_side)
-
-
-def corner_strength(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """H x W: the smaller eigenvalue of the gradients around each pixel (Shi and Tomasi, 1994)."""
-    return np.asarray(cv2.cornerMinEigenVal(grey, blockSize=5, ksize=3), np.float32)
