@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,7 @@ def load_pycolmap() -> Any:
     Raises:
         DependencyError: it is missing, or too old.
     """
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         import pycolmap
     except ImportError as error:
@@ -107,6 +110,9 @@ def load_pycolmap() -> Any:
     version = str(getattr(pycolmap, "__version__", "0"))
     if int(version.split(".", maxsplit=1)[0]) < _MAJOR:
         raise DependencyError(f"pycolmap {version} is too old; pip install --upgrade 'pycolmap>={_MAJOR}'")
+    if threading.current_thread() is threading.main_thread() and terminate is not None:
+        # Its log library answers a request to end with pages of addresses.
+        signal.signal(signal.SIGTERM, terminate)
     pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
     return pycolmap
 

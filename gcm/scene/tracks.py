@@ -122,7 +122,7 @@ def build_tracks(
     Args:
         sizes: width and height of each photo.
         pairs: of photos i < j.
-        corners: how much of a corner each pixel of a photo is, H x W, asked for once a photo; None: all alike.
+        corners: how much of a corner each pixel of a photo is, H x W, asked for once each; None: all alike.
         options: see there.
     """
     builder = _Builder(sizes, pairs, corners, options)
