@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
-__all__ = ["WorkersOption", "extract", "match_list", "specify"]
+__all__ = ["MasksOption", "WorkersOption", "extract", "match_list", "specify"]
 
 
 OutputDirOption = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from gcm_cli.console import Console, command, plural
 from gcm_cli.export import IntrinsicsOption, OneCameraOption, join_tracks
-from gcm_cli.extract import WorkersOption, match_list, specify
+from gcm_cli.extract import MasksOption, WorkersOption, match_list, specify
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
@@ -43,6 +43,7 @@ def reconstruct(
     config: ConfigOption = None,
     settings: SetOption = None,
     workers: WorkersOption = None,
+    masks: MasksOption = None,
     min_confidence: _MinConfidence = 0.5,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -72,7 +73,8 @@ def reconstruct(
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers)
+    masked = None if masks is None else (masks, images)
+    match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers, masks=masked)
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"):
