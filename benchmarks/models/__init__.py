@@ -1,0 +1,1 @@
+"""Sparse models by ``gcm reconstruct`` beside COLMAP's own SIFT."""
