@@ -32,8 +32,8 @@ DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a fold
 PairsOption = Annotated[
     Path | None,
     typer.Option(
-        help="Any list of pairs: image 0, image 1, and optionally a homography file; or one with poses "
-        "(gcm evaluate --task pose)."
+        help="Any list of pairs: image 0, image 1, and optionally a homography file, or one with poses; "
+        "relative paths start at the list's folder, or --root."
     ),
 ]
 AlgorithmOption = Annotated[
