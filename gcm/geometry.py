@@ -36,6 +36,10 @@ Points = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 
+CORNER = 0.5
+"""Pixels from the corner of the first pixel, where COLMAP counts from, to its centre, where we do."""
+
+
 def cell_to_pixel(cells: NDArray[Any], stride: int) -> Points:
     """Centre, in pixels of the network's input, of the cells of a map of that stride; any shape."""
     return (np.asarray(cells, dtype=np.float64) + 0.5) * stride - 0.5

@@ -209,10 +209,12 @@ class Matches:
     def to_colmap(self) -> dict[str, NDArray[Any]]:
         """What COLMAP's database takes of one pair: `keypoints0`, `keypoints1` from the corner of the first
         pixel (float32), `matches` (uint32). Pairs of more photos share no points: see ``gcm export``."""
+        from gcm.geometry import CORNER  # brings OpenCV
+
         index = np.arange(len(self), dtype=np.uint32)
         return {
-            "keypoints0": (self.points0 + 0.5).astype(np.float32),
-            "keypoints1": (self.points1 + 0.5).astype(np.float32),
+            "keypoints0": (self.points0 + CORNER).astype(np.float32),
+            "keypoints1": (self.points1 + CORNER).astype(np.float32),
             "matches": np.stack([index, index], axis=1),
         }
 

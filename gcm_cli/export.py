@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gcm.scene.photos import Photo
     from gcm.scene.tracks import Tracks
 
-__all__ = ["IntrinsicsOption", "OneCameraOption", "export", "join_tracks"]
+__all__ = ["IntrinsicsOption", "MinConfidenceOption", "OneCameraOption", "export", "join_tracks"]
 
 Target = Literal["colmap", "hloc", "kapture"]
 
@@ -37,7 +37,7 @@ IntrinsicsOption = Annotated[
     ),
 ]
 OneCameraOption = Annotated[bool, typer.Option("--one-camera", help="All photos are of one camera.")]
-_MinConfidence = Annotated[
+MinConfidenceOption = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Pairs of which the matcher was less sure are left out.")
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -51,7 +51,7 @@ def export(
     output: _Output,
     intrinsics: IntrinsicsOption = None,
     one_camera: OneCameraOption = False,
-    min_confidence: _MinConfidence = 0.5,
+    min_confidence: MinConfidenceOption = 0.5,
     overwrite: _Overwrite = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,

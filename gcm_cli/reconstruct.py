@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcm_cli.console import Console, command, plural
-from gcm_cli.export import IntrinsicsOption, OneCameraOption, join_tracks
+from gcm_cli.export import IntrinsicsOption, MinConfidenceOption, OneCameraOption, join_tracks
 from gcm_cli.extract import MasksOption, WorkersOption, match_list, specify
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
@@ -25,9 +25,6 @@ _SUMMARY = "summary.json"
 
 _Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, with folders in it.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder of the model.")]
-_MinConfidence = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Pairs of which the matcher is less sure are left out.")
-]
 
 
 @command
@@ -44,7 +41,7 @@ def reconstruct(
     settings: SetOption = None,
     workers: WorkersOption = None,
     masks: MasksOption = None,
-    min_confidence: _MinConfidence = 0.5,
+    min_confidence: MinConfidenceOption = 0.5,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

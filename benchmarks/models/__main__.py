@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from gcm.export.colmap import CORNER, load_pycolmap
+from gcm.export.colmap import Camera, load_pycolmap
+from gcm.export.reconstruct import mapping_options
 
 SITES = {
     "Herz-Jesus-P25": "strecha-dev/Herz-Jesus-P25",
@@ -75,16 +76,12 @@ def by_sift(site: Site, output: Path) -> Path | None:
     names = sorted(path.name for path in site.photos.glob("*.jpg"))
     reader = pycolmap.ImageReaderOptions()
     mode = pycolmap.CameraMode.AUTO
-    mapping = pycolmap.IncrementalPipelineOptions()
-    mapping.random_seed = 0
-    if site.intrinsics is not None:
-        fx, fy, cx, cy = site.intrinsics
+    camera = Camera(site.intrinsics, one=site.intrinsics is not None)
+    if camera.parameters is not None:
         reader.camera_model = "PINHOLE"
-        reader.camera_params = f"{fx},{fy},{cx + CORNER},{cy + CORNER}"
+        reader.camera_params = ",".join(map(str, camera.parameters))
         mode = pycolmap.CameraMode.SINGLE
-        mapping.ba_refine_focal_length = False
-        mapping.ba_refine_principal_point = False
-        mapping.ba_refine_extra_params = False
+    mapping = mapping_options(camera)
     pycolmap.extract_features(
         database, site.photos, image_names=names, camera_mode=mode, reader_options=reader
     )

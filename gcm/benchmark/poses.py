@@ -22,7 +22,7 @@ from gcm.benchmark.pairs import Pair, name_pairs, read_pairs
 from gcm.errors import DatasetError
 from gcm.images.sizes import working_size
 from gcm.matches import Matches
-from gcm.metrics.bootstrap import LEVEL, SAMPLES, SEED
+from gcm.metrics.bootstrap import SAMPLES, SEED, interval
 from gcm.metrics.pose import FAILED, pose_auc, score_relative_pose
 from gcm.storage.yaml_files import read_yaml
 
@@ -88,8 +88,7 @@ class PoseScores:
         rng = np.random.default_rng(SEED)
         drawn = rng.integers(0, len(errors), size=(min(SAMPLES, 1000), len(errors)))
         areas = np.array([pose_auc(errors[rows], LIMITS) for rows in drawn])
-        tail = (1 - LEVEL) / 2
-        low, high = np.quantile(areas, [tail, 1 - tail], axis=0)
+        low, high = interval(areas)
         return list(zip(low.tolist(), high.tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 
 from gcm.errors import DependencyError, GCMError, OutputError, UsageError
+from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
-from gcm.scene.tracks import Tracks
+from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
 
-__all__ = ["CORNER", "UNKNOWN", "Camera", "DatabaseSummary", "load_pycolmap", "write_database"]
-
-CORNER = 0.5
-"""Pixels from the corner of the first pixel, where COLMAP counts from, to its centre, where we do."""
-
-_FEWEST = 15
-"""Points that two photos must share to be verified."""
+__all__ = ["UNKNOWN", "Camera", "DatabaseSummary", "load_pycolmap", "write_database"]
 
 _MAJOR = 4
 
@@ -55,6 +50,14 @@ class Camera:
         if not (fx > 0 and fy > 0 and np.isfinite([fx, fy, cx, cy]).all()):
             raise UsageError(f"intrinsics '{text}': focal lengths must be above 0, and all numbers finite")
         return cls((fx, fy, cx, cy), True)
+
+    @property
+    def parameters(self) -> tuple[float, float, float, float] | None:
+        """fx, fy, cx, cy of a pinhole camera as COLMAP and kapture count pixels; None without intrinsics."""
+        if self.intrinsics is None:
+            return None
+        fx, fy, cx, cy = self.intrinsics
+        return fx, fy, cx + CORNER, cy + CORNER
 
     def check(self, photos: Sequence[Photo]) -> None:
         """Refuse intrinsics that cannot be of these photos.
@@ -166,10 +169,9 @@ def _fill(
 ) -> DatabaseSummary:
     names = [photo.name for photo in photos]
     options = pycolmap.ImageReaderOptions()
-    if camera.intrinsics is not None:
-        fx, fy, cx, cy = camera.intrinsics
+    if camera.parameters is not None:
         options.camera_model = "PINHOLE"
-        options.camera_params = f"{fx!r},{fy!r},{cx + CORNER!r},{cy + CORNER!r}"
+        options.camera_params = ",".join(map(repr, camera.parameters))
     mode = pycolmap.CameraMode.SINGLE if camera.one else pycolmap.CameraMode.AUTO
     with pycolmap.Database.open(str(file)):
         pass
@@ -189,19 +191,16 @@ def _fill(
             database.write_keypoints(images[name].image_id, found.reshape(-1, 2))
         cameras = [database.read_camera(images[name].camera_id) for name in names]
         pairs = 0
-        for i in range(len(photos)):
-            for j in range(i + 1, len(photos)):
-                shared = tracks.shared(i, j).astype(np.uint32)
-                if len(shared) < _FEWEST:
-                    continue
-                ids = images[names[i]].image_id, images[names[j]].image_id
-                geometry = pycolmap.estimate_two_view_geometry(
-                    cameras[i], points[i].astype(float), cameras[j], points[j].astype(float), shared
-                )
-                database.write_matches(*ids, shared)
-                if len(geometry.inlier_matches) >= _FEWEST:
-                    database.write_two_view_geometry(*ids, geometry)
-                    pairs += 1
+        for i, j, rows in tracks.pairs():
+            shared = rows.astype(np.uint32)
+            ids = images[names[i]].image_id, images[names[j]].image_id
+            geometry = pycolmap.estimate_two_view_geometry(
+                cameras[i], points[i].astype(float), cameras[j], points[j].astype(float), shared
+            )
+            database.write_matches(*ids, shared)
+            if len(geometry.inlier_matches) >= FEWEST_SHARED:
+                database.write_two_view_geometry(*ids, geometry)
+                pairs += 1
     return DatabaseSummary(len(photos), sum(map(len, points)), pairs, tracks.count)
 
 

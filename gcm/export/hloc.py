@@ -15,7 +15,7 @@ import numpy as np
 
 from gcm.errors import DependencyError, OutputError
 from gcm.scene.photos import Photo, as_stored
-from gcm.scene.tracks import Tracks
+from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
 
 __all__ = ["FEATURES_FILE", "MATCHES_FILE", "PAIRS_FILE", "HlocSummary", "write_hloc"]
@@ -38,7 +38,12 @@ class HlocSummary:
 
 
 def write_hloc(
-    folder: Path, photos: Sequence[Photo], tracks: Tracks, *, overwrite: bool = False, fewest: int = 15
+    folder: Path,
+    photos: Sequence[Photo],
+    tracks: Tracks,
+    *,
+    overwrite: bool = False,
+    fewest: int = FEWEST_SHARED,
 ) -> HlocSummary:
     """Write ``features.h5``, ``matches.h5`` and ``pairs.txt`` into a folder.
 
@@ -62,12 +67,7 @@ def write_hloc(
         if any(letter.isspace() for letter in photo.name):
             raise OutputError(f"'{photo.name}': hloc's lists part names by spaces; rename the photo")
     names = [photo.name for photo in photos]
-    pairs = [
-        (i, j, shared)
-        for i in range(len(names))
-        for j in range(i + 1, len(names))
-        if len(shared := tracks.shared(i, j)) >= fewest
-    ]
+    pairs = list(tracks.pairs(fewest))
     with whole_file(files[0]) as temporary, h5py.File(temporary, "w") as file:
         for photo, points in zip(photos, tracks.positions, strict=True):
             group = file.create_group(photo.name)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from gcm.errors import OutputError
-from gcm.export.colmap import CORNER, UNKNOWN, Camera
+from gcm.export.colmap import UNKNOWN, Camera
+from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
-from gcm.scene.tracks import Tracks
+from gcm.scene.tracks import FEWEST_SHARED, Tracks
 
 __all__ = ["TYPE", "KaptureSummary", "write_kapture"]
 
@@ -39,7 +40,7 @@ def write_kapture(
     camera: Camera = UNKNOWN,
     *,
     overwrite: bool = False,
-    fewest: int = 15,
+    fewest: int = FEWEST_SHARED,
 ) -> KaptureSummary:
     """Write sensors, records, keypoints and matches; the photos themselves stay where they are.
 
@@ -86,9 +87,8 @@ def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera, 
         sensor = "camera" if camera.one else f"camera{k}"
         width, height = photo.stored_size
         model = f"UNKNOWN_CAMERA, {width}, {height}"
-        if camera.intrinsics is not None:
-            fx, fy, cx, cy = camera.intrinsics
-            model = f"PINHOLE, {width}, {height}, {fx!r}, {fy!r}, {cx + CORNER!r}, {cy + CORNER!r}"
+        if camera.parameters is not None:
+            model = f"PINHOLE, {width}, {height}, {', '.join(map(repr, camera.parameters))}"
         sensors.append(f"{sensor}, , camera, {model}\n")
         records.append(f"{k}, {sensor}, {photo.name}\n")
     _text(
@@ -103,16 +103,14 @@ def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera, 
         corner = (as_stored(photo, points) + CORNER).astype("<f4")
         _bytes(keypoints / f"{photo.name}.kpt", corner.tobytes())
     count = 0
-    order = sorted(range(len(photos)), key=lambda k: photos[k].name)
-    for place, i in enumerate(order):
-        for j in order[place + 1 :]:
-            shared = tracks.shared(i, j)
-            if len(shared) < fewest:
-                continue
-            count += 1
-            rows = np.column_stack([shared, np.ones(len(shared))]).astype("<f8")
-            file = f"{photos[i].name}.overlapping/{photos[j].name}.matches"
-            _bytes(work / "reconstruction/matches" / TYPE / file, rows.tobytes())
+    for i, j, shared in tracks.pairs(fewest):
+        count += 1
+        (first, rows0), (second, rows1) = sorted(
+            [(photos[i].name, shared[:, 0]), (photos[j].name, shared[:, 1])], key=lambda end: end[0]
+        )
+        rows = np.column_stack([rows0, rows1, np.ones(len(shared))]).astype("<f8")
+        file = f"{first}.overlapping/{second}.matches"
+        _bytes(work / "reconstruction/matches" / TYPE / file, rows.tobytes())
     return count
 
 

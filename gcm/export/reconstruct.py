@@ -11,7 +11,7 @@ from typing import Any
 from gcm.errors import GCMError, OutputError
 from gcm.export.colmap import UNKNOWN, Camera, load_pycolmap
 
-__all__ = ["DATABASE", "POINTS", "SPARSE", "Model", "NoModelError", "make_model"]
+__all__ = ["DATABASE", "POINTS", "SPARSE", "Model", "NoModelError", "make_model", "mapping_options"]
 
 DATABASE = "database.db"
 SPARSE = "sparse"
@@ -45,6 +45,17 @@ class Model:
         return asdict(self)
 
 
+def mapping_options(camera: Camera, seed: int = 0) -> Any:
+    """COLMAP's options of incremental mapping: intrinsics that are given stay as they are."""
+    options = load_pycolmap().IncrementalPipelineOptions()
+    options.random_seed = seed
+    if camera.intrinsics is not None:
+        options.ba_refine_focal_length = False
+        options.ba_refine_principal_point = False
+        options.ba_refine_extra_params = False
+    return options
+
+
 def make_model(folder: Path, output: Path, camera: Camera = UNKNOWN, *, seed: int = 0) -> Model:
     """Make a model from ``output/database.db``: ``output/sparse/0`` in COLMAP's binary form, and a PLY.
 
@@ -61,12 +72,7 @@ def make_model(folder: Path, output: Path, camera: Camera = UNKNOWN, *, seed: in
         OutputError: it cannot be written.
     """
     pycolmap = load_pycolmap()
-    options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed = seed
-    if camera.intrinsics is not None:
-        options.ba_refine_focal_length = False
-        options.ba_refine_principal_point = False
-        options.ba_refine_extra_params = False
+    options = mapping_options(camera, seed)
     try:
         work = Path(tempfile.mkdtemp(prefix=".model.", dir=output))
     except OSError as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from gcm.errors import InputError, UsageError
+from gcm.geometry import CORNER
 
 __all__ = ["EXIF", "focal_by_exif", "read_intrinsics"]
 
@@ -23,9 +24,6 @@ EXIF = "exif"
 _EXIF_BLOCK, _FOCAL_35 = 0x8769, 0xA405
 _DIAGONAL_35 = math.hypot(36, 24)
 """Millimetres; of the film that equivalent focal lengths are told for."""
-
-_CORNER = 0.5
-"""COLMAP counts pixels from the corner of the first."""
 
 _FOCAL_PARAMETERS = {
     "SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "FULL_OPENCV": 2,
@@ -125,7 +123,7 @@ def _from_colmap(fields: list[str], size: tuple[int, int], path: Path) -> Matrix
     parameters = [float(value) for value in fields[4:]]
     focal = parameters[: _FOCAL_PARAMETERS[fields[1]]]
     cx, cy = parameters[len(focal) : len(focal) + 2]
-    return _matrix(focal[0], focal[-1], cx - _CORNER, cy - _CORNER)
+    return _matrix(focal[0], focal[-1], cx - CORNER, cy - CORNER)
 
 
 def _check(matrix: Matrix, text: str, size: tuple[int, int]) -> None:

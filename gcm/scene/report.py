@@ -14,12 +14,13 @@ import numpy as np
 from PIL import Image as PILImage
 
 from gcm.estimation.two_view import KIND_TEXT, TwoViewGeometry
-from gcm.geometry import Points, apply_homography, epipolar_distances
+from gcm.geometry import apply_homography, epipolar_distances
 from gcm.images.files import read_image
 from gcm.images.sizes import fit_within
 from gcm.matches import Matches
 from gcm.scene.photos import Photo
 from gcm.storage.atomic import whole_file
+from gcm.viz.matches import even_sample
 
 __all__ = ["write_report"]
 
@@ -90,7 +91,7 @@ def _pair(matches: Matches | None) -> dict[str, Any]:
     geometry = matches.two_view_geometry()
     residuals, measured = _residuals(matches, geometry)
     h = matches.h_1_to_0 if geometry.homography is not None else None
-    shown = _spread(matches.points0, matches.scores)
+    shown = even_sample(matches.points0, matches.scores, _SHOWN)
     agree = geometry.inliers
     return {
         "matches": len(matches),
@@ -120,19 +121,6 @@ def _residuals(matches: Matches, geometry: TwoViewGeometry) -> tuple[list[int] |
         return None, ""
     counts, _ = np.histogram(np.minimum(off, _END - 1e-6), bins=_BARS, range=(0, _END))
     return counts.tolist(), measured
-
-
-def _spread(points: Points, scores: np.ndarray) -> list[int]:
-    """Matches all over a photo: the best of each square of a grid."""
-    if len(points) <= _SHOWN:
-        return list(range(len(points)))
-    cells = int(_SHOWN**0.5)
-    low, high = points.min(axis=0), points.max(axis=0)
-    cell = np.minimum(((points - low) / np.maximum(high - low, 1e-9) * cells).astype(int), cells - 1)
-    order = np.argsort(-scores, kind="stable")
-    _, first = np.unique(cell[order, 0] * cells + cell[order, 1], return_index=True)
-    chosen: list[int] = order[first].tolist()
-    return chosen
 
 
 def _pictures(photos: Sequence[Photo]) -> list[str]:

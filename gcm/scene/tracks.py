@@ -9,8 +9,9 @@ were not matched with the first, and draw positions together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -23,9 +24,10 @@ from gcm.refinement.motion import LocalMotion, fit_motion
 from gcm.scene.collection import Collection
 from gcm.scene.photos import Photo
 
-__all__ = ["PairMotion", "TrackOptions", "Tracks", "build_tracks", "tracks_of"]
+__all__ = ["FEWEST_SHARED", "PairMotion", "TrackOptions", "Tracks", "build_tracks", "tracks_of"]
 
-Mask = NDArray[np.bool_]
+FEWEST_SHARED = 15
+"""Points that two photos must share to be a pair for other tools."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,13 @@ class Tracks:
             self.numbers[i], self.numbers[j], assume_unique=True, return_indices=True
         )
         return np.column_stack([rows_i, rows_j])
+
+    def pairs(self, fewest: int = FEWEST_SHARED) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+        """Photos i < j that share at least so many points, and which (:meth:`shared`)."""
+        for i, j in combinations(range(len(self.numbers)), 2):
+            shared = self.shared(i, j)
+            if len(shared) >= fewest:
+                yield i, j, shared
 
 
 def build_tracks(
@@ -219,9 +228,7 @@ class _Builder:
 
     def _carry(self, i: int, j: int, points: Points) -> Points:
         """Points of photo i in photo j; nan where nothing says, or what says is not sure."""
-        pair = self.pairs.get((min(i, j), max(i, j)))
-        if pair is None:
-            return np.full_like(points, np.nan)
+        pair = self.pairs[min(i, j), max(i, j)]
         forth, back = (pair.forth, pair.back) if i < j else (pair.back, pair.forth)
         there = points + forth.predict(points)
         known = ~np.isnan(there[:, 0])
@@ -268,7 +275,7 @@ class _Builder:
             missing = np.isnan(seen[:, k, 0])
             if not missing.any():
                 continue
-            ways = np.stack([self._ways(seen, j, k) for j in self.partners[k] if j != photo] or [seen[:, k]])
+            ways = np.stack([self._ways(seen, j, k) for j in self.partners[k] if j != photo])
             known = ~np.isnan(ways[..., 0])
             middle = np.full((len(seen), 2), np.nan)
             some = missing & (known.sum(axis=0) >= 2)

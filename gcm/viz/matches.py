@@ -13,7 +13,7 @@ from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
 from gcm.matches import Matches
 
-__all__ = ["blend_warped", "draw_matches"]
+__all__ = ["blend_warped", "draw_matches", "even_sample"]
 
 _GAP = 12
 _LEGEND = 28
@@ -68,7 +68,7 @@ def draw_matches(
     # Worst first, so that the best lie on top.
     order = np.lexsort((matches.scores, inliers))
     sample = np.zeros(len(matches), bool)
-    sample[_even_sample(points0, matches.scores, lines)] = True
+    sample[even_sample(points0, matches.scores, lines)] = True
     drawn = canvas.copy()
     for k in order[sample[order]]:
         width = 1 if len(order) > 50 or not inliers[k] else 2
@@ -115,7 +115,7 @@ def _colours(scores: NDArray[np.float64], inliers: NDArray[np.bool_]) -> Colours
     return colours
 
 
-def _even_sample(points: NDArray[np.float64], scores: NDArray[np.float64], most: int) -> NDArray[np.intp]:
+def even_sample(points: NDArray[np.float64], scores: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     """At most `most` matches, spread over image 0: the best of each cell of a grid, then the next best."""
     if len(points) <= most:
         return np.arange(len(points))

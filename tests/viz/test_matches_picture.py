@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.matches import Matches
-from gcm.viz.matches import _even_sample, blend_warped, draw_matches
+from gcm.viz.matches import blend_warped, draw_matches, even_sample
 
 
 def _matches(n: int, inliers: NDArray[np.bool_] | None, size: tuple[int, int]) -> Matches:
@@ -44,7 +44,7 @@ def test_sample_is_even_and_prefers_the_best() -> None:
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.uniform(0, 10, (5000, 2)), rng.uniform(0, 100, (500, 2))])
     scores = rng.uniform(0, 1, len(points))
-    chosen = _even_sample(points, scores, 200)
+    chosen = even_sample(points, scores, 200)
     assert len(set(chosen.tolist())) == 200
     assert np.sum((points[chosen] < 10).all(axis=1)) < 40  # not where most matches are
     assert scores[chosen].mean() > 0.6
