@@ -95,22 +95,28 @@ def test_colmap_has_matches_and_geometries_of_every_pair(scene: MadeScene, datab
         assert raw.execute("select count(*) from rigs").fetchone()[0] > 0
 
 
-def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
-    """The mapper's own cameras are those of the made scene, up to a similarity."""
+def model_of(scene: MadeScene, folder: Path, off: float = 0.0) -> tuple[Any, float]:
+    """The model of four photos, and by how much the distances of its cameras are out of proportion.
+
+    Args:
+        scene: what is seen.
+        folder: for the model.
+        off: pixels to the right by which one position in twelve of a photo lies off, as at edges of depth.
+    """
     from gcm.export.colmap import Camera, write_database
     from gcm.export.reconstruct import make_model
 
     keep = [k for k in range(5) if k != TURNED]
     photos = list_photos(scene.images)
     tracks = tracks_in(scene)
-    chosen = Tracks([tracks.positions[k] for k in keep], [tracks.numbers[k] for k in keep], tracks.count)
+    positions = [tracks.positions[k].copy() for k in keep]
+    for place, own in enumerate(positions[1:], start=1):
+        own[place::12, 0] += off
+    chosen = Tracks(positions, [tracks.numbers[k] for k in keep], tracks.count)
     camera = Camera.read(INTRINSICS)
-    write_database(tmp_path / "database.db", scene.images, [photos[k] for k in keep], chosen, camera)
-    model = make_model(scene.images, tmp_path, camera)
-    assert (model.registered, model.photos, model.models) == (4, 4, 1)
-    assert model.reprojection_error < 0.2
-    assert (tmp_path / "points.ply").stat().st_size > 1000
-    made = pycolmap.Reconstruction(str(tmp_path / "sparse/0"))
+    write_database(folder / "database.db", scene.images, [photos[k] for k in keep], chosen, camera)
+    model = make_model(scene.images, folder, camera)
+    made = pycolmap.Reconstruction(str(folder / "sparse/0"))
     assert made.cameras[1].params.tolist() == pytest.approx([300, 302, 158.5, 121.5])
     centres = {image.name: image.projection_center() for image in made.images.values()}
     found = np.array([centres[f"photo {k}.png"] for k in keep])
@@ -119,7 +125,29 @@ def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None
         np.linalg.norm(found[a] - found[b]) / np.linalg.norm(true[a] - true[b])
         for a, b in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 3))
     ]
-    assert np.ptp(ratios) / np.mean(ratios) < 0.02
+    return model, float(np.ptp(ratios) / np.mean(ratios))
+
+
+def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
+    """The mapper's own cameras are those of the made scene, up to a similarity."""
+    model, out_of_proportion = model_of(scene, tmp_path)
+    assert (model.registered, model.photos, model.models) == (4, 4, 1)
+    assert model.reprojection_error < 0.2
+    assert (tmp_path / "points.ply").stat().st_size > 1000
+    assert out_of_proportion < 0.02
+
+
+def test_a_few_positions_that_are_off_do_not_move_cameras(
+    scene: MadeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gcm.export.reconstruct
+
+    model, out_of_proportion = model_of(scene, tmp_path, off=1.5)
+    assert model.registered == 4
+    monkeypatch.setattr(gcm.export.reconstruct, "_adjust", lambda model, mapping: None)
+    (tmp_path / "plain").mkdir()
+    _, as_colmap_leaves_it = model_of(scene, tmp_path / "plain", off=1.5)
+    assert out_of_proportion < as_colmap_leaves_it / 2
 
 
 def read_hloc_keypoints(file: Any, name: str) -> np.ndarray:

@@ -51,6 +51,19 @@ def test_the_likest_are_partners() -> None:
     assert similar(descriptors, 50) == exhaustive(9)
 
 
+def test_photos_with_many_partners_get_more_and_none_is_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    crowd = np.array([1.0, 0, 0, 0]) + rng.normal(0, 0.1, (8, 4))  # all alike
+    few = np.array([0, 0, 1.0, 0]) + rng.normal(0, 0.6, (6, 4))
+    descriptors = np.concatenate([crowd, few]).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    pairs = similar(descriptors, 4)
+    assert len(pairs) == 14 * 4
+    assert set(exhaustive(8)) <= set(pairs)
+    for photo in range(8, 14):
+        assert sum(photo in pair for pair in pairs) >= 2
+
+
 def test_the_nearest_are_partners() -> None:
     places = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), None, (50.0, 0.0, 0.0), (51.0, 0.0, 0.0)]
     assert nearest(places, 1) == [(0, 1), (3, 4)]
