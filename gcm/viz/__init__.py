@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from gcm.viz.curves import plot_curves
-from gcm.viz.matches import blend_warped, draw_matches
+from gcm.viz.matches import draw_matches
 
-__all__ = ["blend_warped", "draw_matches", "plot_curves"]
+__all__ = ["draw_matches", "plot_curves"]
