@@ -14,7 +14,7 @@ from gcm.geometry import epipolar_distances, inverse, resize_matrix
 from gcm.images.files import RGBImage
 from gcm.matches import Matches
 from gcm.viz.matches import even_sample
-from gcm.viz.panels import Colour, LegendItem, add_legend, draw_dot, draw_line, draw_text, panels
+from gcm.viz.panels import Colour, LegendItem, add_legend, draw_dot, draw_line, draw_text, panels, text_size
 
 __all__ = ["clip_lines", "draw_epipolar_lines", "spread_lines"]
 
@@ -117,9 +117,7 @@ def clip_lines(lines: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.
     return ends
 
 
-def spread_lines(
-    ends: Sequence[NDArray[Any]], points: Sequence[NDArray[Any]], most: int
-) -> NDArray[np.intp]:
+def spread_lines(ends: Sequence[NDArray[Any]], points: Sequence[NDArray[Any]], most: int) -> NDArray[np.intp]:
     """Of N matches at most `most` whose lines lie far apart in both photos, and their points too, by index.
 
     Each next one is that which is farthest from all chosen (Gonzalez, 1985). Lines that miss a photo are
@@ -166,8 +164,10 @@ def _colours(count: int) -> list[Colour]:
 
 def _label(canvas: RGBImage, text: str, point: NDArray[Any]) -> None:
     """A number beside a point, on black, within the picture."""
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-    x = min(round(float(point[0])) + _LABEL[0], canvas.shape[1] - width - 2)
+    width, height = text_size(text)
+    x = round(float(point[0])) + _LABEL[0]
+    if x + width + 2 > canvas.shape[1]:
+        x -= 2 * _LABEL[0] + width
     y = max(round(float(point[1])) + _LABEL[1], height + 2)
     cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 1, y + 3), (0, 0, 0), -1)
     draw_text(canvas, text, (x, y))

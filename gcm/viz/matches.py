@@ -34,7 +34,7 @@ def draw_matches(
     *,
     agreeing: NDArray[np.bool_] | None = None,
     residuals: NDArray[np.float64] | None = None,
-    measured: str = "what explains them",
+    measured: str = "the geometry",
     lines: int | None = None,
 ) -> RGBImage:
     """Both photos side by side in grey, a dot for every match, lines for some that are spread over photo 0.
@@ -69,12 +69,29 @@ def draw_matches(
         # What lies on no line at all has no residual that is a number.
         residuals = np.nan_to_num(residuals, nan=np.inf)
         colours, order = _by_residual(residuals / worst), np.argsort(residuals, kind="stable")
-    canvas = place.canvas
-    lines = max(1, len(canvas) // _LINE_SPACING) if lines is None else lines
+    lines = max(1, len(place.canvas) // _LINE_SPACING) if lines is None else lines
     # Chance in place of scores: the matches that are drawn stand for those that are not.
     chance = np.random.default_rng(0).random(len(matches))
     sample = np.zeros(len(matches), bool)
     sample[even_sample(points0, chance, lines)] = True
+    canvas = _drawn(place.canvas, (points0, points1), colours, order, sample)
+    items = [LegendItem(_counts(len(matches), agreeing, int(sample.sum())))]
+    if residuals is None:
+        items += _rank_items(bool((~agree).any()))
+    elif len(residuals):
+        items += _residual_items(residuals, worst, measured)
+    return add_legend(canvas, items)
+
+
+def _drawn(
+    canvas: RGBImage,
+    points: tuple[NDArray[np.float64], NDArray[np.float64]],
+    colours: Colours,
+    order: NDArray[np.intp],
+    sample: NDArray[np.bool_],
+) -> RGBImage:
+    """Dots for all matches in this order, lines and larger dots for the sample."""
+    points0, points1 = points
     drawn = canvas.copy()
     for k in order:
         for point in (points0[k], points1[k]):
@@ -88,12 +105,7 @@ def draw_matches(
     for k in order[sample[order]]:
         for point in (points0[k], points1[k]):
             draw_dot(canvas, point, colours[k], 2.5)
-    items = [LegendItem(_counts(len(matches), agreeing, int(sample.sum())))]
-    if residuals is None:
-        items += _rank_items(bool((~agree).any()))
-    elif len(residuals):
-        items += _residual_items(residuals, worst, measured)
-    return add_legend(canvas, items)
+    return canvas
 
 
 def _mixed(drawn: RGBImage, below: RGBImage, opacity: float) -> RGBImage:

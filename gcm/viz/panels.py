@@ -14,7 +14,17 @@ from gcm.geometry import resize_points
 from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
 
-__all__ = ["Colour", "LegendItem", "Panels", "add_legend", "draw_dot", "draw_line", "draw_text", "panels"]
+__all__ = [
+    "Colour",
+    "LegendItem",
+    "Panels",
+    "add_legend",
+    "draw_dot",
+    "draw_line",
+    "draw_text",
+    "panels",
+    "text_size",
+]
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
@@ -24,7 +34,9 @@ PANEL = 900
 _GAP = 12
 _BACKGROUND = 24
 _BRIGHTNESS = 0.8
-"""Of the photos below what is drawn on them."""
+"""Of the brightest parts of the photos, below what is drawn on them."""
+_MOST_GAIN = 3.0
+"""Times which a dark photo is drawn brighter, lest it be a black field with lines."""
 
 _TEXT: Colour = (225, 225, 225)
 _FONT, _FONT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
@@ -53,7 +65,9 @@ class Panels:
 
     def place1(self, points: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
         """The same for photo 1."""
-        return resize_points(points, size, self.size1) + np.array([self.left, 0.0])
+        placed = resize_points(points, size, self.size1)
+        placed[:, 0] += self.left
+        return placed
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,8 @@ def panels(image0: RGBImage, image1: RGBImage) -> Panels:
 def _subdued(image: RGBImage) -> NDArray[np.uint8]:
     """H x W x 1."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return (_BRIGHTNESS * grey).astype(np.uint8)[..., None]
+    gain = min(_MOST_GAIN, _BRIGHTNESS * 255 / max(1.0, float(np.percentile(grey, 99))))
+    return np.asarray(np.minimum(gain * grey, _BRIGHTNESS * 255), np.uint8)[..., None]
 
 
 def draw_line(
@@ -104,6 +119,12 @@ def draw_text(canvas: RGBImage, text: str, place: tuple[int, int], colour: Seque
     cv2.putText(canvas, text, place, _FONT, _FONT_SIZE, colour, 1, cv2.LINE_AA)
 
 
+def text_size(text: str) -> tuple[int, int]:
+    """Width and height of what :func:`draw_text` draws."""
+    (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SIZE, 1)
+    return int(width), int(height)
+
+
 def add_legend(canvas: RGBImage, items: Sequence[LegendItem]) -> RGBImage:
     """The picture with a strip below that holds these items, in as many rows as they take."""
     width = canvas.shape[1]
@@ -121,13 +142,12 @@ def add_legend(canvas: RGBImage, items: Sequence[LegendItem]) -> RGBImage:
             index = np.linspace(0, len(item.scale) - 1, _RAMP).round().astype(int)
             part = strip[top + 5 : top + 17, x : x + _RAMP]
             part[:] = item.scale[index][None, : part.shape[1]]
-            x += _RAMP + _MARGIN
-        draw_text(strip, item.text, (x, top + 15))
+        draw_text(strip, item.text, (x if item.scale is None else x + _RAMP + _MARGIN, top + 15))
     return np.concatenate([canvas, strip])
 
 
 def _width(item: LegendItem) -> int:
-    (width, _), _ = cv2.getTextSize(item.text, _FONT, _FONT_SIZE, 1)
+    width, _ = text_size(item.text)
     return width if item.scale is None else width + _RAMP + _MARGIN
 
 
