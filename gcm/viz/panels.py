@@ -156,4 +156,4 @@ def _fixed(point: NDArray[Any]) -> tuple[int, int]:
 
 
 def _scaled(value: float) -> int:
-    return round(value * 2**_SUBPIXEL)
+    return round(value * (1 << _SUBPIXEL))
