@@ -131,7 +131,7 @@ class MatchPictures:
         from gcm.geometry import resize_matrix
         from gcm.images.files import write_image
         from gcm.images.sizes import image_size
-        from gcm.viz.overlay import OverlayError, overlay
+        from gcm.viz.overlay import OverlayError, overlay_photos
 
         if matches.h_0_to_1 is None:
             return "no homography was found to warp by"
@@ -140,7 +140,7 @@ class MatchPictures:
         shrink1 = resize_matrix(photo1.size, image_size(photo1.pixels))
         h = shrink1 @ matches.h_0_to_1 @ enlarge0
         try:
-            picture = overlay(photo0.pixels, photo1.pixels, h, view=self.view or "blend")
+            picture = overlay_photos(photo0.pixels, photo1.pixels, h, view=self.view or "blend")
         except OverlayError as error:
             return str(error)
         write_image(file, picture)

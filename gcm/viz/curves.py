@@ -1,4 +1,4 @@
-"""A figure of an evaluation: matching accuracy and homography accuracy over the threshold."""
+"""Figures of an evaluation: accuracy of matches, homographies or poses over the threshold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image as PILImage
 
 from gcm.errors import DependencyError
@@ -25,24 +25,39 @@ from gcm.metrics.protocols import (
 )
 from gcm.storage.atomic import write_if_changed
 
-__all__ = ["Curve", "accuracy_curves", "plot_curves"]
+__all__ = ["Curve", "accuracy_curves", "plot_curves", "plot_pose_curves", "pose_curve"]
+
+DEGREES: NDArray[np.float64] = np.arange(1.0, 21.0)
+"""Thresholds of poses."""
 
 _MARKERS = "osD^v<>PX*"
 _COLOURS = 10
 """Of matplotlib's cycle; beyond, dashes tell algorithms apart."""
 _DODGE = 0.6
-"""Pixels of threshold over which the algorithms stand side by side, lest they hide each other's intervals."""
+"""Pixels, or degrees, over which algorithms stand side by side: their intervals would hide each other."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean of a measure over all pairs at 1 to 10 px, and its 95 % interval."""
+    """The mean of a measure over all pairs at T thresholds, and its 95 % interval."""
 
     mean: NDArray[np.float64]
-    """10, in [0, 1]."""
+    """T, in [0, 1]."""
     low: NDArray[np.float64] | None
-    """10; None where pairs of one sequence alone, or IME's protocol, allow no interval."""
+    """T; None where one sequence or pair alone, or IME's protocol, allows no interval."""
     high: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One of the plots of a figure."""
+
+    title: str
+    across: str
+    up: str
+    thresholds: NDArray[np.float64]
+    curves: Sequence[Curve]
+    """One an algorithm."""
 
 
 def accuracy_curves(scores: Sequence[PairScore], protocol: Protocol) -> tuple[Curve, Curve]:
@@ -62,6 +77,20 @@ def accuracy_curves(scores: Sequence[PairScore], protocol: Protocol) -> tuple[Cu
     return curves[0], curves[1]
 
 
+def pose_curve(errors: ArrayLike) -> Curve:
+    """Share of pairs whose pose is off by at most 1 to 20 degrees; intervals with pairs drawn anew.
+
+    Args:
+        errors: P, degrees, the larger of rotation and translation; inf or more than 20 where there is none.
+    """
+    degrees = np.asarray(errors, np.float64)
+    within = (degrees[:, None] <= DEGREES).astype(np.float64)
+    low = high = None
+    if len(degrees) > 1:
+        low, high = interval(bootstrap_means(within, [str(k) for k in range(len(degrees))]))
+    return Curve(within.mean(axis=0), low, high)
+
+
 def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, path: Path) -> None:
     """Draw both curves over 1 to 10 px, all pairs, a line an algorithm, with their 95 % intervals.
 
@@ -75,6 +104,35 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
         DependencyError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
+    curves = [accuracy_curves(scores, protocol) for scores in results.values()]
+    pixels, across = THRESHOLDS.astype(np.float64), "threshold (px)"
+    matches, homographies = (f"share of {what} within the threshold" for what in ("matches", "homographies"))
+    panels = (
+        _Panel("Matching accuracy (MMA)", across, matches, pixels, [first for first, _ in curves]),
+        _Panel("Homography accuracy (HA)", across, homographies, pixels, [second for _, second in curves]),
+    )
+    _write(path, _title(next(iter(results.values())), protocol), list(results), panels)
+
+
+def plot_pose_curves(results: Mapping[str, ArrayLike], estimator: str, path: Path) -> None:
+    """Draw the share of poses within 1 to 20 degrees, a line an algorithm, with their 95 % intervals.
+
+    Args:
+        results: errors of every pair, by algorithm, see :func:`pose_curve`; of the same pairs.
+        estimator: what found the poses, for the title.
+        path, and what is raised: see :func:`plot_curves`.
+    """
+    pairs = len(np.asarray(next(iter(results.values()))))
+    title = f"Poses of {_count(pairs, 'pair')} by {estimator}"
+    if pairs > 1:
+        title += f"; {100 * LEVEL:.0f} % intervals: pairs drawn with replacement"
+    curves = [pose_curve(errors) for errors in results.values()]
+    across = "threshold (degrees) of rotation or direction of translation, whichever is farther off"
+    up = "share of pairs within the threshold"
+    _write(path, title, list(results), [_Panel("", across, up, DEGREES, curves)])
+
+
+def _write(path: Path, title: str, names: Sequence[str], panels: Sequence[_Panel]) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -85,20 +143,17 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
     image_format = check_image_suffix(path)
     figure = Figure(figsize=(9, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    handles = []
-    for number, scores in enumerate(results.values()):
-        for axes, curve in zip((left, right), accuracy_curves(scores, protocol), strict=True):
-            handle = _draw(axes, curve, number, len(results))
-        handles.append(handle)
-    left.set(ylabel="share of matches within the threshold", title="Matching accuracy (MMA)", ylim=(0, 1.02))
-    right.set(ylabel="share of homographies within the threshold", title="Homography accuracy (HA)")
-    for axes in (left, right):
-        axes.set(xlabel="threshold (px)", xticks=THRESHOLDS)
+    handles: list[Any] = []
+    for panel, axes in zip(
+        panels, figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], strict=True
+    ):
+        handles = [_draw(axes, panel, number) for number in range(len(panel.curves))]
+        axes.set(title=panel.title, xlabel=panel.across, ylabel=panel.up, ylim=(0, 1.02))
+        axes.set_xticks(panel.thresholds)
         axes.grid(alpha=0.3)
-    names = [_plain(name) for name in results]
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize="small")
-    figure.suptitle(_title(next(iter(results.values())), protocol), fontsize="medium")
+    labels = [_plain(name) for name in names]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize="small")
+    figure.suptitle(title, fontsize="medium")
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     # Through the writer of all pictures, for any format; without matplotlib's version in it, the same
@@ -107,11 +162,12 @@ def plot_curves(results: Mapping[str, Sequence[PairScore]], protocol: Protocol, 
     write_if_changed(path, content.getvalue(), alone=True)
 
 
-def _draw(axes: Any, curve: Curve, number: int, count: int) -> Any:
+def _draw(axes: Any, panel: _Panel, number: int) -> Any:
     """One line with whiskers for its intervals; what stands for it in the legend."""
+    curve = panel.curves[number]
     colour, marker = f"C{number % _COLOURS}", _MARKERS[number % len(_MARKERS)]
     style = "-" if number < _COLOURS else "--"
-    places = THRESHOLDS + _DODGE * ((number + 0.5) / count - 0.5)
+    places = panel.thresholds + _DODGE * ((number + 0.5) / len(panel.curves) - 0.5)
     (line,) = axes.plot(
         places, curve.mean, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2
     )
@@ -126,7 +182,7 @@ def _title(scores: Sequence[PairScore], protocol: Protocol) -> str:
     pairs = summarise(scores, protocol)[-1].pairs
     title = f"{_count(pairs, 'pair')} of {_count(sequences, 'sequence')}, protocol {protocol.value}"
     if protocol is Protocol.FIXED and sequences > 1:
-        title += f"; {LEVEL:.0%} intervals: whole sequences drawn with replacement"
+        title += f"; {100 * LEVEL:.0f} % intervals: whole sequences drawn with replacement"
     return title
 
 

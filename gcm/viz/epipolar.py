@@ -106,13 +106,15 @@ def clip_lines(lines: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.
             continue
         ahead = np.array([-b, a]) / length
         foot = np.array([a, b]) * (-c / length**2)
-        # Liang and Barsky: the steps along the line at which it enters and leaves both pairs of sides.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.sort((np.stack([low, high]) - foot) / ahead, axis=0)
-        enter, leave = np.nanmax(steps[0]), np.nanmin(steps[1])
-        parallel = ahead == 0
-        outside = bool((parallel & ((foot < low) | (foot > high))).any())
-        if enter < leave and not outside:
+        along_side = ahead == 0
+        if (along_side & ((foot < low) | (foot > high))).any():
+            continue
+        # Liang and Barsky, 1984: the steps along the line at which it enters and leaves both pairs of sides.
+        steps = np.array([[-np.inf, -np.inf], [np.inf, np.inf]])
+        np.divide(np.stack([low, high]) - foot, ahead, out=steps, where=~along_side)
+        steps.sort(axis=0)
+        enter, leave = steps[0].max(), steps[1].min()
+        if enter < leave:
             ends[k] = foot + ahead * np.array([[enter], [leave]])
     return ends
 

@@ -113,9 +113,9 @@ def _mixed(drawn: RGBImage, below: RGBImage, opacity: float) -> RGBImage:
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the matches with lower scores, N, from 0 to 1."""
+    """Share of the matches with scores that are no higher, N, 1 for the best."""
     ranks = np.empty(len(scores))
-    ranks[np.argsort(scores, kind="stable")] = np.linspace(0, 1, len(scores))
+    ranks[np.argsort(scores, kind="stable")] = np.arange(1, len(scores) + 1) / max(1, len(scores))
     return ranks
 
 

@@ -16,7 +16,7 @@ from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
 from gcm.viz.canvas import fit_canvas
 
-__all__ = ["Overlay", "OverlayError", "View", "feather_weights", "lay_over", "overlay"]
+__all__ = ["Overlay", "OverlayError", "View", "feather_weights", "lay_over", "overlay_photos"]
 
 View = Literal["blend", "checkerboard", "difference"]
 """``blend``: half of each where both are, running into one at the borders. ``checkerboard``: squares of image
@@ -62,7 +62,9 @@ class Overlay:
     """3 x 3 each, pixels of the photos to pixels of the canvas."""
 
 
-def overlay(image0: RGBImage, image1: RGBImage, h_0_to_1: ArrayLike, *, view: View = "blend") -> RGBImage:
+def overlay_photos(
+    image0: RGBImage, image1: RGBImage, h_0_to_1: ArrayLike, *, view: View = "blend"
+) -> RGBImage:
     """One picture of image 0, warped, over image 1, as large as holds both.
 
     Args:
@@ -86,7 +88,7 @@ def overlay(image0: RGBImage, image1: RGBImage, h_0_to_1: ArrayLike, *, view: Vi
 
 
 def lay_over(image0: RGBImage, image1: RGBImage, h_0_to_1: ArrayLike) -> Overlay:
-    """Both images on one canvas; see :func:`overlay`."""
+    """Both images on one canvas; see :func:`overlay_photos`."""
     h = np.asarray(h_0_to_1, dtype=np.float64)
     sizes = image_size(image0), image_size(image1)
     placed = fit_canvas(sizes, {0: h, 1: np.eye(3)}, _LARGEST)
