@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gcm.geometry import resize_points
 from gcm.images.files import RGBImage
-from gcm.images.sizes import fit_within, image_size
+from gcm.images.sizes import image_size, resize_to
 
 __all__ = [
     "Colour",
@@ -29,8 +29,10 @@ __all__ = [
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
 
-PANEL = 900
-"""Longest side, in pixels, at which a photo is drawn; smaller ones are drawn as they are."""
+_PANEL = 900
+"""Longest side, in pixels, at which a photo is drawn."""
+_MOST_ENLARGED = 4.0
+"""Times which a photo is drawn larger, where it is much smaller than the other."""
 _GAP = 12
 _BACKGROUND = 24
 _BRIGHTNESS = 0.8
@@ -80,14 +82,24 @@ class LegendItem:
 
 
 def panels(image0: RGBImage, image1: RGBImage) -> Panels:
-    """Both photos side by side, at most 900 px each, in grey so that every colour is one of the drawing."""
-    first, second = fit_within(image0, PANEL), fit_within(image1, PANEL)
+    """Both photos side by side, in grey so that every colour is one of the drawing.
+
+    Their longer sides are equal, and at most 900 px; a much smaller photo is enlarged four times only.
+    """
+    side = min(_PANEL, max(*image0.shape[:2], *image1.shape[:2]))
+    first, second = (_resized(image, side) for image in (image0, image1))
     left = first.shape[1] + _GAP
     height = max(first.shape[0], second.shape[0])
     canvas = np.full((height, left + second.shape[1], 3), _BACKGROUND, np.uint8)
     canvas[: first.shape[0], : first.shape[1]] = _subdued(first)
     canvas[: second.shape[0], left:] = _subdued(second)
     return Panels(canvas, image_size(first), image_size(second), left)
+
+
+def _resized(image: RGBImage, side: int) -> RGBImage:
+    factor = min(_MOST_ENLARGED, side / max(image.shape[:2]))
+    width, height = image_size(image)
+    return resize_to(image, (max(1, round(width * factor)), max(1, round(height * factor))))
 
 
 def _subdued(image: RGBImage) -> NDArray[np.uint8]:

@@ -21,12 +21,18 @@ def _matches(n: int, inliers: NDArray[np.bool_] | None, size: tuple[int, int]) -
 
 
 def test_draws_two_sizes_in_grey(photo: NDArray[np.uint8]) -> None:
-    small = photo[:100, :80]
-    drawn = draw_matches(photo, small, _matches(0, np.zeros(0, bool), (320, 240)))
-    for part, image in ((drawn[:240, :320], photo), (drawn[:100, -80:], small)):
+    high = photo[:200, :100]
+    drawn = draw_matches(photo, high, _matches(0, np.zeros(0, bool), (320, 240)))
+    enlarged = cv2.resize(high, (160, 320), interpolation=cv2.INTER_LINEAR)  # to the other's longer side
+    for part, image in ((drawn[:240, :320], photo), (drawn[:320, -160:], enlarged)):
         assert (np.ptp(part, axis=2) == 0).all()
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         assert np.corrcoef(part[..., 0].ravel(), grey.ravel())[0, 1] > 0.99
+
+
+def test_a_tiny_photo_is_enlarged_four_times(photo: NDArray[np.uint8]) -> None:
+    drawn = draw_matches(photo, photo[:20, :10], _matches(0, np.zeros(0, bool), (320, 240)))
+    assert drawn.shape[1] == 320 + 12 + 40
 
 
 def test_dark_photos_are_drawn_brighter(photo: NDArray[np.uint8]) -> None:
