@@ -168,6 +168,27 @@ def test_huge_pictures_are_drawn_smaller(photo: Photo, monkeypatch: pytest.Monke
     assert overlay_photos(first, second, SHIFT, view="difference")[30:80, 60:100].mean() < 6
 
 
+def test_photos_read_at_reduced_size_still_fit(tmp_path: Path) -> None:
+    """Points are in pixels of the whole photo, pixels are of half of it."""
+    whole = cv2.imread(str(EXAMPLES / "left.jpg"))
+    cv2.imwrite(str(tmp_path / "large.jpg"), whole)
+    cv2.imwrite(str(tmp_path / "part.png"), whole[60:360, 100:400])
+    for pair in (("large.jpg", "part.png"), ("part.png", "large.jpg")):
+        paths = [tmp_path / name for name in pair]
+        done = gcm(
+            *paths, "-c", "fast", "--warp", tmp_path / "w.png", "--view", "difference", "--json",
+            "--set", "max_pixels=100000",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        assert "decoded at" in done.stderr or "reduced" in done.stderr
+        drawn = load_image(tmp_path / "w.png").astype(int)
+        scale = 256 / 512 if pair[1] == "large.jpg" else 1
+        assert abs(drawn.shape[0] - 512 * scale) <= 4
+        y, x = (slice(round((low + 20) * scale), round((low + 280) * scale)) for low in (60, 100))
+        # Blurred against sharp: edges differ, but much less than of photos that do not fit.
+        assert drawn[y, x].mean() < 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
