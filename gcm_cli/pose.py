@@ -10,11 +10,14 @@ import typer
 
 from gcm_cli.console import Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.outputs import check_outputs
+from gcm_cli.pictures import write_epipolar_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gcm.estimation import TwoViewGeometry
+    from gcm.estimation.two_view import TwoViewKind
     from gcm.matches import Matches
 
 __all__ = ["pose"]
@@ -33,7 +36,19 @@ _Intrinsics = Annotated[
 _Intrinsics1 = Annotated[
     str | None, typer.Option(metavar="...", help="That of B, where it is another.", show_default="that of A")
 ]
+_Draw = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw points and their epipolar lines, side by side.")
+]
 _Estimator = Annotated[Literal["opencv", "poselib"], typer.Option(help="Which library finds the pose.")]
+
+_NO_LINES: dict[TwoViewKind, str] = {
+    "general": "no pose was found",
+    "plane": "no pose was found",
+    "rotation": "a camera that only turned has no epipolar lines",
+    "plane or rotation": "a plane, or a camera that only turned, leaves the epipolar lines open",
+    "unknown": "no geometry was found",
+}
+"""Why there are no epipolar lines to draw."""
 
 
 @command
@@ -43,6 +58,7 @@ def pose(
     intrinsics: _Intrinsics = None,
     intrinsics1: _Intrinsics1 = None,
     estimator: _Estimator = "opencv",
+    draw: _Draw = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     json_output: JsonOption = False,
@@ -59,6 +75,7 @@ def pose(
     from gcm.images.files import read_image
 
     console = Console(json_output=json_output, quiet=quiet)
+    _check_drawing(draw, (image0, image1, config, intrinsics, intrinsics1))
     resolved = load_config(config, **parse_settings(settings))
     photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
     k0, k1 = _cameras((image0, image1), [photo.size for photo in photos], intrinsics, intrinsics1)
@@ -69,14 +86,29 @@ def pose(
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)
+    drawn = draw is not None and write_epipolar_lines(draw, matches, geometry, (k0, k1), *photos)
     document = _document(image0, image1, matches, geometry, estimator)
+    document["files"] = {"draw": str(draw)} if drawn else {}
     console.table(_table(document))
     console.document(document)
     for weakness in geometry.weaknesses:
         console.warn(weakness)
+    if drawn:
+        console.note(f"draw: {draw}")
+    elif draw is not None:
+        console.note(f"note: {draw} is not written: {_NO_LINES[geometry.kind]}")
     if geometry.kind == "unknown":
         console.warn("no geometry: the photos have too little in common")
         raise typer.Exit(1)
+
+
+def _check_drawing(draw: Path | None, inputs: tuple[str | None, ...]) -> None:
+    """Refuse a name that cannot be written before any work is done."""
+    from gcm.images.files import check_image_suffix
+
+    if draw is not None:
+        check_image_suffix(draw)
+        check_outputs({"--draw": draw}, inputs)
 
 
 def _cameras(

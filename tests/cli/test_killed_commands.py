@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from gcm.benchmark.hpatches import Link, organise_hpatches
 from gcm_cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.e2e
 
