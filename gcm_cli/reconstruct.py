@@ -53,20 +53,19 @@ def reconstruct(
     again when it is run a second time.
     """
     from gcm.errors import OutputError
-    from gcm.export import colmap
+    from gcm.export import Cameras, colmap
     from gcm.export.reconstruct import DATABASE, make_model
     from gcm.scene.pair_lists import write_pair_list
     from gcm.scene.photos import list_photos
     from gcm.storage.atomic import write_if_changed
 
     console = Console(json_output=json_output, quiet=quiet)
-    camera = colmap.Camera.read(intrinsics, one=one_camera)
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; give a folder for the model")
     spec, _ = specify("gcm", config, None, parse_settings(settings))
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
-    camera.check(photos)
+    cameras = Cameras.read(intrinsics, photos, one=one_camera)
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
@@ -75,8 +74,8 @@ def reconstruct(
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"):
-        colmap.write_database(output / DATABASE, images, photos, tracks, camera, overwrite=True)
-        model = make_model(images, output, camera)
+        colmap.write_database(output / DATABASE, images, photos, tracks, cameras, overwrite=True)
+        model = make_model(images, output, cameras)
     summary = {"output": str(output), "method": chosen, **tracks.describe(), **model.to_dict()}
     write_if_changed(output / _SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
     _tell(console, output, model)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gcm.errors import GCMError, OutputError
-from gcm.export.colmap import UNKNOWN, Camera, load_pycolmap
+from gcm.export.cameras import UNKNOWN, Cameras
+from gcm.export.colmap import load_pycolmap
 
 __all__ = ["DATABASE", "POINTS", "SPARSE", "Model", "NoModelError", "make_model", "mapping_options"]
 
@@ -45,25 +46,25 @@ class Model:
         return asdict(self)
 
 
-def mapping_options(camera: Camera, seed: int = 0) -> Any:
-    """COLMAP's options of incremental mapping: intrinsics that are given stay as they are."""
+def mapping_options(cameras: Cameras, seed: int = 0) -> Any:
+    """COLMAP's options of incremental mapping: intrinsics that are known stay as they are."""
     options = load_pycolmap().IncrementalPipelineOptions()
     options.random_seed = seed
-    if camera.intrinsics is not None:
+    if cameras.known:
         options.ba_refine_focal_length = False
         options.ba_refine_principal_point = False
         options.ba_refine_extra_params = False
     return options
 
 
-def make_model(folder: Path, output: Path, camera: Camera = UNKNOWN, *, seed: int = 0) -> Model:
+def make_model(folder: Path, output: Path, cameras: Cameras = UNKNOWN, *, seed: int = 0) -> Model:
     """Make a model from ``output/database.db``: ``output/sparse/0`` in COLMAP's binary form, and a PLY.
 
     Args:
         folder: of the photos, for the colours of points.
         output: where the database lies, and the model goes; a model that is there is replaced once the new
             one is whole.
-        camera: of the photos; intrinsics that are given stay as they are.
+        cameras: of the photos; intrinsics that are known stay as they are.
         seed: equal databases and seeds give equal models, as far as COLMAP's threads allow.
 
     Raises:
@@ -72,7 +73,7 @@ def make_model(folder: Path, output: Path, camera: Camera = UNKNOWN, *, seed: in
         OutputError: it cannot be written.
     """
     pycolmap = load_pycolmap()
-    options = mapping_options(camera, seed)
+    options = mapping_options(cameras, seed)
     try:
         work = Path(tempfile.mkdtemp(prefix=".model.", dir=output))
     except OSError as error:

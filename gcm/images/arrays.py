@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gcm.errors import ImageError
 from gcm.images.loaded import RGBImage
 
-__all__ = ["array_from_tensor", "is_tensor", "rgb_from_array", "upright"]
+__all__ = ["array_from_tensor", "is_tensor", "rgb_from_array", "upright", "visible_in"]
 
 _FULL_16_BIT = 65535
 
@@ -61,6 +61,13 @@ def rgb_from_array(array: NDArray[Any], name: str = "array") -> tuple[RGBImage, 
         alpha = values[..., 3:].astype(np.uint16)
         values = ((values[..., :3] * alpha + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(values), notes
+
+
+def visible_in(array: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where an H x W x 4 image is not wholly transparent, H x W; None of one without a fourth channel."""
+    if array.ndim != 3 or array.shape[2] != 4:
+        return None
+    return np.asarray(array[..., 3] > 0)
 
 
 def _to_uint8(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -97,16 +97,17 @@ def test_colmap_has_matches_and_geometries_of_every_pair(scene: MadeScene, datab
 
 def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
     """The mapper's own cameras are those of the made scene, up to a similarity."""
-    from gcm.export.colmap import Camera, write_database
+    from gcm.export.cameras import Cameras
+    from gcm.export.colmap import write_database
     from gcm.export.reconstruct import make_model
 
     keep = [k for k in range(5) if k != TURNED]
-    photos = list_photos(scene.images)
+    photos = [list_photos(scene.images)[k] for k in keep]
     tracks = tracks_in(scene)
     chosen = Tracks([tracks.positions[k] for k in keep], [tracks.numbers[k] for k in keep], tracks.count)
-    camera = Camera.read(INTRINSICS)
-    write_database(tmp_path / "database.db", scene.images, [photos[k] for k in keep], chosen, camera)
-    model = make_model(scene.images, tmp_path, camera)
+    cameras = Cameras.read(INTRINSICS, photos)
+    write_database(tmp_path / "database.db", scene.images, photos, chosen, cameras)
+    model = make_model(scene.images, tmp_path, cameras)
     assert (model.registered, model.photos, model.models) == (4, 4, 1)
     assert model.reprojection_error < 0.2
     assert (tmp_path / "points.ply").stat().st_size > 1000
@@ -179,7 +180,8 @@ def test_kapture_is_read_back(plain: MadeScene, tmp_path: Path) -> None:
     [
         (["--to", "hloc", "-o", "h"], 1, "part names by spaces; rename the photo"),
         (["--to", "colmap", "-o", "there.db"], 1, "is there already"),
-        (["--to", "colmap", "-o", "x.db", "--intrinsics", "1,2,3"], 2, "give fx,fy,cx,cy"),
+        (["--to", "colmap", "-o", "x.db", "--intrinsics", "1,2,3"], 2, "3 numbers; give FX,FY,CX,CY"),
+        (["--to", "hloc", "-o", "h", "--intrinsics", "300"], 2, "hold no cameras; leave out --intrinsics"),
         (["--to", "colmap", "-o", "x.db", "--intrinsics", INTRINSICS], 2, "the photos have 2 sizes"),
         (["--to", "colmap", "-o", "x.db", "--min-confidence", "1"], 1, "has enough in common"),
         (["--to", "openmvg", "-o", "x"], 2, "colmap"),
