@@ -240,7 +240,8 @@ def _from_matrix(values: Any) -> Intrinsics:
     matrix = matrix.reshape(3, 3)
     if matrix[2].tolist() != [0, 0, 1]:
         raise ValueError("the last row of a camera matrix is 0 0 1")
-    return Intrinsics.pinhole(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
+    (fx, _, cx), (_, fy, cy) = matrix[:2].tolist()
+    return Intrinsics.pinhole(fx, fy, cx, cy)
 
 
 def _from_colmap(fields: list[str], path: Path) -> _Told:

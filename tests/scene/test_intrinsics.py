@@ -13,9 +13,11 @@ from scene.made_scene import SIZE, TURNED, K, MadeScene, make_scene
 from typer.testing import CliRunner, Result
 
 from gcm.errors import InputError, UsageError
+from gcm.export import Cameras, write_database
 from gcm.geometry import apply_homography
 from gcm.scene.intrinsics import Intrinsics, read_intrinsics
-from gcm.scene.photos import Photo, as_stored, as_upright
+from gcm.scene.photos import Photo, as_stored, as_upright, list_photos
+from gcm.scene.tracks import Tracks
 from gcm_cli.app import app
 
 WANTED = np.array([[800.0, 0, 320], [0, 810, 240], [0, 0, 1]])
@@ -219,6 +221,26 @@ def test_a_database_has_the_cameras_that_are_told(scene: MadeScene, tmp_path: Pa
     done = gcm("export", scene.results, *arguments, "--one-camera", "--overwrite")
     assert done.exit_code == 2
     assert "are of 2 cameras, but one camera was asked for" in done.stderr
+
+
+@pytest.mark.parametrize("write", BY_NAME)
+def test_a_database_takes_every_form(tmp_path: Path, write: Write) -> None:
+    """Also the numbers of JSON, which come by way of numpy."""
+    pycolmap = pytest.importorskip("pycolmap")
+    (tmp_path / "photos").mkdir()
+    focals = {"a.png": 700.25, "b.png": 800.5}
+    for name in focals:
+        Image.new("RGB", LARGE).save(tmp_path / "photos" / name)
+    photos = list_photos(tmp_path / "photos")
+    cameras = Cameras.read(str(write(tmp_path, focals)), photos)
+    nothing = Tracks([np.zeros((0, 2))] * 2, [np.zeros(0, np.int64)] * 2, 0)
+    write_database(tmp_path / "x.db", tmp_path / "photos", photos, nothing, cameras)
+    with pycolmap.Database.open(str(tmp_path / "x.db")) as database:
+        found = {
+            image.name: database.read_camera(image.camera_id).params[0]
+            for image in database.read_all_images()
+        }
+    assert found == focals
 
 
 def test_kapture_has_the_cameras_that_are_told(scene: MadeScene, tmp_path: Path) -> None:
