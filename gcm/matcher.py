@@ -25,7 +25,7 @@ from gcm.features.extractor import FeatureExtractor
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
 from gcm.images.files import ImageLike, RGBImage, read_image
-from gcm.images.masks import Mask, MaskLike, outside_mask, read_mask
+from gcm.images.masks import Mask, MaskLike, both_masks, outside_mask, read_mask
 from gcm.images.sizes import image_size, resize_to, working_size
 from gcm.matches import Matches
 from gcm.method.guided import match_guided
@@ -48,6 +48,8 @@ class _WorkingImage:
     size: tuple[int, int]
     """Width and height of the image as given."""
     notes: tuple[str, ...]
+    mask: Mask | None = None
+    """Of the image as given."""
 
 
 class Matcher:
@@ -121,6 +123,7 @@ class Matcher:
         *,
         mask0: MaskLike | None = None,
         mask1: MaskLike | None = None,
+        alpha: bool = False,
     ) -> Matches:
         """Match two images.
 
@@ -130,6 +133,7 @@ class Matcher:
                 image; sizes may differ.
             mask0, mask1: an image file or an H x W array as large as the upright image; no match starts or
                 ends where it is zero.
+            alpha: nor where the alpha channel of its image is zero.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
@@ -139,7 +143,7 @@ class Matcher:
             ImageError: an image that cannot be read, or a mask of another size.
         """
         with torch.inference_mode():
-            return run_alone(self._work(image0, image1, (mask0, mask1)), self.features.answer)
+            return run_alone(self._work(image0, image1, (mask0, mask1), alpha), self.features.answer)
 
     @property
     def pairs_at_once(self) -> int:
@@ -181,15 +185,15 @@ class Matcher:
         source0: ImageLike,
         source1: ImageLike,
         masks: tuple[MaskLike | None, MaskLike | None] = (None, None),
+        alpha: bool = False,
     ) -> Work[Matches]:
         """The match of a pair, which asks for features as it needs them."""
         clock = Clock()
         with clock("read"):
-            images = self._read(source0), self._read(source1)
-            read = [
-                None if mask is None else read_mask(mask, image.size, f"image {number}")
-                for number, (mask, image) in enumerate(zip(masks, images, strict=True))
-            ]
+            images = (
+                self._read(source0, "image 0", masks[0], alpha),
+                self._read(source1, "image 1", masks[1], alpha),
+            )
         work0, work1 = images[0].pixels, images[1].pixels
         method = self.config.method
         result: MethodResult
@@ -198,11 +202,11 @@ class Matcher:
         else:
             result = yield from match_published(work0, work1, self.steps, method, clock)
         with clock("geometry"):
-            matches = self._in_images_as_given(result, images, read)
+            matches = self._in_images_as_given(result, images)
         return replace(matches, info=self._info(result, images, clock))
 
-    def _read(self, source: ImageLike) -> _WorkingImage:
-        """An image at the size the networks work at."""
+    def _read(self, source: ImageLike, name: str, mask: MaskLike | None, alpha: bool) -> _WorkingImage:
+        """An image at the size the networks work at, and where it is not to be matched."""
         loaded = read_image(source, max_pixels=self.config.max_pixels)
         config = self.config
         size = working_size(
@@ -210,16 +214,21 @@ class Matcher:
         )
         if image_size(loaded.pixels) != loaded.size:  # read at reduced size: enlarging it shows nothing more
             size = min(size, image_size(loaded.pixels))
-        return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, loaded.notes)
+        masked, notes = None if mask is None else read_mask(mask, loaded.size, name), loaded.notes
+        if alpha:
+            masked = both_masks(masked, loaded.visible)
+            if loaded.visible is None:
+                notes = (*notes, "has no alpha channel; all of it counts")
+        return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, notes, masked)
 
     def _in_images_as_given(
-        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], masks: list[Mask | None]
+        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage]
     ) -> Matches:
         """From the working images to those given, with the final homography."""
         works, sizes = [image_size(image.pixels) for image in images], [image.size for image in images]
         points0 = resize_points(result.matches.points0, works[0], sizes[0])
         points1 = resize_points(result.matches.points1, works[1], sizes[1])
-        keep = outside_mask(masks[0], points0) & outside_mask(masks[1], points1)
+        keep = outside_mask(images[0].mask, points0) & outside_mask(images[1].mask, points1)
         points0, points1, scores = points0[keep], points1[keep], result.matches.scores[keep]
         initial = np.eye(3) if result.h_1_to_0_initial is None else result.h_1_to_0_initial
         initial = resize_matrix(works[0], sizes[0]) @ initial @ resize_matrix(sizes[1], works[1])

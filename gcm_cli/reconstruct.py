@@ -10,7 +10,14 @@ import typer
 
 from gcm_cli.console import Console, command, plural
 from gcm_cli.export import IntrinsicsOption, MinConfidenceOption, OneCameraOption, join_tracks
-from gcm_cli.extract import MasksOption, WorkersOption, match_list, specify
+from gcm_cli.extract import (
+    AlphaOption,
+    MasksOption,
+    OverwriteOption,
+    WorkersOption,
+    match_list,
+    specify,
+)
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
@@ -41,7 +48,9 @@ def reconstruct(
     settings: SetOption = None,
     workers: WorkersOption = None,
     masks: MasksOption = None,
+    alpha: AlphaOption = False,
     min_confidence: MinConfidenceOption = 0.5,
+    overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -69,8 +78,16 @@ def reconstruct(
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    masked = None if masks is None else (masks, images)
-    match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers, masks=masked)
+    match_list(
+        console,
+        output / _PAIRS,
+        output / _MATCHES,
+        spec,
+        workers=workers,
+        overwrite=overwrite,
+        masks=None if masks is None else (masks, images),
+        alpha=alpha,
+    )
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"):

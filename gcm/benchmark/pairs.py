@@ -43,6 +43,8 @@ class Pair:
     mask0: Path | None = None
     """An image that is black where nothing of image 0 is to be matched."""
     mask1: Path | None = None
+    alpha: bool = False
+    """Nothing is to be matched where an image is wholly transparent."""
 
     @cached_property
     def sequence(self) -> str:
