@@ -6,7 +6,7 @@ It reads the images, brings them to working size, lets one of the two methods (:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
-from gcm.errors import WrongTypeError
+from gcm.errors import GCMError, UsageError, WrongTypeError
 from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
+from gcm.images.arrays import images_of_batch
 from gcm.images.files import ImageLike, RGBImage, read_image
 from gcm.images.masks import Mask, MaskLike, both_masks, outside_mask, read_mask
 from gcm.images.sizes import image_size, resize_to, working_size
@@ -177,6 +179,41 @@ class Matcher:
                 for image0, image1 in pairs
                 for result in run_batched([self._work(image0, image1)], self.features.answer)
             ]
+
+    def match_batch(
+        self,
+        images0: Tensor | NDArray[Any] | Sequence[ImageLike],
+        images1: Tensor | NDArray[Any] | Sequence[ImageLike],
+    ) -> list[Matches]:
+        """Match each image of a batch with the one in its place in another.
+
+        Args:
+            images0, images1: B x C x H x W or B x H x W x C tensors on any device, B x H x W x C arrays, or
+                lists of images as :meth:`match` takes them; as many in both, of any sizes.
+
+        Returns:
+            What :meth:`match` gives of each; on a GPU up to rounding, see :meth:`match_many`.
+
+        Raises:
+            WrongTypeError: no batches.
+            UsageError: more images in one than in the other.
+            ImageError: an image that cannot be used; which one is said.
+        """
+        first, second = images_of_batch(images0, "images0"), images_of_batch(images1, "images1")
+        if len(first) != len(second):
+            raise UsageError(
+                f"match_batch takes as many images in both batches, not {len(first)} and {len(second)}"
+            )
+        pairs, results = list(zip(first, second, strict=True)), []
+        for start in range(0, len(pairs), self.pairs_at_once):
+            part = pairs[start : start + self.pairs_at_once]
+            for number, result in enumerate(self.match_many(part), start):
+                if isinstance(result, GCMError):
+                    raise type(result)(f"pair {number} of the batch: {result}") from result
+                if isinstance(result, Exception):
+                    raise result
+                results.append(result)
+        return results
 
     # -- one pair ------------------------------------------------------------------------------
 
