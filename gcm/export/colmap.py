@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gcm.errors import DependencyError, GCMError, OutputError
 from gcm.export.cameras import UNKNOWN, Cameras
@@ -17,10 +18,14 @@ from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
 from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
+from gcm.storage.disk import try_room
 
-__all__ = ["DatabaseSummary", "load_pycolmap", "write_database"]
+__all__ = ["DatabaseSummary", "first_line", "load_pycolmap", "write_database"]
 
 _MAJOR = 4
+
+SharedPoints = tuple[int, int, NDArray[np.int64]]
+"""Two photos, and K x 2 rows of the points that both show."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +90,41 @@ def write_database(
     pycolmap = load_pycolmap()
     if file.exists() and not overwrite:
         raise OutputError(f"{file}: is there already; give another name, or --overwrite to replace it")
+    pairs = list(tracks.pairs())
     with whole_file(file) as temporary:
+        try_room(temporary, _size(tracks, pairs))
         temporary.unlink()
         try:
-            summary = _fill(pycolmap, temporary, folder, photos, tracks, cameras)
+            summary = _fill(pycolmap, temporary, folder, photos, tracks, pairs, cameras)
         except (GCMError, OSError):
             raise
-        except Exception as error:  # SQLite's troubles come as RuntimeError, as that of a full disk
-            raise OutputError(f"{file}: cannot be written ({_first_line(error)})") from error
+        except Exception as error:  # SQLite's troubles come as RuntimeError
+            raise OutputError(f"{file}: cannot be written ({first_line(error)})") from error
         finally:
-            for suffix in ("-wal", "-shm", "-journal"):
-                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+            _remove_logs(temporary)
+        _remove_logs(file)  # of the one that is replaced; SQLite would take them for the new one's
     return summary
 
 
+def _remove_logs(file: Path) -> None:
+    for suffix in ("-wal", "-shm", "-journal"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _size(tracks: Tracks, pairs: Sequence[SharedPoints]) -> int:
+    """About how many bytes a database has: two numbers a keypoint, and twice a match; and SQLite's pages."""
+    points, matches = sum(map(len, tracks.positions)), sum(len(rows) for _, _, rows in pairs)
+    return (8 * points + 16 * matches + 1024 * (len(tracks.positions) + len(pairs))) * 5 // 4 + 2**18
+
+
 def _fill(
-    pycolmap: Any, file: Path, folder: Path, photos: Sequence[Photo], tracks: Tracks, cameras: Cameras
+    pycolmap: Any,
+    file: Path,
+    folder: Path,
+    photos: Sequence[Photo],
+    tracks: Tracks,
+    pairs: Sequence[SharedPoints],
+    cameras: Cameras,
 ) -> DatabaseSummary:
     names = [photo.name for photo in photos]
     _import_images(pycolmap, file, folder, names, cameras)
@@ -118,8 +142,8 @@ def _fill(
         for name, found in zip(names, points, strict=True):
             database.write_keypoints(images[name].image_id, found.reshape(-1, 2))
         read = [database.read_camera(images[name].camera_id) for name in names]
-        pairs = 0
-        for i, j, rows in tracks.pairs():
+        verified = 0
+        for i, j, rows in pairs:
             shared = rows.astype(np.uint32)
             ids = images[names[i]].image_id, images[names[j]].image_id
             geometry = pycolmap.estimate_two_view_geometry(
@@ -128,8 +152,8 @@ def _fill(
             database.write_matches(*ids, shared)
             if len(geometry.inlier_matches) >= FEWEST_SHARED:
                 database.write_two_view_geometry(*ids, geometry)
-                pairs += 1
-    return DatabaseSummary(len(photos), sum(map(len, points)), pairs, tracks.count)
+                verified += 1
+    return DatabaseSummary(len(photos), sum(map(len, points)), verified, tracks.count)
 
 
 def _import_images(pycolmap: Any, file: Path, folder: Path, names: Sequence[str], cameras: Cameras) -> None:
@@ -154,5 +178,6 @@ def _import_images(pycolmap: Any, file: Path, folder: Path, names: Sequence[str]
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of what COLMAP says went wrong."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
