@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -199,7 +200,7 @@ def match_list(
 ) -> Extraction:
     """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
     from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.pairs import check_files, with_masks
+    from gcm.benchmark.pairs import check_files, check_masks, with_masks
     from gcm.benchmark.poses import read_any_pairs
 
     listed = read_any_pairs(list_file, root)
@@ -207,6 +208,7 @@ def match_list(
         console.warn(warning)
     if masks is not None:
         listed = with_masks(listed, *masks)
+        check_masks(listed)
         bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
         if bare:
             console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
@@ -217,7 +219,7 @@ def match_list(
             console.note(f"{opaque} of {plural(images, 'photo')} without an alpha channel; all of it counts")
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
-        return run(
+        report = run(
             listed,
             spec,
             folder,
@@ -227,6 +229,8 @@ def match_list(
             on_begin=watch.begin,
             on_pair=watch.advance,
         )
+        watch.close()
+        return report
 
 
 def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:
@@ -248,6 +252,7 @@ class _Watch:
     def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
         self.console, self.bar, self.task, self.total = console, bar, task, total
         self.finished = self.skipped = 0
+        self.told: Counter[str] = Counter()
         self.started = time.monotonic()
 
     def begin(self, pending: int) -> None:
@@ -260,7 +265,15 @@ class _Watch:
         rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
         self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
         if outcome.error:
-            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+            self.told[outcome.error] += 1
+            if self.told[outcome.error] == 1:
+                self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+
+    def close(self) -> None:
+        """One image that cannot be read fails many pairs; say how many, not each."""
+        for error, count in self.told.items():
+            if count > 1:
+                self.console.warn(f"{plural(count - 1, 'more pair')} failed alike: {error}")
 
 
 def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:

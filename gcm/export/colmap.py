@@ -58,7 +58,7 @@ def load_pycolmap() -> Any:
     if threading.current_thread() is threading.main_thread() and terminate is not None:
         # Its log library answers a request to end with pages of addresses.
         signal.signal(signal.SIGTERM, terminate)
-    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value  # errors are raised, and told once
     return pycolmap
 
 

@@ -226,3 +226,21 @@ def test_photos_of_nothing_in_common_make_no_model(tmp_path: Path, photo: np.nda
     assert done.exit_code == 1
     assert "no pair of photos has enough in common" in done.stderr
     assert not (tmp_path / "model/database.db").exists()
+
+
+def test_a_photo_that_cannot_be_read_is_told_once_and_left_out(tmp_path: Path, photo: np.ndarray) -> None:
+    """And where no model can be made, that is one line as well."""
+    import cv2
+
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"photos/{name}.png"), photo)
+    whole = (tmp_path / "photos/c.png").read_bytes()
+    (tmp_path / "photos/c.png").write_bytes(whole[: len(whole) // 2])
+    done = gcm("reconstruct", tmp_path / "photos", "-o", tmp_path / "model", "--config", "fast")
+    assert done.exit_code == 1
+    lines = [line for line in done.stderr.splitlines() if "c.png" in line]
+    assert len(lines) == 2
+    assert "damaged or truncated" in lines[0]
+    assert lines[1].startswith("warning: 1 more pair failed alike: ")
+    assert done.stderr.splitlines()[-1].startswith("gcm: error: no model: no two photos show")

@@ -92,6 +92,12 @@ def test_a_folder_is_matched_with_a_folder_of_masks(files: Path) -> None:
     done = gcm(*arguments)  # the same names, now without masks
     assert done.exit_code == 1
     assert "was matched with other masks, or without; use another folder" in done.stderr
+    cv2.imwrite(str(files / "masks/b.png.png"), np.ones((4, 5), np.uint8))
+    done = gcm(*arguments[:-1], files / "fresh", "--masks", files / "masks")
+    assert done.exit_code == 1
+    assert "b.png.png: is 5 x 4, its image" in done.stderr
+    assert "a mask must be as large as its image\n" in done.stderr
+    assert not (files / "fresh/original_outputs").exists()
     (files / "empty").mkdir()
     done = gcm(*arguments[:-1], files / "other", "--masks", files / "empty")
     assert done.exit_code == 1
