@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +20,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from gcm.benchmark.extract import Extraction
+    from gcm.benchmark.pairs import Pair
     from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
-__all__ = ["MasksOption", "WorkersOption", "extract", "match_list", "specify"]
+__all__ = [
+    "AlphaOption",
+    "MasksOption",
+    "OverwriteOption",
+    "WorkersOption",
+    "extract",
+    "match_list",
+    "specify",
+]
 
 
 OutputDirOption = Annotated[
@@ -66,6 +79,9 @@ MasksOption = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="No match lies where FOLDER/photo.jpg.png is black, as for COLMAP."),
 ]
+AlphaOption = Annotated[
+    bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")
+]
 RootOption = Annotated[
     Path | None, typer.Option(help="Where the paths of a list start.", show_default="the list's folder")
 ]
@@ -89,6 +105,7 @@ def extract(
     video: VideoOption = None,
     every: EveryOption = 10,
     masks: MasksOption = None,
+    alpha: AlphaOption = False,
     root: RootOption = None,
     method: MethodOption = None,
     window: WindowOption = 5,
@@ -119,11 +136,10 @@ def extract(
     spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings))
     folder = output_dir or _default_folder(default_folder, given)
     list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
-    if images is not None or video is not None:
-        photos = images
-        if video is not None:
-            photos, method = _frames(console, video, folder, every), method or "sequential"
-        assert photos is not None
+    photos = images
+    if video is not None:
+        photos, method = _frames(console, video, folder, every), method or "sequential"
+    if photos is not None:
         list_file = folder / _LIST
         _list_photos(console, photos, list_file, method, window, loop, most, config)
     report = match_list(
@@ -135,6 +151,7 @@ def extract(
         at_once=at_once,
         overwrite=overwrite,
         masks=None if masks is None else (masks, images),
+        alpha=alpha,
         root=root,
     )
     _tell(console, spec, folder, report)
@@ -178,11 +195,12 @@ def match_list(
     at_once: int | None = None,
     overwrite: bool = False,
     masks: tuple[Path, Path | None] | None = None,
+    alpha: bool = False,
     root: Path | None = None,
 ) -> Extraction:
     """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
     from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.pairs import check_files, with_masks
+    from gcm.benchmark.pairs import check_files, check_masks, with_masks
     from gcm.benchmark.poses import read_any_pairs
 
     listed = read_any_pairs(list_file, root)
@@ -190,12 +208,18 @@ def match_list(
         console.warn(warning)
     if masks is not None:
         listed = with_masks(listed, *masks)
+        check_masks(listed)
         bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
         if bare:
             console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
+    if alpha:
+        listed = [replace(pair, alpha=True) for pair in listed]
+        opaque, images = _without_alpha(listed)
+        if opaque:
+            console.note(f"{opaque} of {plural(images, 'photo')} without an alpha channel; all of it counts")
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
-        return run(
+        report = run(
             listed,
             spec,
             folder,
@@ -205,6 +229,21 @@ def match_list(
             on_begin=watch.begin,
             on_pair=watch.advance,
         )
+        watch.close()
+        return report
+
+
+def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:
+    """How many of the images of some pairs have no alpha channel, and how many there are."""
+    from gcm.errors import ImageError
+    from gcm.images.files import read_file_header
+
+    images = {image for pair in pairs for image in (pair.image0, pair.image1)}
+    opaque = 0
+    for image in images:
+        with suppress(ImageError):  # told when it is to be matched
+            opaque += not read_file_header(image).has_alpha
+    return opaque, len(images)
 
 
 class _Watch:
@@ -213,6 +252,7 @@ class _Watch:
     def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
         self.console, self.bar, self.task, self.total = console, bar, task, total
         self.finished = self.skipped = 0
+        self.told: Counter[str] = Counter()
         self.started = time.monotonic()
 
     def begin(self, pending: int) -> None:
@@ -225,7 +265,15 @@ class _Watch:
         rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
         self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
         if outcome.error:
-            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+            self.told[outcome.error] += 1
+            if self.told[outcome.error] == 1:
+                self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+
+    def close(self) -> None:
+        """One image that cannot be read fails many pairs; say how many, not each."""
+        for error, count in self.told.items():
+            if count > 1:
+                self.console.warn(f"{plural(count - 1, 'more pair')} failed alike: {error}")
 
 
 def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:

@@ -32,6 +32,7 @@ _Mask0 = Annotated[
     Path | None, typer.Option(metavar="FILE", help="No match lies where this image, as large as A, is black.")
 ]
 _Mask1 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for B.")]
+_Alpha = Annotated[bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")]
 _Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _MaxSide = Annotated[
     int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
@@ -70,6 +71,7 @@ def match(
     view: ViewOption = None,
     mask0: _Mask0 = None,
     mask1: _Mask1 = None,
+    alpha: _Alpha = False,
     device: _Device = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
@@ -107,9 +109,8 @@ def match(
         choose_device(resolved.device, strict="device" in changes)
         matcher = Matcher(resolved, name=config or "default")
     with console.waiting("matching"):
-        matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1).best(
-            top_k=top_k, min_score=min_score
-        )
+        matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
+        matches = matches.best(top_k=top_k, min_score=min_score)
     # Files first: whatever becomes of the printing, they are there.
     geometry = matches.two_view_geometry()
     written = {} if output is None else {"output": output}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from gcm.benchmark.pairs import read_pairs
 from gcm.errors import UsageError
 from gcm.scene.pair_lists import exhaustive, nearest, sequential, similar, write_pair_list
-from gcm.scene.photos import read_place
+from gcm.scene.photos import list_photos, read_place
 from gcm.scene.similarity import pool_cells
 from gcm_cli.app import app
 
@@ -177,3 +177,16 @@ def test_a_video_is_matched(tmp_path: Path, photo: np.ndarray) -> None:
     done = gcm("extract", "--video", tmp_path / "no.avi", "--output-dir", tmp_path / "other")
     assert done.exit_code == 1
     assert "no video that can be decoded" in done.stderr
+
+
+def test_listing_photos_opens_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (40, 30)).save(tmp_path / name, exif=exif)
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda *args: opened.append(args) or real(*args))
+    photos = list_photos(tmp_path)
+    assert [(photo.size, photo.stored_size) for photo in photos] == [((30, 40), (40, 30))] * 2
+    assert len(opened) == 2
