@@ -27,7 +27,9 @@ class OpenCVEstimator:
 
     name = "opencv"
 
-    def __init__(self, homography_method: int = cv2.RANSAC, fundamental_method: int = cv2.FM_RANSAC) -> None:
+    def __init__(
+        self, homography_method: int = cv2.RANSAC, fundamental_method: int = cv2.USAC_MAGSAC
+    ) -> None:
         self._homography_method = homography_method
         self._fundamental_method = fundamental_method
 

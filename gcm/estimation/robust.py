@@ -76,7 +76,7 @@ def estimate_fundamental(
     points1: NDArray[Any],
     *,
     threshold: float = 1.0,
-    method: int = cv2.FM_RANSAC,
+    method: int = cv2.USAC_MAGSAC,
     iterations: int = 5000,
     confidence: float = 0.9999,
     seed: int = 0,
@@ -88,7 +88,8 @@ def estimate_fundamental(
         points0, points1: N x 2 matched points, pixels. Fewer than 8, or all on one line, give no matrix;
             pairs that are not finite are no inliers.
         threshold: distance to the epipolar line, in pixels, below which a match is an inlier.
-        method: a robust method of OpenCV's (``cv2.FM_RANSAC``, ``cv2.USAC_MAGSAC``, ...).
+        method: a robust method of OpenCV's (``cv2.FM_RANSAC``, ``cv2.USAC_MAGSAC``, ...). MAGSAC fits to all
+            that agrees, where RANSAC keeps the matrix of the seven or eight matches it drew.
         iterations, confidence, seed, library: see :func:`estimate_homography`.
 
     Raises:
@@ -96,7 +97,7 @@ def estimate_fundamental(
         DependencyError: the library is not installed.
     """
     points0, points1, usable = _usable(points0, points1)
-    chosen = _with_method(library, method, cv2.FM_RANSAC, "fundamental_method")
+    chosen = _with_method(library, method, cv2.USAC_MAGSAC, "fundamental_method")
     if len(points0) >= _FEWEST["fundamental"]:
         fit = chosen.fundamental(points0, points1, RobustOptions(threshold, iterations, confidence, seed))
         if fit is not None and np.isfinite(fit[0]).all() and _determined(points0, points1, fit[1]):

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -261,7 +260,6 @@ def _fundamental(points0: Points, points1: Points, tolerance: float) -> NDArray[
         points0,
         points1,
         threshold=tolerance,
-        method=cv2.USAC_MAGSAC,
         iterations=_ITERATIONS,
         confidence=_SURE,
     ).matrix
