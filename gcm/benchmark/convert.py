@@ -54,7 +54,7 @@ def convert(output_dir: Path, *, on_file: Callable[[Path], None] | None = None) 
     names = store.names()
     if not names:
         raise DatasetError(
-            f"{output_dir / MATCHES_FOLDER}: holds no matches; run 'gcm extract' with this output folder first"
+            f"{output_dir / MATCHES_FOLDER}: holds no matches; run 'gcm extract' with this folder first"
         )
     places = read_places(output_dir)
     report = Conversion(len(names))

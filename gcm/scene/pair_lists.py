@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -49,7 +49,9 @@ def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair
     return sorted(pairs)
 
 
-def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
+def similar(
+    descriptors: NDArray[np.float32], most: int, asking: Collection[int] | None = None
+) -> list[IndexPair]:
     """Each photo with those that are likest it.
 
     In turns, a photo asks for the likest that it is not paired with already; so where two are likest each
@@ -58,6 +60,7 @@ def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
     Args:
         descriptors: N x D, unit length: how like two photos are is their product.
         most: partners that a photo asks for.
+        asking: the photos that ask; all unless given.
 
     Raises:
         UsageError: fewer than 1.
@@ -69,6 +72,8 @@ def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
     pairs = set()
     for _ in range(min(most, len(alike) - 1)):
         for i in np.argsort(-alike.max(axis=1), kind="stable").tolist():
+            if asking is not None and i not in asking:
+                continue
             j = int(alike[i].argmax())
             if np.isfinite(alike[i, j]):
                 pairs.add((min(i, j), max(i, j)))

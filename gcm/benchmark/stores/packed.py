@@ -99,11 +99,11 @@ class PackedStore(StoreBase):
     def load(self, name: str) -> Matches:
         """The matches of a pair; raises InputError."""
         for _ in range(_LOOKS):
-            if self._single.has(name):
+            if self._single.path(name).is_file():
                 try:
                     return self._single.load(name)
                 except InputError:
-                    if self._single.has(name):
+                    if self._single.path(name).is_file():
                         raise
             part = self._part_of(name)
             if part is None:

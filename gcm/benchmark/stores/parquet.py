@@ -1,9 +1,9 @@
 """Many pairs in a Parquet file, a row a pair, for pandas, Polars, DuckDB, Spark and their like.
 
 Columns: ``name``; ``count`` of matches; ``width0``, ``height0``, ``width1``, ``height1``; ``homography``
-(nine numbers, image 0 to 1, row by row) and ``confidence``, both null where there is none; and lists of a value a
-match: ``x0``, ``y0``, ``x1``, ``y1``, ``score`` and ``inlier`` (null where unknown). The file's metadata say
-``gcm.format`` and ``gcm.precision``. Positions of precision ``uint16`` are places on the grid of
+(nine numbers, image 0 to 1, row by row) and ``confidence``, both null where there is none; and lists of a
+value a match: ``x0``, ``y0``, ``x1``, ``y1``, ``score`` and ``inlier`` (null where unknown). The metadata
+say ``gcm.format`` and ``gcm.precision``. Positions of precision ``uint16`` are places on the grid of
 :mod:`gcm.benchmark.stores.precision`.
 """
 
