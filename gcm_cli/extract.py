@@ -186,7 +186,7 @@ def _list_photos(
     config: str | None,
     features: Path | None,
 ) -> None:
-    """Write the list of pairs of the photos of a folder or, where there is a second, of those with its own."""
+    """Write the list of pairs of a folder's photos; where there is a second, of those with one of its own."""
     from gcm.errors import DatasetError
     from gcm.scene.pair_lists import write_pair_list
     from gcm.scene.photos import list_photos

@@ -139,7 +139,10 @@ def _pack(tensors: Sequence[Tensor]) -> bytes:
     stored, orders = {}, {}
     for number, tensor in enumerate(tensors):
         order = sorted(range(tensor.dim()), key=[-stride for stride in tensor.stride()].__getitem__)
-        stored[str(number)] = tensor.detach().permute(order).contiguous().cpu()
+        # Cloned, for safetensors refuses what shares memory.
+        stored[str(number)] = (
+            tensor.detach().permute(order).clone(memory_format=torch.contiguous_format).cpu()
+        )
         orders[str(number)] = torch.tensor(order, dtype=torch.int64)
     content = save(stored | {f"order {name}": order for name, order in orders.items()})
     return content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")

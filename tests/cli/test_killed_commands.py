@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from gcm.benchmark.hpatches import Link, organise_hpatches
 from gcm_cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.e2e
 
@@ -123,6 +123,8 @@ COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
     "download": (prepare_download, ["download", "--archive", "release.zip", "--dest", "D"]),
     "convert": (prepare_convert, ["convert", "--output-dir", "SIFT"]),
     "extract": (prepare_extract, ["extract", "--algorithm", "orb"]),
+    "extract h5": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "h5"]),
+    "extract parquet": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "parquet"]),
     "evaluate": (prepare_evaluate, ["evaluate", "SIFT_06", "ORB_08", "--plot", "curves.png"]),
 }
 

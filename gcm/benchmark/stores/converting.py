@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, PAIRS_FILE, TIMES_FILE
+from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, PAIRS_FILE, TIMES_FILE, read_places
 from gcm.benchmark.stores.base import MatchStore
 from gcm.benchmark.stores.opening import open_store, store_for_writing
 from gcm.benchmark.stores.precision import rounded
@@ -16,6 +16,7 @@ from gcm.errors import DatasetError, OutputError, UsageError
 from gcm.matches import Matches
 from gcm.storage.atomic import clear_leftovers, write_if_changed
 from gcm.storage.locks import only_writer
+from gcm.storage.yaml_files import read_yaml
 
 __all__ = ["StoreCopy", "convert_store"]
 
@@ -70,7 +71,7 @@ def convert_store(
     names = origin.names()
     if not names:
         raise DatasetError(f"{source}: holds no matches; give a folder that gcm extract wrote into")
-    with only_writer(source), only_writer(target), store_for_writing(target, kind, precision) as copy:
+    with only_writer(target), store_for_writing(target, kind, precision) as copy:
         _begin(source, target, copy, names)
         missing = [name for name in names if not copy.has(name)]
         report = StoreCopy(len(names), copy.kind, copy.precision, len(names) - len(missing))
@@ -97,15 +98,24 @@ def _begin(source: Path, target: Path, copy: MatchStore, names: list[str]) -> No
         raise OutputError(
             f"{target}: holds matches that {source} has not, as '{min(strange)}'; give a new folder"
         )
+    theirs, ours = read_places(source), read_places(target)
+    if any(theirs.get(name) != place for name, place in ours.items()) or _made_by(target) not in (
+        None,
+        _made_by(source),
+    ):
+        raise OutputError(f"{target}: holds other results than {source}; give a new folder for the copy")
     clear_leftovers([target], _BESIDE)
     for name in _BESIDE:
-        there = (source / name).read_bytes() if (source / name).is_file() else None
-        if there is None:
-            continue
-        if name == PAIRS_FILE and (target / name).is_file() and (target / name).read_bytes() != there:
-            raise OutputError(f"{target}: is of other pairs than {source}; give a new folder for the copy")
-        write_if_changed(target / name, there)
+        if (source / name).is_file():
+            write_if_changed(target / name, (source / name).read_bytes())
     copy.begin(names)
+
+
+def _made_by(folder: Path) -> tuple[object, object] | None:
+    """The algorithm and the configuration that a folder of results tells of."""
+    file = folder / CONFIG_FILE
+    told = read_yaml(file) if file.is_file() else None
+    return None if told is None else (told.get("algorithm"), told.get("configuration"))
 
 
 def _check(name: str, expected: Matches, copy: MatchStore) -> None:

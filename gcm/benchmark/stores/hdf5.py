@@ -209,6 +209,8 @@ def _open(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        if not path.exists():  # removed while HDF5 was opening it, which has no word for that
+            raise FileNotFoundError(path) from error
         raise damaged(path, error) from error
 
 
