@@ -142,7 +142,7 @@ def extract(
             photos, method = _frames(console, video, folder, every), method or "sequential"
         assert photos is not None
         list_file = folder / (_LIST if new is None else _NEW_LIST)
-        _list_photos(console, (photos, new), list_file, method, window, loop, most, config, features)
+        _list_photos(console, (photos, new), list_file, method, window, loop, most, config, kept)
     how: dict[str, Any] = {"workers": workers, "at_once": at_once, "overwrite": overwrite, "root": root}
     how |= {"store": store, "precision": precision, "masks": None if masks is None else (masks, images)}
     report = match_list(console, list_file, folder, spec, beside=new is not None, **how)
@@ -184,7 +184,7 @@ def _list_photos(
     loop: bool,
     most: int,
     config: str | None,
-    features: Path | None,
+    features: tuple[Path, float] | None,
 ) -> None:
     """Write the list of pairs of a folder's photos; where there is a second, of those with one of its own."""
     from gcm.errors import DatasetError

@@ -76,11 +76,12 @@ def choose_pairs(
     config: str | None,
     *,
     new: Collection[int] | None = None,
-    features: Path | None = None,
+    features: tuple[Path, float] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
     """The method that was followed, and the pairs it chose, by the places of the photos.
 
-    Where `new` names some of them, only pairs with one of those. `features` as of `gcm.Matcher`.
+    Where `new` names some of them, only pairs with one of those. `features` are the folder in which maps
+    are kept, and the GiB they may take.
     """
     from gcm.errors import DatasetError
     from gcm.scene import pair_lists
@@ -117,14 +118,18 @@ def _similar(
     most: int,
     config: str | None,
     asking: Collection[int] | None,
-    features: Path | None,
+    features: tuple[Path, float] | None,
 ) -> list[tuple[int, int]]:
     from gcm.config import load_config
     from gcm.matcher import Matcher
     from gcm.scene.pair_lists import similar
     from gcm.scene.similarity import describe_photos
 
-    matcher = Matcher(load_config(config, feature_cache=0), name=config, features=features)
+    loaded = load_config(config, feature_cache=0)
+    if features is None:
+        matcher = Matcher(loaded, name=config)
+    else:
+        matcher = Matcher(loaded, name=config, features=features[0], features_size=features[1])
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
         descriptors = describe_photos(

@@ -93,7 +93,8 @@ def extract(
     if not overwrite:
         folder.check()
         folder.check_pairs(pairs)
-        pending = [pair for pair in pairs if not folder.store.has(pair.name)]
+        there = set(folder.store.names())
+        pending = [pair for pair in pairs if pair.name not in there or not folder.store.has(pair.name)]
         if not pending and folder.is_settled():
             report.skipped = len(pairs)
             report.total_seconds, report.mean_seconds = folder.times()

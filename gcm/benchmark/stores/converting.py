@@ -73,7 +73,8 @@ def convert_store(
         raise DatasetError(f"{source}: holds no matches; give a folder that gcm extract wrote into")
     with only_writer(target), store_for_writing(target, kind, precision) as copy:
         _begin(source, target, copy, names)
-        missing = [name for name in names if not copy.has(name)]
+        there = set(copy.names())
+        missing = [name for name in names if name not in there or not copy.has(name)]
         report = StoreCopy(len(names), copy.kind, copy.precision, len(names) - len(missing))
         if on_begin is not None:
             on_begin(len(missing) + len(names))

@@ -94,7 +94,7 @@ class PackedStore(StoreBase):
 
     def has(self, name: str) -> bool:
         """Whether a pair is there; raises InputError."""
-        return self._single.has(name) or self._part_of(name) is not None
+        return name in self._where or self._single.has(name) or self._part_of(name) is not None
 
     def load(self, name: str) -> Matches:
         """The matches of a pair; raises InputError."""
