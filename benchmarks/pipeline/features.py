@@ -1,8 +1,8 @@
 """Maps of images kept in a folder: what they cost, and what they save.
 
-For each preset and longer side a photo is brought to that size, and its pyramid is computed, written, and read
-back from the folder: from the system's memory, and from the disk once the system was made to forget the file.
-Then a pair is matched with nothing remembered, without the folder and with one that knows both photos.
+For each preset and longer side a photo is brought to that size, and its pyramid is computed, written, and
+read back from the folder: from the memory of the system, and from the disk once the system was made to forget
+the file. Then a pair is matched with nothing remembered, without the folder and with one that knows both.
 
     python -m benchmarks.pipeline.features --shared ../shared --presets fast default --sides 640 1280
 

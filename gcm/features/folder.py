@@ -67,8 +67,9 @@ class FeatureFolder:
         """The tensors of a key, as they were put, memory layout included; None where they are not (whole)."""
         file = self._file(key)
         try:
-            content = file.read_bytes()
-            tensors = _unpack(content)
+            with file.open("rb") as stream:
+                checksum = stream.read(_CHECKSUM_BYTES)
+                tensors = _unpack(stream.read(), checksum)
         except OSError:
             return None
         except Exception:  # damaged, of whatever kind: computed anew
@@ -84,17 +85,19 @@ class FeatureFolder:
         file = self._file(key)
         if self.problem is not None or file.is_file():
             return
-        content = _pack(tensors)
-        if len(content) > self.max_bytes:
+        checksum, content = _pack(tensors)
+        size = len(checksum) + len(content)
+        if size > self.max_bytes:
             return
-        self._make_room(len(content))
+        self._make_room(size)
         try:
-            with whole_file(file) as temporary:
-                temporary.write_bytes(content)
+            with whole_file(file) as temporary, temporary.open("wb") as stream:
+                stream.write(checksum)
+                stream.write(content)
         except OutputError as error:
             self.problem = str(error)
         else:
-            self._written += len(content)
+            self._written += size
 
     def _file(self, key: str) -> Path:
         # In 256 folders: some file systems are slow with many files in one.
@@ -132,8 +135,8 @@ class FeatureFolder:
         return files
 
 
-def _pack(tensors: Sequence[Tensor]) -> bytes:
-    """Tensors, each as it lies in memory, and a checksum."""
+def _pack(tensors: Sequence[Tensor]) -> tuple[bytes, bytes]:
+    """A checksum, and tensors, each as it lies in memory."""
     from safetensors.torch import save
 
     stored, orders = {}, {}
@@ -145,15 +148,18 @@ def _pack(tensors: Sequence[Tensor]) -> bytes:
         )
         orders[str(number)] = torch.tensor(order, dtype=torch.int64)
     content = save(stored | {f"order {name}": order for name, order in orders.items()})
-    return content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")
+    return _checksum(content), content
 
 
-def _unpack(content: bytes) -> list[Tensor]:
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _unpack(content: bytes, checksum: bytes) -> list[Tensor]:
     """Inverse of :func:`_pack`; raises something where the content is not whole."""
     from safetensors.torch import load
 
-    content, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if zlib.crc32(content) != int.from_bytes(checksum, "little"):
+    if checksum != _checksum(content):
         raise ValueError("not as it was written")
     stored = load(content)
     tensors = []

@@ -101,6 +101,34 @@ def test_positions_are_as_exact_as_is_said(tmp_path: Path, kind: str, precision:
         assert equal(rounded(there, precision), there)
 
 
+@pytest.mark.parametrize("precision", ERRORS)
+def test_other_tools_read_the_files(tmp_path: Path, precision: str) -> None:
+    """As docs/stores.md says."""
+    import h5py
+    import pandas as pd
+
+    for kind in PACKED:
+        filled(tmp_path / kind, kind, range(1, 9), precision)
+    step = (np.array(SIZE0) + 2) / 65535 if precision == "uint16" else 1
+    origin = -1.5 if precision == "uint16" else 0
+    with h5py.File(*parts(tmp_path / "h5")) as file:
+        for pair in file["pairs"][:]:
+            exact = made(int(pair["name"].decode().split("_")[2]))
+            rows = slice(pair["first"], pair["first"] + pair["count"])
+            assert file["keypoints0"].dtype == precision
+            points0 = file["keypoints0"][rows] * step + origin
+            np.testing.assert_allclose(points0, exact.points0, atol=ERRORS[precision] + 1e-9)
+            np.testing.assert_allclose(file["scores"][rows], exact.scores, atol=1e-7)
+            assert pair["size0"].tolist() == list(SIZE0)
+    frame = pd.read_parquet(parts(tmp_path / "parquet")[0]).set_index("name")
+    for seed in range(1, 9):
+        row, exact = frame.loc[pair_name(seed)], made(seed)
+        points0 = np.column_stack([row["x0"], row["y0"]]) * step + origin
+        np.testing.assert_allclose(points0, exact.points0, atol=ERRORS[precision] + 1e-9)
+        assert (row["inlier"] is None) == (exact.inliers is None)
+        assert (row["count"], row["width1"], row["height1"]) == (len(exact), *SIZE1)
+
+
 def test_positions_beyond_the_image() -> None:
     points = np.array([[-1.5, 479.4], [-0.7, 480.4], [-9, 500.0]])
     kept = decode_points(encode_points(points, SIZE1, "uint16"), SIZE1)
