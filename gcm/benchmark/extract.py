@@ -85,16 +85,13 @@ def extract(
         DatasetError: the folder's names stand for other images.
         GCMError: the matcher cannot be made, or the folder cannot be written.
     """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
-    folder = _Folder(output_dir, spec, store_for_writing(output_dir, store, precision, overwrite=overwrite))
+    folder = _open_folder(output_dir, spec, store, precision, overwrite=overwrite)
     report = Extraction(len(pairs))
     pending = list(pairs)
     if not overwrite:
         folder.check()
         folder.check_pairs(pairs)
-        there = set(folder.store.names())
-        pending = [pair for pair in pairs if pair.name not in there or not folder.store.has(pair.name)]
+        pending = folder.missing(pairs)
         if not pending and folder.is_settled():
             report.skipped = len(pairs)
             report.total_seconds, report.mean_seconds = folder.times()
@@ -117,6 +114,14 @@ def extract(
             folder.remove_without_results()
     report.total_seconds, report.mean_seconds = folder.times()
     return report
+
+
+def _open_folder(
+    output_dir: Path, spec: MatcherSpec, store: str | None, precision: str | None, *, overwrite: bool
+) -> _Folder:
+    if output_dir.exists() and not output_dir.is_dir():
+        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
+    return _Folder(output_dir, spec, store_for_writing(output_dir, store, precision, overwrite=overwrite))
 
 
 def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
@@ -168,6 +173,11 @@ class _Folder:
                     f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
                     "use another folder for this list"
                 )
+
+    def missing(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The pairs that are not there, or not whole."""
+        there = set(self.store.names())
+        return [pair for pair in pairs if pair.name not in there or not self.store.has(pair.name)]
 
     def is_settled(self) -> bool:
         """Whether the closing lines have been written."""
