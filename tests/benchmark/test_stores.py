@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from benchmark.made_matches import SIZE0, SIZE1, equal, made, pair_name
 
-from gcm.benchmark.extract import extract
+from gcm.benchmark.extract import Extraction
+from gcm.benchmark.extract import extract as run_extraction
 from gcm.benchmark.hpatches import organise_hpatches
 from gcm.benchmark.pairs import Pair, read_pairs
 from gcm.benchmark.stores import MatchStore, convert_store, open_store, packed, store_for_writing
@@ -35,6 +36,11 @@ PACKED = ("h5", "parquet")
 ERRORS = {"float64": 0.0, "float32": 0.00013, "uint16": 4002 / 131070 + 1e-9}
 """Pixels that a position may be off in an image of 4000."""
 SPEC = matcher_spec("orb", {"max_keypoints": 300})
+
+
+def extract(pairs: list[Pair], folder: Path, **options: Any) -> Extraction:
+    return run_extraction(pairs, SPEC, folder, workers=1, **options)
+
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
@@ -288,7 +294,7 @@ def whole(
 ) -> Path:
     """The results of an extraction that nothing disturbed; to be read only."""
     folder = tmp_path_factory.mktemp("whole") / request.param
-    extract(pairs, SPEC, folder, store=request.param)
+    extract(pairs, folder, store=request.param)
     return folder
 
 
@@ -314,14 +320,14 @@ def test_an_extraction_goes_on_to_the_same_file(
             raise Stop
 
     with pytest.raises(Stop):
-        extract(pairs, SPEC, tmp_path, store=whole.name, on_pair=stop)
+        extract(pairs, tmp_path, store=whole.name, on_pair=stop)
     half = tmp_path / f"original_outputs/.part-0001.0123abcd.{whole.name}"
     half.write_bytes(b"half")  # what a kill in the middle of writing leaves
-    report = extract(pairs, SPEC, tmp_path)  # the folder says what it is
+    report = extract(pairs, tmp_path)  # the folder says what it is
     assert (report.skipped, report.done) == (after, 15 - after)
     assert the_part(tmp_path) == the_part(whole)
     assert (tmp_path / "pairs.json").read_bytes() == (whole / "pairs.json").read_bytes()
-    assert (extract(pairs, SPEC, tmp_path, store=whole.name)).skipped == 15
+    assert (extract(pairs, tmp_path, store=whole.name)).skipped == 15
 
 
 @pytest.mark.parametrize("room", [700, 3_000, 9_000])
@@ -331,33 +337,31 @@ def test_a_full_disk_ends_in_the_same_file(
     assert max(path.stat().st_size for path in whole.rglob("*") if path.is_file()) > room
     done: list[str] = []
     with full_disk(room), pytest.raises(OutputError, match="cannot be written"):
-        extract(
-            pairs, SPEC, tmp_path, store=whole.name, on_pair=lambda outcome: done.append(outcome.pair.name)
-        )
-    report = extract(pairs, SPEC, tmp_path, store=whole.name)
+        extract(pairs, tmp_path, store=whole.name, on_pair=lambda outcome: done.append(outcome.pair.name))
+    report = extract(pairs, tmp_path, store=whole.name)
     assert len(done) <= report.skipped <= len(done) + 1  # but for the one whose packing failed
     assert report.done == 15 - report.skipped
     assert the_part(tmp_path) == the_part(whole)
 
 
 def test_a_damaged_file_is_matched_anew(tmp_path: Path, pairs: list[Pair], whole: Path) -> None:
-    extract(pairs, SPEC, tmp_path, store=whole.name)
+    extract(pairs, tmp_path, store=whole.name)
     (part,) = parts(tmp_path)
     os.truncate(part, part.stat().st_size // 2)
-    report = extract(pairs, SPEC, tmp_path)
+    report = extract(pairs, tmp_path)
     assert (report.skipped, report.done) == (0, 15)
     assert the_part(tmp_path) == the_part(whole)
 
 
 def test_another_store_is_refused_but_for_overwriting(tmp_path: Path, pairs: list[Pair], whole: Path) -> None:
-    extract(pairs[:2], SPEC, tmp_path, store=whole.name, precision="float32")
+    extract(pairs[:2], tmp_path, store=whole.name, precision="float32")
     for kind, precision in (("npz", None), (whole.name, "float64"), (None, "uint16")):
         with pytest.raises(ConfigError, match="in float32, not as"):
-            extract(pairs, SPEC, tmp_path, store=kind, precision=precision)
-    assert extract(pairs[:3], SPEC, tmp_path, precision="float32").done == 1
-    assert extract(pairs[:1], SPEC, tmp_path, overwrite=True).done == 1
+            extract(pairs, tmp_path, store=kind, precision=precision)
+    assert extract(pairs[:3], tmp_path, precision="float32").done == 1
+    assert extract(pairs[:1], tmp_path, overwrite=True).done == 1
     assert [path.suffix for path in (tmp_path / "original_outputs").iterdir()] == [".npz"]
-    extract(pairs, SPEC, tmp_path, overwrite=True, store=whole.name)
+    extract(pairs, tmp_path, overwrite=True, store=whole.name)
     assert the_part(tmp_path) == the_part(whole)
 
 
@@ -439,7 +443,7 @@ def test_killed_in_the_middle_it_loses_nothing(tmp_path: Path, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", PACKED)
 def test_there_and_back_is_the_same_to_the_last_byte(tmp_path: Path, kind: str, pairs: list[Pair]) -> None:
-    extract(pairs, SPEC, tmp_path / "npz")
+    extract(pairs, tmp_path / "npz")
     first = convert_store(tmp_path / "npz", tmp_path / kind, kind)
     assert (first.pairs, first.done, first.skipped) == (15, 15, 0)
     assert first.bytes < first.source_bytes
