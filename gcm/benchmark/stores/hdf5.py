@@ -12,12 +12,13 @@ A group a pair, as is common, takes some 10 KB and a dozen seeks each. Here the 
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,10 @@ class Hdf5Format:
 
     def read(self, path: Path) -> Hdf5Part:
         """Look at a file; raises FileNotFoundError, InputError."""
-        with _open(path) as file:
+        stamp = _stamp(path.stat())
+        with _damage_told(path), _load_h5py().File(path, "r", locking=False) as file:
+            if file.attrs["format"] != _FORMAT:
+                raise ValueError(f"format {file.attrs['format']}, of another version of gcm")
             table = file["pairs"]
             names = [name.decode() for name in table.fields("name")[:].tolist()]
             counts = table.fields("count")[:].tolist()
@@ -68,20 +72,55 @@ class Hdf5Format:
             if any(len(file[array]) != total for array in _ARRAYS):
                 raise ValueError("arrays of other lengths than its pairs say")
             entries = [Entry(name, count) for name, count in zip(names, counts, strict=True)]
-            return Hdf5Part(path, entries)
+            columns = {name: _Column.of(file[name]) for name in ("pairs", *_ARRAYS)}
+        return Hdf5Part(path, entries, columns, stamp)
+
+
+class _Column(NamedTuple):
+    """Where an array lies in its file, whole and row by row."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    width: int
+    """Values a row."""
+
+    @classmethod
+    def of(cls, dataset: Any) -> _Column:
+        """That of a dataset."""
+        offset = dataset.id.get_offset()
+        if offset is None and len(dataset):
+            raise ValueError(f"{dataset.name} does not lie in one piece")
+        return cls(offset or 0, dataset.dtype, dataset.shape[1] if dataset.ndim > 1 else 1)
+
+    def rows(self, file: BinaryIO, first: int, count: int) -> NDArray[Any]:
+        """Some rows, read from the file; N x 2 where a row has two values."""
+        row = self.width * self.dtype.itemsize
+        file.seek(self.offset + first * row)
+        content = file.read(count * row)
+        if len(content) != count * row:
+            raise ValueError("cut short")
+        values = np.frombuffer(content, self.dtype)
+        return values.reshape(count, self.width) if self.width > 1 else values
 
 
 class Hdf5Part:
     """A file of many pairs.
 
+    Its arrays lie in one piece each, so that a pair's rows are read without HDF5, in a tenth of the time.
+
     Args:
         path: the file.
         entries: the pairs in it, in order.
+        columns: where its arrays lie.
+        stamp: what tells the file from another of its name.
     """
 
-    def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
+    def __init__(
+        self, path: Path, entries: Sequence[Entry], columns: dict[str, _Column], stamp: tuple[int, int]
+    ) -> None:
         self.path = path
         self.entries = entries
+        self._columns, self._stamp = columns, stamp
         self._rows = {entry.name: row for row, entry in enumerate(entries)}
 
     def load(self, name: str) -> Matches:
@@ -92,32 +131,30 @@ class Hdf5Part:
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], Matches]]:
         """Loads pairs from the file, which is opened once."""
-        with _open(self.path) as file:
-            table, arrays = file["pairs"], [file[name] for name in _ARRAYS]
-            yield lambda name: _load(table, arrays, self._rows[name], name)
+        with _damage_told(self.path), self.path.open("rb", buffering=0) as file:
+            if _stamp(os.fstat(file.fileno())) != self._stamp:
+                raise ReplacedError(str(self.path))
+            yield lambda name: self._load(file, name)
 
-
-def _load(table: Any, arrays: Sequence[Any], row: int, name: str) -> Matches:
-    pair = table[row] if row < len(table) else None
-    if pair is None or pair["name"].decode() != name:
-        raise ReplacedError(name)
-    part = slice(int(pair["first"]), int(pair["first"]) + int(pair["count"]))
-    values = [array[part] for array in arrays]
-    if _checksum(values) != pair["checksum"]:
-        raise ValueError(f"'{name}' is not as it was written")
-    width0, height0 = pair["size0"].tolist()
-    width1, height1 = pair["size1"].tolist()
-    homography, confidence = pair["homography"], float(pair["confidence"])
-    return Matches(
-        decode_points(values[0], (width0, height0)),
-        decode_points(values[1], (width1, height1)),
-        values[2].astype(np.float64),
-        (width0, height0),
-        (width1, height1),
-        None if np.isnan(homography).any() else homography.copy(),
-        values[3].astype(bool) if pair["has_inliers"] else None,
-        confidence=None if np.isnan(confidence) else confidence,
-    )
+    def _load(self, file: BinaryIO, name: str) -> Matches:
+        (pair,) = self._columns["pairs"].rows(file, self._rows[name], 1)
+        first, count = int(pair["first"]), int(pair["count"])
+        values = [self._columns[array].rows(file, first, count) for array in _ARRAYS]
+        if pair["name"].decode() != name or _checksum(values) != pair["checksum"]:
+            raise ValueError(f"'{name}' is not as it was written")
+        width0, height0 = pair["size0"].tolist()
+        width1, height1 = pair["size1"].tolist()
+        homography, confidence = pair["homography"], float(pair["confidence"])
+        return Matches(
+            decode_points(values[0], (width0, height0)),
+            decode_points(values[1], (width1, height1)),
+            values[2].astype(np.float64),
+            (width0, height0),
+            (width1, height1),
+            None if np.isnan(homography).any() else homography.copy(),
+            values[3].astype(bool) if pair["has_inliers"] else None,
+            confidence=None if np.isnan(confidence) else confidence,
+        )
 
 
 def _fill(file: Any, precision: str, entries: Sequence[Entry], matches: Iterator[Matches]) -> None:
@@ -195,17 +232,18 @@ def _checksum(values: Sequence[NDArray[Any]]) -> int:
     return checksum
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """The file for reading; what goes wrong with it is told as damage.
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_ino, status.st_mtime_ns
 
-    Without HDF5's own locks, which not every file system has: these files never change.
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """What goes wrong with a file that is there is told as damage.
+
+    HDF5's own locks, which not every file system has, are left out: these files never change.
     """
     try:
-        with _load_h5py().File(path, "r", locking=False) as file:
-            if file.attrs["format"] != _FORMAT:
-                raise ValueError(f"format {file.attrs['format']}, of another version of gcm")
-            yield file
+        yield
     except FileNotFoundError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
