@@ -26,7 +26,7 @@ StoreOption = Annotated[
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
-        help="Of positions in h5 and parquet: float32 is off by 0.0002 px at most in photos up to 8192 px, "
+        help="Of positions in h5 and parquet: float32 is off by 0.00025 px at most in photos up to 8192 px, "
         "uint16 by a 131000th of the photo's side.",
         show_default="what the folder has, else float64",
     ),

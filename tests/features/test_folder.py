@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
 import time
@@ -16,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typer.testing import CliRunner
 
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import match_pairs
@@ -27,6 +29,7 @@ from gcm.images.files import write_image
 from gcm.matcher import Matcher
 from gcm.matchers import matcher_spec
 from gcm.matches import Matches
+from gcm_cli.app import app
 
 Photo = NDArray[np.uint8]
 KEYS = [f"{letter * 64}" for letter in "abcdef"]
@@ -211,6 +214,24 @@ def test_copies_share_the_folder(tmp_path: Path) -> None:
     for other in (copy.deepcopy(matcher), pickle.loads(pickle.dumps(matcher))):
         assert other.features.folder.path == tmp_path
         assert other.features.folder.max_bytes == 2**29
+
+
+def test_the_command_keeps_maps(tmp_path: Path, photos: tuple[Photo, Photo]) -> None:
+    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for name, photo in zip(names, photos, strict=True):
+        write_image(Path(name), photo)
+    common = ["match", *names, "--config", "fast", "--device", "cpu", "--json", "--quiet"]
+    kept = [*common, "--features", str(tmp_path / "maps")]
+    documents = []
+    for arguments in (common, kept, kept):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.stderr
+        documents.append({key: value for key, value in json.loads(done.stdout).items() if key != "seconds"})
+    assert documents[0] == documents[1] == documents[2]
+    assert list((tmp_path / "maps").rglob("*.maps"))
+    small = CliRunner().invoke(app, [*common, "--features", str(tmp_path / "s"), "--features-size", "0.001"])
+    assert small.exit_code == 0
+    assert sum(file.stat().st_size for file in (tmp_path / "s").rglob("*.maps")) <= 0.001 * 2**30
 
 
 @pytest.mark.e2e

@@ -24,7 +24,9 @@ def _read_record(folder: Path) -> tuple[str, str]:
         kind, precision, form = told["store"], told["precision"], told["format"]
     except (FileNotFoundError, NotADirectoryError):
         if part_files(folder):
-            raise InputError(f"{path}: is missing; it says what the files beside it are") from None
+            raise InputError(
+                f"{path}: is missing, which says what lies beside it; extract with --overwrite"
+            ) from None
         return "npz", FULL
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); extract with --overwrite") from error
