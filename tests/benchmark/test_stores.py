@@ -376,6 +376,9 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     (tmp_path / "original_outputs/store.json").write_text("{")
     with pytest.raises(InputError, match=r"store\.json: damaged"):
         open_store(tmp_path)
+    (tmp_path / "original_outputs/store.json").unlink()
+    with pytest.raises(InputError, match=r"store\.json: is missing"):
+        open_store(tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "package"), [("h5", "h5py"), ("parquet", "pyarrow")])
