@@ -23,6 +23,7 @@ from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
+from gcm.features.folder import FEATURES_SIZE, FeatureFolder
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
 from gcm.images.arrays import images_of_batch
@@ -67,11 +68,15 @@ class Matcher:
     Args:
         config: preset name, path of a YAML file, :class:`MatcherConfig`, or None for the default preset.
         name: what results call the configuration; its own name or file unless given.
+        features: folder in which the backbone's maps are kept for other runs, so that an image that was
+            seen before is not computed again; results are the same to the last bit. Processes may share it.
+        features_size: GiB that it may take; what was not used for longest goes.
         **changes: configuration keys to change, as in ``Matcher("default", device="cpu")``.
 
     Raises:
         ConfigError: a configuration that cannot be used.
         WeightsError, DownloadError: weights missing, damaged or of another network.
+        OutputError: the folder for features cannot be written.
     """
 
     def __init__(
@@ -79,11 +84,14 @@ class Matcher:
         config: str | PathLike[str] | MatcherConfig | None = None,
         *,
         name: str | None = None,
+        features: str | PathLike[str] | None = None,
+        features_size: float = FEATURES_SIZE,
         **changes: Any,
     ) -> None:
         self.config = load_config(config, **changes)
         self.name = name or ("custom" if isinstance(config, MatcherConfig) else str(config or DEFAULT_PRESET))
         self.info = backbone_info(self.config.model)
+        folder = None if features is None else FeatureFolder(features, int(features_size * 2**30))
         self.steps = matching_steps(self.config)
         device, self._notes = choose_device(self.config.device)
         backbone = create_backbone(self.config.model, weights=self.config.weights_path)
@@ -104,6 +112,7 @@ class Matcher:
             device,
             precision=self.precision,
             cache_bytes=self.config.feature_cache * 2**20,
+            folder=folder,
         )
 
     def __repr__(self) -> str:
@@ -291,6 +300,8 @@ class Matcher:
         self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], clock: Clock
     ) -> dict[str, Any]:
         notes = list(self._notes)
+        if self.features.folder is not None and self.features.folder.problem is not None:
+            notes.append(f"features are not kept any more: {self.features.folder.problem}")
         for number, image in enumerate(images):
             notes += [f"image {number}: {note}" for note in image.notes]
             worked_at = image_size(image.pixels)

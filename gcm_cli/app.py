@@ -23,6 +23,7 @@ from gcm_cli import (
     reconstruct,
     report,
     stitch,
+    store,
 )
 from gcm_cli.streams import guarded_streams
 
@@ -74,6 +75,7 @@ app.command("pairs")(pairs.pairs)
 app.command("extract")(extract.extract)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("store")(store.store)
 app.command("report")(report.report)
 app.command("download")(download.download)
 app.command("organize-hpatches")(organize.organize_hpatches)

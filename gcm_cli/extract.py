@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import (
+    ConfigOption,
+    FeaturesOption,
+    FeaturesSizeOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    parse_settings,
+)
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
+from gcm_cli.store import PrecisionOption, StoreOption
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -75,6 +84,12 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove the f
 ImagesOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Match the photos of a folder, in place of a list.")
 ]
+NewOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="With --images: only pairs with a photo of this folder, added to them."
+    ),
+]
 MasksOption = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="No match lies where FOLDER/photo.jpg.png is black, as for COLMAP."),
@@ -90,7 +105,7 @@ VideoOption = Annotated[
 ]
 EveryOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of a video, every N-th frame.")]
 
-_LIST = "pairs.txt"
+_LIST, _NEW_LIST = "pairs.txt", "new_pairs.txt"
 _FRAMES = "frames"
 
 
@@ -102,6 +117,7 @@ def extract(
     dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
     pairs: PairsOption = None,
     images: ImagesOption = None,
+    new: NewOption = None,
     video: VideoOption = None,
     every: EveryOption = 10,
     masks: MasksOption = None,
@@ -117,6 +133,10 @@ def extract(
     workers: WorkersOption = None,
     at_once: AtOnceOption = None,
     overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    precision: PrecisionOption = None,
+    features: FeaturesOption = None,
+    features_size: FeaturesSizeOption = 10.0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -126,35 +146,47 @@ def extract(
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
     from gcm.benchmark.layout import PAIR_LIST
-    from gcm.errors import UsageError
 
     console = Console(json_output=json_output, quiet=quiet)
+    given = _sources(pairs, images, video, new, overwrite)
+    kept = None if features is None else (features, features_size)
+    spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings), kept)
+    folder = output_dir or _default_folder(default_folder, given)
+    list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
+    if images is not None or video is not None:
+        photos = images
+        if video is not None:
+            photos, method = _frames(console, video, folder, every), method or "sequential"
+        assert photos is not None
+        list_file = folder / (_LIST if new is None else _NEW_LIST)
+        _list_photos(console, (photos, new), list_file, method, window, loop, most, config, kept)
+    how: dict[str, Any] = {
+        "workers": workers,
+        "at_once": at_once,
+        "overwrite": overwrite,
+        "root": root,
+        "alpha": alpha,
+    }
+    how |= {"store": store, "precision": precision, "masks": None if masks is None else (masks, images)}
+    report = match_list(console, list_file, folder, spec, beside=new is not None, **how)
+    _tell(console, spec, folder, report)
+
+
+def _sources(
+    pairs: Path | None, images: Path | None, video: Path | None, new: Path | None, overwrite: bool
+) -> list[str]:
+    """The options that say what to match, found to go together."""
+    from gcm.errors import UsageError
+
     sources = {"--pairs": pairs, "--images": images, "--video": video}
     given = [option for option, value in sources.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} both say what to match; give one of them")
-    spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings))
-    folder = output_dir or _default_folder(default_folder, given)
-    list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
-    photos = images
-    if video is not None:
-        photos, method = _frames(console, video, folder, every), method or "sequential"
-    if photos is not None:
-        list_file = folder / _LIST
-        _list_photos(console, photos, list_file, method, window, loop, most, config)
-    report = match_list(
-        console,
-        list_file,
-        folder,
-        spec,
-        workers=workers,
-        at_once=at_once,
-        overwrite=overwrite,
-        masks=None if masks is None else (masks, images),
-        alpha=alpha,
-        root=root,
-    )
-    _tell(console, spec, folder, report)
+    if new is not None and images is None:
+        raise UsageError("--new adds photos to those of --images; give both")
+    if new is not None and overwrite:
+        raise UsageError("--new adds to the results that are there, --overwrite removes them; give one")
+    return given
 
 
 def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
@@ -168,21 +200,37 @@ def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
 
 def _list_photos(
     console: Console,
-    images: Path,
+    folders: tuple[Path, Path | None],
     list_file: Path,
     method: PairMethod | None,
     window: int,
     loop: bool,
     most: int,
     config: str | None,
+    features: tuple[Path, float] | None,
 ) -> None:
+    """Write the list of pairs of a folder's photos; where there is a second, of those with one of its own."""
+    from gcm.errors import DatasetError
     from gcm.scene.pair_lists import write_pair_list
     from gcm.scene.photos import list_photos
 
-    photos = list_photos(images, console.warn)
-    chosen, found = choose_pairs(photos, console, method, window, loop, most, config)
+    images, new = folders
+    if new is None:
+        added, photos = None, list_photos(images, console.warn)
+    else:
+        first = list_photos(new, console.warn, fewest=1)
+        below = {photo.path.resolve() for photo in first}
+        others = list_photos(images, console.warn, fewest=1)
+        photos = first + [photo for photo in others if photo.path.resolve() not in below]
+        added = range(len(first))
+    chosen, found = choose_pairs(
+        photos, console, method, window, loop, most, config, new=added, features=features
+    )
+    if not found:
+        raise DatasetError(f"{new or images}: no pair to match was chosen ({chosen})")
     write_pair_list(list_file, [photo.path for photo in photos], found)
-    console.note(f"{images}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
+    whose = f"{images}" if added is None else f"{new}: {plural(len(added), 'new photo')} beside {images}"
+    console.note(f"{whose}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
 
 
 def match_list(
@@ -197,15 +245,25 @@ def match_list(
     masks: tuple[Path, Path | None] | None = None,
     alpha: bool = False,
     root: Path | None = None,
+    store: str | None = None,
+    precision: str | None = None,
+    beside: bool = False,
 ) -> Extraction:
-    """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
+    """Match the pairs of a list into a folder, with a progress bar.
+
+    `masks` as of `with_masks`; with `beside`, pairs whose names others in the folder have get new ones.
+    """
     from gcm.benchmark.extract import extract as run
+    from gcm.benchmark.growing import name_beside
+    from gcm.benchmark.layout import read_places
     from gcm.benchmark.pairs import check_files, check_masks, with_masks
     from gcm.benchmark.poses import read_any_pairs
 
     listed = read_any_pairs(list_file, root)
     for warning in check_files(listed, list_file, root):
         console.warn(warning)
+    if beside:
+        listed = name_beside(listed, read_places(folder))
     if masks is not None:
         listed = with_masks(listed, *masks)
         check_masks(listed)
@@ -226,6 +284,8 @@ def match_list(
             workers=workers,
             at_once=at_once,
             overwrite=overwrite,
+            store=store,
+            precision=precision,
             on_begin=watch.begin,
             on_pair=watch.advance,
         )
@@ -299,9 +359,16 @@ def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction)
 
 
 def specify(
-    algorithm: str, config: str | None, ratio: float | None, settings: dict[str, Any]
+    algorithm: str,
+    config: str | None,
+    ratio: float | None,
+    settings: dict[str, Any],
+    features: tuple[Path, float] | None = None,
 ) -> tuple[MatcherSpec, str | None]:
-    """The algorithm with its options, and the folder its configuration names."""
+    """The algorithm with its options, and the folder its configuration names.
+
+    `features` are the folder in which maps are kept, and the GiB they may take.
+    """
     from gcm.config import load_config
     from gcm.errors import UsageError
     from gcm.matchers import matcher_spec
@@ -315,7 +382,10 @@ def specify(
 
             # As with gcm match: one in a file may give way to the CPU, one asked for just now may not.
             choose_device(loaded.device, strict=True)
-        return matcher_spec("gcm", {"config": loaded}), loaded.output_directory
+        kept = {} if features is None else {"features": str(features[0]), "features_size": features[1]}
+        return matcher_spec("gcm", {"config": loaded, **kept}), loaded.output_directory
+    if features is not None:
+        raise UsageError(f"--features keeps the maps of gcm; {algorithm} has none")
     if config is not None:
         raise UsageError(f"--config is for gcm; {algorithm} takes --set KEY=VALUE")
     options = settings if ratio is None else settings | {"ratio": ratio}

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcm_cli.console import Console, command
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import (
+    ConfigOption,
+    FeaturesOption,
+    FeaturesSizeOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    parse_settings,
+)
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import ColourOption, DrawOption, LinesOption, MatchPictures, ViewOption, WarpOption
 
@@ -79,6 +87,8 @@ def match(
     top_k: _TopK = None,
     min_score: _MinScore = None,
     min_confidence: _MinConfidence = None,
+    features: FeaturesOption = None,
+    features_size: FeaturesSizeOption = 10.0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -107,7 +117,7 @@ def match(
 
         # A device in a file may give way to the CPU, one that was asked for just now may not.
         choose_device(resolved.device, strict="device" in changes)
-        matcher = Matcher(resolved, name=config or "default")
+        matcher = Matcher(resolved, name=config or "default", features=features, features_size=features_size)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
         matches = matches.best(top_k=top_k, min_score=min_score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ __all__ = [
     "INTRINSICS",
     "INTRINSICS_HELP",
     "ConfigOption",
+    "FeaturesOption",
+    "FeaturesSizeOption",
     "JsonOption",
     "QuietOption",
     "SetOption",
@@ -34,6 +37,15 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the configuration; repeatable."),
+]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Keep the maps of photos here, for other runs with the same network; gcm only."
+    ),
+]
+FeaturesSizeOption = Annotated[
+    float, typer.Option(metavar="GIB", min=0.001, help="What they may take; those not used for longest go.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no tables.")]

@@ -12,7 +12,7 @@ from gcm_cli.options import ConfigOption, JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gcm.scene.photos import Photo
 
@@ -79,8 +79,15 @@ def choose_pairs(
     loop: bool,
     most: int,
     config: str | None,
+    *,
+    new: Collection[int] | None = None,
+    features: tuple[Path, float] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
-    """The method that was followed, and the pairs it chose, by the places of the photos."""
+    """The method that was followed, and the pairs it chose, by the places of the photos.
+
+    Where `new` names some of them, only pairs with one of those. `features` are the folder in which maps
+    are kept, and the GiB they may take.
+    """
     from gcm.errors import DatasetError
     from gcm.scene import pair_lists
 
@@ -106,22 +113,31 @@ def choose_pairs(
                 f"{unknown} of {len(photos)} photos do not say where they were taken; left without a partner"
             )
     else:
-        found = _similar(photos, console, most, config)
-    return method, found
+        found = _similar(photos, console, most, config, new, features)
+    return method, [(i, j) for i, j in found if new is None or i in new or j in new]
 
 
 def _similar(
-    photos: Sequence[Photo], console: Console, most: int, config: str | None
+    photos: Sequence[Photo],
+    console: Console,
+    most: int,
+    config: str | None,
+    asking: Collection[int] | None,
+    features: tuple[Path, float] | None,
 ) -> list[tuple[int, int]]:
     from gcm.config import load_config
     from gcm.matcher import Matcher
     from gcm.scene.pair_lists import similar
     from gcm.scene.similarity import describe_photos
 
-    matcher = Matcher(load_config(config, feature_cache=0), name=config)
+    loaded = load_config(config, feature_cache=0)
+    if features is None:
+        matcher = Matcher(loaded, name=config)
+    else:
+        matcher = Matcher(loaded, name=config, features=features[0], features_size=features[1])
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
         descriptors = describe_photos(
             [photo.path for photo in photos], matcher.features, lambda: bar.advance(task)
         )
-    return similar(descriptors, most)
+    return similar(descriptors, most, asking)

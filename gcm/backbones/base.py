@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -96,6 +96,18 @@ class Backbone(nn.Module):
         """The last map alone, B x C x H x W; a backbone may leave out what only others need."""
         last: Tensor = self(x)[-1]
         return last
+
+    def stored(self, maps: Sequence[FeatureMap]) -> list[Tensor] | None:
+        """The tensors from which :meth:`restored` makes the maps of :meth:`pyramid` again; None if it cannot.
+
+        To be overridden together with :meth:`pyramid`.
+        """
+        tensors = [m.data for m in maps if isinstance(m, DenseMap)]
+        return tensors if len(tensors) == len(maps) else None
+
+    def restored(self, tensors: Sequence[Tensor]) -> list[FeatureMap]:
+        """The maps of an image, fine to coarse, from what :meth:`stored` gave of them."""
+        return [DenseMap(tensor, stride) for tensor, stride in zip(tensors, self.info.strides, strict=True)]
 
     def fused(self) -> Backbone:
         """The same function with fewer layers, for inference, where the network has such; may change it."""

@@ -8,7 +8,7 @@ that covers the pixel, to be evaluated only where there are matches. Trained by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -194,17 +194,21 @@ class Compact(Backbone):
 
     def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
         maps: list[Tensor] = self.network(x)
+        return [self.restored([m[k] for m in maps]) for k in range(len(x))]
+
+    def stored(self, maps: Sequence[FeatureMap]) -> list[Tensor] | None:
+        # The first is a function of the second.
+        return super().stored(maps[1:])
+
+    def restored(self, tensors: Sequence[Tensor]) -> list[FeatureMap]:
         hidden, out = self.network.pixel_hidden, self.network.pixel_out
         assert hidden.bias is not None
         assert out.bias is not None
         layers = (hidden.weight.flatten(1), hidden.bias), (out.weight.flatten(1), out.bias)
         strides = self.info.strides[1:]
         return [
-            [
-                SubcellMap(maps[0][k], *layers),
-                *(DenseMap(m[k], stride) for m, stride in zip(maps, strides, strict=True)),
-            ]
-            for k in range(len(x))
+            SubcellMap(tensors[0], *layers),
+            *(DenseMap(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)),
         ]
 
     def coarsest(self, x: Tensor) -> Tensor:

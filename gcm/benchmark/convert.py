@@ -14,11 +14,11 @@ from gcm.benchmark.layout import (
     Places,
     converted_path,
     matches_name,
-    name_of_matches,
     place_of,
     read_places,
-    read_prediction,
 )
+from gcm.benchmark.predictions import extracted_prediction
+from gcm.benchmark.stores import MatchStore, open_store
 from gcm.errors import DatasetError
 from gcm.storage.atomic import clear_leftovers, whole_file
 from gcm.storage.locks import only_writer
@@ -39,7 +39,7 @@ class Conversion:
 
 
 def convert(output_dir: Path, *, on_file: Callable[[Path], None] | None = None) -> Conversion:
-    """Convert ``original_outputs/*_matches.npz`` to ``outputs/<subset>/<sequence>/*_matches.npz``.
+    """Convert what was extracted, of any store, to ``outputs/<subset>/<sequence>/*_matches.npz``.
 
     Evaluation does not need it: :func:`gcm.benchmark.evaluate.evaluate` reads what was extracted. A converted
     file is as old as its original; one that is so already is left alone. Where a file goes is known from
@@ -47,55 +47,55 @@ def convert(output_dir: Path, *, on_file: Callable[[Path], None] | None = None) 
 
     Raises:
         DatasetError: nothing to convert.
+        InputError, DependencyError: the store cannot be read.
         OutputError: files cannot be written.
     """
-    folder = output_dir / MATCHES_FOLDER
-    sources = sorted(folder.glob(matches_name("*")))
-    if not sources:
+    store = open_store(output_dir)
+    names = store.names()
+    if not names:
         raise DatasetError(
-            f"{folder}: holds no *_matches.npz; run 'gcm extract' with this output folder first"
+            f"{output_dir / MATCHES_FOLDER}: holds no matches; run 'gcm extract' with this folder first"
         )
     places = read_places(output_dir)
-    report = Conversion(len(sources))
-    pending: list[tuple[Path, Path]] = []
-    for source in sources:
+    report = Conversion(len(names))
+    pending: list[tuple[str, Path]] = []
+    for name in names:
         try:
-            target = _target(output_dir, source, places)
+            target = _target(output_dir, name, places)
         except DatasetError as error:
-            report.failed[source.name] = str(error)
+            report.failed[matches_name(name)] = str(error)
             continue
-        if target.is_file() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+        if target.is_file() and target.stat().st_mtime_ns == store.modified(name):
             report.skipped += 1
         else:
-            pending.append((source, target))
+            pending.append((name, target))
     if pending:
         with only_writer(output_dir):
             clear_leftovers({target.parent for _, target in pending}, {target.name for _, target in pending})
-            for source, target in pending:
-                _convert_file(source, target, report)
+            for name, target in pending:
+                _convert_pair(store, name, target, report)
                 if on_file is not None:
-                    on_file(source)
+                    on_file(target)
     return report
 
 
-def _target(output_dir: Path, source: Path, places: Places) -> Path:
-    name = name_of_matches(source)
+def _target(output_dir: Path, name: str, places: Places) -> Path:
     place = place_of(name, places)
     if place is None:
         raise DatasetError(
-            f"{source.name}: not named as HPatches has it (v_adam_1_v_adam_2_matches.npz) and not "
+            f"{matches_name(name)}: not named as HPatches has it (v_adam_1_v_adam_2_matches.npz) and not "
             "extracted by gcm here; rename it"
         )
     return converted_path(output_dir, place, name)
 
 
-def _convert_file(source: Path, target: Path, report: Conversion) -> None:
+def _convert_pair(store: MatchStore, name: str, target: Path, report: Conversion) -> None:
     try:
-        prediction = read_prediction(source)
+        prediction = extracted_prediction(store, name)
     except DatasetError as error:
-        report.failed[source.name] = str(error)
+        report.failed[matches_name(name)] = str(error)
         return
-    stamp = source.stat().st_mtime_ns
+    stamp = store.modified(name)
     with whole_file(target) as temporary:
         np.savez(temporary, pointsA=prediction.points0, pointsB=prediction.points1, matches=prediction.rows)
         os.utime(temporary, ns=(stamp, stamp))

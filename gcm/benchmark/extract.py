@@ -27,6 +27,7 @@ from gcm.benchmark.layout import (
     read_places,
 )
 from gcm.benchmark.pairs import Pair
+from gcm.benchmark.stores import MatchStore, clear_store, store_for_writing
 from gcm.benchmark.workers import Outcome, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError
 from gcm.matchers import MatcherSpec
@@ -61,6 +62,8 @@ def extract(
     workers: int | None = None,
     at_once: int | None = None,
     overwrite: bool = False,
+    store: str | None = None,
+    precision: str | None = None,
     on_begin: Callable[[int], None] | None = None,
     on_pair: Callable[[Outcome], None] | None = None,
 ) -> Extraction:
@@ -73,23 +76,22 @@ def extract(
         workers: processes to match in; :func:`gcm.benchmark.workers.default_workers` unless given.
         at_once: pairs matched side by side in one process, see :func:`gcm.benchmark.workers.match_pairs`.
         overwrite: remove what is there first, of whatever configuration.
+        store, precision: how matches are kept, see :func:`gcm.benchmark.stores.store_for_writing`.
         on_begin: called with the number of pairs left to match, before the first.
         on_pair: called with each pair's outcome as it comes.
 
     Raises:
-        ConfigError: the folder holds results of another configuration.
+        ConfigError: the folder holds results of another configuration, or keeps them in another store.
         DatasetError: the folder's names stand for other images.
         GCMError: the matcher cannot be made, or the folder cannot be written.
     """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
-    folder = _Folder(output_dir, spec)
+    folder = _open_folder(output_dir, spec, store, precision, overwrite=overwrite)
     report = Extraction(len(pairs))
     pending = list(pairs)
     if not overwrite:
         folder.check()
         folder.check_pairs(pairs)
-        pending = [pair for pair in pairs if not folder.matches(pair).is_file()]
+        pending = folder.missing(pairs)
         if not pending and folder.is_settled():
             report.skipped = len(pairs)
             report.total_seconds, report.mean_seconds = folder.times()
@@ -114,34 +116,40 @@ def extract(
     return report
 
 
+def _open_folder(
+    output_dir: Path, spec: MatcherSpec, store: str | None, precision: str | None, *, overwrite: bool
+) -> _Folder:
+    if output_dir.exists() and not output_dir.is_dir():
+        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
+    return _Folder(output_dir, spec, store_for_writing(output_dir, store, precision, overwrite=overwrite))
+
+
 def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
     if outcome.matches is None:
         report.failed[outcome.pair.name] = outcome.error or "failed"
         return
     # The time first: a finished pair always has one, also when killed between the two.
     folder.note(outcome.pair, outcome.seconds, outcome.matches.confidence)
-    outcome.matches.save(folder.matches(outcome.pair))
+    folder.store.save(outcome.pair.name, outcome.matches)
     report.done += 1
 
 
 class _Folder:
     """An output folder and the files in it."""
 
-    def __init__(self, path: Path, spec: MatcherSpec) -> None:
+    def __init__(self, path: Path, spec: MatcherSpec, store: MatchStore) -> None:
         self.path = path
+        self.store = store
         self.results = path / MATCHES_FOLDER
         # Through YAML and back, so that it compares equal to what was read.
         self.record: dict[str, Any] = yaml.safe_load(yaml.safe_dump(spec.describe()))
         self.name = spec.name
 
-    def matches(self, pair: Pair) -> Path:
-        return self.results / matches_name(pair.name)
-
     def check(self) -> None:
         """Refuse a folder of another configuration, or of one that is not known."""
         config = self.path / CONFIG_FILE
         if not config.is_file():
-            if self.path.is_dir() and any(self.results.glob(matches_name("*"))):
+            if self.store.names():
                 raise ConfigError(
                     f"{self.path}: holds matches but no {CONFIG_FILE} that says how they were made; "
                     "use another folder, or --overwrite"
@@ -174,6 +182,11 @@ class _Folder:
                 "use another folder for this list"
             )
 
+    def missing(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The pairs that are not there, or not whole."""
+        there = set(self.store.names())
+        return [pair for pair in pairs if pair.name not in there or not self.store.has(pair.name)]
+
     def is_settled(self) -> bool:
         """Whether the closing lines have been written."""
         config = self.path / CONFIG_FILE
@@ -181,10 +194,8 @@ class _Folder:
 
     def clear(self) -> None:
         """Remove every result; the configuration last, so that a kill on the way leaves it to be seen."""
-        stale = [
-            *self.results.glob(matches_name("*")),
-            *(self.path / CONVERTED_FOLDER).rglob(matches_name("*")),
-        ]
+        clear_store(self.path)
+        stale = [*(self.path / CONVERTED_FOLDER).rglob(matches_name("*"))]
         stale += [self.path / PAIRS_FILE, self.path / TIMES_FILE, self.path / CONFIG_FILE]
         try:
             for path in stale:
@@ -194,7 +205,7 @@ class _Folder:
 
     def remove_without_results(self) -> None:
         """Leave nothing of a call that matched no pair at all."""
-        if any(self.results.glob(matches_name("*"))):
+        if self.store.names():
             return
         self.clear()
         with suppress(OSError):  # something else lies there
@@ -203,9 +214,9 @@ class _Folder:
     def begin(self, pairs: Sequence[Pair]) -> None:
         """Write what must be there before the first result."""
         clear_leftovers([self.path], [CONFIG_FILE, PAIRS_FILE, TIMES_FILE])
-        clear_leftovers([self.results], [matches_name(pair.name) for pair in pairs])
         if not (self.path / CONFIG_FILE).is_file():
             self._write_config({})
+        self.store.begin([pair.name for pair in pairs])
         self._write_times()  # a line that a kill cut short must not run into the next
         places = read_places(self.path) | {pair.name: describe_place(pair) for pair in pairs}
         text = json.dumps(dict(sorted(places.items())), indent=1, ensure_ascii=False) + "\n"
@@ -222,7 +233,8 @@ class _Folder:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
     def settle(self) -> None:
-        """Put the times in order and the sums into the configuration file."""
+        """Put matches and times in order, and the sums into the configuration file."""
+        self.store.settle()
         self._write_times()
         total, mean = self.times()
         closing = {"pairs": len(self._times()), "total_time": round(total, 4), "mean_time": round(mean, 4)}
@@ -257,7 +269,7 @@ class _Folder:
                     times[name] = float(seconds), told
                 except ValueError:
                     continue
-        return {name: times[name] for name in sorted(times) if (self.results / matches_name(name)).is_file()}
+        return {name: times[name] for name in self.store.names() if name in times}
 
     def _write_config(self, closing: dict[str, Any]) -> None:
         text = yaml.safe_dump(self.record | closing, sort_keys=False, allow_unicode=True)

@@ -2,7 +2,9 @@
 
 A folder of results holds a folder a data set, and that a folder an algorithm, with
 
-- ``original_outputs/<name>_matches.npz``, a pair each: what ``gcm extract`` writes;
+- ``original_outputs/<name>_matches.npz``, a pair each: what ``gcm extract`` writes; in the stores ``h5`` and
+  ``parquet`` only until they are packed into ``part-0001.h5`` and so on, of many pairs each, beside
+  ``store.json`` (:mod:`gcm.benchmark.stores`);
 - ``pairs.json``: which images each name stands for, and its subset and sequence;
 - ``config.yml``: the algorithm and its configuration, and at the end the total and mean time;
 - ``times.csv``: seconds each pair took and, where the matcher says, how sure it is that both images show the

@@ -31,6 +31,7 @@ __all__ = [
     "check_files",
     "check_masks",
     "name_pairs",
+    "pair_name",
     "read_homography",
     "read_pairs",
     "with_masks",
@@ -272,7 +273,7 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     for depth in range(deepest + 1):
         by_name: dict[str, list[Pair]] = {}
         for pair in unnamed:
-            by_name.setdefault(_name(pair, depth, suffix=depth == deepest), []).append(pair)
+            by_name.setdefault(pair_name(pair, depth, suffix=depth == deepest), []).append(pair)
         taken = set(named.values())
         for name, group in by_name.items():
             if len(group) == 1 and name not in taken:
@@ -285,7 +286,8 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     return [replace(p, name=named[p.image0, p.image1]) for p in unique]
 
 
-def _name(pair: Pair, depth: int, *, suffix: bool) -> str:
+def pair_name(pair: Pair, depth: int, *, suffix: bool = False) -> str:
+    """A name of a pair, with so many of its folders' names, and with its suffixes."""
     ends = []
     for image in (pair.image0, pair.image1):
         folders = [part for part in image.parts[:-1] if part != image.anchor]

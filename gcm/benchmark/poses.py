@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, matches_name
+from gcm.benchmark.layout import CONFIG_FILE
 from gcm.benchmark.pairs import Pair, name_pairs, read_pairs
+from gcm.benchmark.stores import open_store
 from gcm.errors import DatasetError
 from gcm.images.sizes import working_size
 from gcm.matches import Matches
@@ -219,10 +220,11 @@ def evaluate_poses(
     Raises:
         DatasetError: pairs that have not been matched.
         InputError: damaged matches.
-        DependencyError: PoseLib is not installed.
+        DependencyError: PoseLib, or what the folder's store needs, is not installed.
     """
-    files = {entry.pair.name: folder / MATCHES_FOLDER / matches_name(entry.pair.name) for entry in pairs}
-    missing = [name for name, file in files.items() if not file.is_file()]
+    store = open_store(folder)
+    there = set(store.names())
+    missing = [entry.pair.name for entry in pairs if entry.pair.name not in there]
     if missing:
         raise DatasetError(
             f"{folder}: {len(missing)} of {len(pairs)} pairs have not been matched, beginning with "
@@ -231,7 +233,7 @@ def evaluate_poses(
     sizes = _sizes(folder)
     errors = {}
     for entry in pairs:
-        matches = Matches.load(files[entry.pair.name])
+        matches = store.load(entry.pair.name)
         error = score_relative_pose(
             matches.points0,
             matches.points1,

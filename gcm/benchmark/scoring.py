@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcm.benchmark.layout import PAIR_LIST, Prediction, prediction_path, read_places, read_prediction
+from gcm.benchmark.layout import PAIR_LIST, Prediction
 from gcm.benchmark.pairs import Pair, read_homography, read_pairs
+from gcm.benchmark.predictions import Predictions
 from gcm.benchmark.score_store import ScoreStore
-from gcm.errors import DatasetError, ImageError
+from gcm.errors import DatasetError, ImageError, InputError
 from gcm.images.files import read_size
 from gcm.metrics.homography import score_homography
 from gcm.metrics.matching import count_within, transfer_errors
 from gcm.metrics.protocols import PairScore
-from gcm.storage.npz import Npz
 
 __all__ = ["GroundTruth", "read_ground_truths", "score_all", "score_pair"]
 
@@ -112,12 +112,12 @@ def score_all(
     scores: list[PairScore] = []
     problems: list[str] = []
     try:
-        places = read_places(algorithm_dir)
-    except DatasetError as error:
+        predictions = Predictions(algorithm_dir)
+    except (DatasetError, InputError) as error:
         return [], [str(error)]
 
     def score(truth: GroundTruth) -> PairScore | str:
-        return _score(truth, prediction_path(algorithm_dir, truth.pair, places), store)
+        return _score(truth, predictions, store)
 
     for done, outcome in enumerate(_in_threads(score, truths, workers), start=1):
         if isinstance(outcome, str):
@@ -139,21 +139,20 @@ def _in_threads(
         yield from chain.from_iterable(pool.map(lambda part: [score(truth) for truth in part], parts))
 
 
-def _score(truth: GroundTruth, path: Path, store: ScoreStore) -> PairScore | str:
+def _score(truth: GroundTruth, predictions: Predictions, store: ScoreStore) -> PairScore | str:
     """The score of a pair, or what is wrong with its prediction."""
     try:
-        archive = Npz(path.read_bytes())
-    except FileNotFoundError:
+        found = predictions.find(truth.pair)
+    except DatasetError as error:
+        return str(error)
+    if found is None:
         return truth.pair.name
-    except OSError as error:
-        return f"{path}: cannot be read ({error.strerror})"
-    # A checksum will do: it is to notice change, not malice, and is several times faster than a hash.
-    fingerprint = f"{len(archive.content)}-{archive.checksum:08x}-{truth.checksum:08x}"
+    fingerprint = f"{found.fingerprint}-{truth.checksum:08x}"
     stored = store.get(truth.pair, fingerprint)
     if stored is not None:
         return stored
     try:
-        prediction = read_prediction(path, archive)
+        prediction = found.read()
     except DatasetError as error:
         return str(error)
     measured = score_pair(truth.pair, prediction, truth.homography, truth.image0.size)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gcm import __version__
 from gcm.backbones.base import Backbone
 from gcm.backbones.patch_stream import SampledDescriptors
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.features.batching import Request
 from gcm.features.cache import FeatureCache
+from gcm.features.folder import FeatureFolder
 from gcm.features.pyramid import Pyramid
 from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
@@ -25,6 +29,9 @@ __all__ = ["PRECISIONS", "FeatureExtractor"]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What the networks may compute in."""
+
+_FORMAT = 1
+"""Of what is kept in a folder; raised when a network's code changes what it gives."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class FeatureExtractor:
         device: where both run.
         precision: a key of :data:`PRECISIONS`, in which both compute; what they give may have it, too.
         cache_bytes: most that the features of earlier images may take; the oldest go first.
+        folder: keeps the backbone's maps of images that were not warped for other runs, too.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class FeatureExtractor:
         *,
         precision: str = "float32",
         cache_bytes: int = 2 * 2**30,
+        folder: FeatureFolder | None = None,
     ) -> None:
         self.device = device
         self.dtype = PRECISIONS[precision]
@@ -68,14 +77,18 @@ class FeatureExtractor:
         self.backbone = backbone.to(device).to(memory_format=torch.channels_last)
         self.fine = None if fine is None else fine.to(device).to(memory_format=torch.channels_last)
         self.cache: FeatureCache[_Features] = FeatureCache(cache_bytes)
+        self.folder = folder
 
     def answer(self, requests: Sequence[Request]) -> list[Pyramid | FeatureMap]:
         """The features that are asked for: those remembered, and the rest from the networks, together."""
-        features: list[_Features | None] = [self._recall(request) for request in requests]
+        features: list[_Features | None] = [
+            self._recall(request) or self._read(request) for request in requests
+        ]
         missing = [k for k, entry in enumerate(features) if entry is None]
         computed = self._compute([requests[k] for k in missing])
         for k, new in zip(missing, computed, strict=True):
             features[k] = new
+            self._write(requests[k], new)
         answers: list[Pyramid | FeatureMap] = []
         for request, entry in zip(requests, features, strict=True):
             assert entry is not None
@@ -94,6 +107,55 @@ class FeatureExtractor:
             return None  # a warped image will not come again: its hash would be taken for nothing
         entry = self.cache.get(request.key)
         return None if entry is None or (request.kind == "pyramid" and entry.pyramid is None) else entry
+
+    def _read(self, request: Request) -> _Features | None:
+        """What the folder has of an image.
+
+        Of the very request: the coarsest map alone may be rounded otherwise than as part of a pyramid.
+        """
+        if self.folder is None or request.original is not None:
+            return None  # a warped image belongs to one pair
+        kept = self.folder.get(self._file_key(request))
+        if kept is None:
+            return None
+        tensors = [tensor.to(self.device) for tensor in kept]
+        if request.kind == "coarsest":
+            return _Features(DenseMap(tensors[0], self.backbone.info.strides[-1]), None)
+        maps = self.backbone.restored(tensors)
+        return _Features(maps[-1], Pyramid(maps))
+
+    def _write(self, request: Request, features: _Features) -> None:
+        """Put what was computed of an image into the folder."""
+        if self.folder is None or request.original is not None:
+            return
+        if features.pyramid is not None:
+            tensors = self.backbone.stored(features.pyramid.maps)
+        else:
+            tensors = [features.coarsest.data] if isinstance(features.coarsest, DenseMap) else None
+        if tensors is not None:
+            self.folder.put(self._file_key(request), tensors)
+
+    def _file_key(self, request: Request) -> str:
+        return hashlib.sha256(self._network_key + request.kind.encode() + request.key).hexdigest()
+
+    @cached_property
+    def _network_key(self) -> bytes:
+        """Equal where the same image gives the same maps, to the last bit."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        told = (
+            _FORMAT,
+            __version__,
+            torch.__version__,
+            device,
+            torch.backends.cpu.get_cpu_capability(),
+            self.dtype,
+            self.backbone.info,
+        )
+        digest = hashlib.sha256(repr(told).encode())
+        for name, tensor in sorted(self.backbone.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.digest()
 
     def _compute(self, requests: Sequence[Request]) -> list[_Features]:
         """Run the backbone on several images, those of one size in one batch, equal ones once."""

@@ -31,6 +31,9 @@ _SHIPPED = {
     "disk-lightglue": "gcm.matchers.learned:disk_lightglue",
 }
 
+_WITHOUT_EFFECT = ("features", "features_size")
+"""Options that change no result: where maps are kept."""
+
 Factory = Callable[..., Any]
 
 
@@ -60,6 +63,8 @@ class MatcherSpec:
         """Its options as plain values; equal for equal results."""
         plain: dict[str, Any] = {}
         for key, value in self.options.items():
+            if key in _WITHOUT_EFFECT:
+                continue
             if isinstance(value, BaseModel):
                 # Where results go does not change them.
                 plain[key] = value.model_dump(mode="json", exclude={"output_directory"})

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.benchmark.layout import (
-    MATCHES_FOLDER,
     PAIRS_FILE,
     Places,
-    matches_name,
     read_places,
     remembered,
 )
+from gcm.benchmark.stores import open_store
 from gcm.errors import DatasetError
 from gcm.estimation import estimate_fundamental
 from gcm.geometry import Points, epipolar_distances
@@ -66,6 +65,7 @@ def read_collection(
     Raises:
         DatasetError: no folder of results, photos that are not there, or are of another size.
         InputError: damaged matches.
+        DependencyError: what the folder's store needs is not installed.
     """
     pairs: dict[tuple[int, int], MatchedPair] = {}
     doubtful = unmatched = 0
@@ -91,10 +91,11 @@ def read_results(results: Path, photos: Sequence[Photo]) -> Iterator[tuple[str, 
     if not places:
         raise DatasetError(f"{results}: has no {PAIRS_FILE}; give the folder that gcm extract wrote into")
     index = _Index(photos)
+    store = open_store(results)
+    there = set(store.names())
     for name, place in sorted(places.items()):
         i, j = (index.find(place, key, results) for key in ("image0", "image1"))
-        file = results / MATCHES_FOLDER / matches_name(name)
-        matches = Matches.load(file) if file.is_file() else None
+        matches = store.load(name) if name in there else None
         for k, size in () if matches is None else ((i, matches.size0), (j, matches.size1)):
             if photos[k].size != size:
                 raise DatasetError(

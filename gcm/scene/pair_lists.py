@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -49,7 +49,9 @@ def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair
     return sorted(pairs)
 
 
-def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
+def similar(
+    descriptors: NDArray[np.float32], most: int, asking: Collection[int] | None = None
+) -> list[IndexPair]:
     """The pairs of photos that are likest, with several for each photo; at most ``N most`` in all.
 
     Half of them are given out in turns: a photo asks for the likest that it is not paired with already, so
@@ -58,7 +60,8 @@ def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
 
     Args:
         descriptors: N x D, unit length: how like two photos are is their product.
-        most: pairs for each photo, on average.
+        most: pairs for each photo that asks, on average.
+        asking: the photos that ask, without one of which no pair is made; all unless given.
 
     Raises:
         UsageError: fewer than 1.
@@ -67,17 +70,21 @@ def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
         raise UsageError(f"a photo needs at least 1 partner, not {most}")
     alike = (descriptors @ descriptors.T).astype(np.float64)
     np.fill_diagonal(alike, -np.inf)
-    count = len(alike)
+    asks = np.ones(len(alike), dtype=bool)
+    if asking is not None:
+        asks = np.isin(np.arange(len(alike)), list(asking))
+        alike[~(asks[:, None] | asks)] = -np.inf
     pairs = set()
-    for _ in range(min(-(-most // 2), count - 1)):
-        for i in np.argsort(-alike.max(axis=1), kind="stable").tolist():
+    for _ in range(min(-(-most // 2), len(alike) - 1)):
+        order = np.argsort(-alike.max(axis=1), kind="stable")
+        for i in order[asks[order]].tolist():
             j = int(alike[i].argmax())
             if np.isfinite(alike[i, j]):
                 pairs.add((min(i, j), max(i, j)))
                 alike[i, j] = alike[j, i] = -np.inf
-    rows, columns = np.triu_indices(count, 1)
+    rows, columns = np.triu_indices(len(alike), 1)
     left = alike[rows, columns]
-    likest = np.argsort(-left, kind="stable")[: most * count - len(pairs)]
+    likest = np.argsort(-left, kind="stable")[: most * int(asks.sum()) - len(pairs)]
     likest = likest[np.isfinite(left[likest])]
     pairs |= set(zip(rows[likest].tolist(), columns[likest].tolist(), strict=True))
     return sorted(pairs)

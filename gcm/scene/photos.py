@@ -43,15 +43,18 @@ class Photo:
         return self.size[::-1] if self.orientation in (5, 6, 7, 8) else self.size
 
 
-def list_photos(folder: Path, on_broken: Callable[[str], object] | None = None) -> list[Photo]:
+def list_photos(
+    folder: Path, on_broken: Callable[[str], object] | None = None, *, fewest: int = 2
+) -> list[Photo]:
     """The photos below a folder, by name.
 
     Args:
         folder: where they are.
         on_broken: called with a line for each that cannot be read, which is then left out.
+        fewest: photos that there must be.
 
     Raises:
-        DatasetError: no such folder, or fewer than two photos that can be read.
+        DatasetError: no such folder, or fewer photos that can be read.
         ImageError: a photo that cannot be read, without `on_broken`.
     """
     photos = []
@@ -65,9 +68,10 @@ def list_photos(folder: Path, on_broken: Callable[[str], object] | None = None) 
             continue
         name = path.relative_to(folder).as_posix()
         photos.append(Photo(path, name, header.size, header.orientation))
-    if len(photos) < 2:
+    if len(photos) < fewest:
         noun = "photo" if len(photos) == 1 else "photos"
-        raise DatasetError(f"{folder}: holds {len(photos)} {noun} that can be read; two at least make a pair")
+        told = "; two at least make a pair" if fewest > 1 else ""
+        raise DatasetError(f"{folder}: holds {len(photos)} {noun} that can be read{told}")
     return photos
 
 

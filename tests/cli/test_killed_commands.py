@@ -127,6 +127,8 @@ COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
     "download": (prepare_download, ["download", "--archive", "release.zip", "--dest", "D"]),
     "convert": (prepare_convert, ["convert", "--output-dir", "SIFT"]),
     "extract": (prepare_extract, ["extract", "--algorithm", "orb"]),
+    "extract h5": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "h5"]),
+    "extract parquet": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "parquet"]),
     "evaluate": (prepare_evaluate, ["evaluate", "SIFT_06", "ORB_08", "--plot", "curves.png"]),
 }
 
