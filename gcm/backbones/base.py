@@ -84,12 +84,21 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
-    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
-        """Each image's maps, fine to coarse; a backbone may compute some only where asked."""
+    @property
+    def kept_taps(self) -> tuple[str, ...]:
+        """Which of the maps :meth:`kept_maps` gives."""
+        return self.info.taps
+
+    def kept_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps a pyramid is made of; those it computes where they are asked for are left out."""
         maps: list[Tensor] = self(x)
+        return maps
+
+    def pyramids(self, maps: list[Tensor]) -> list[list[FeatureMap]]:
+        """Each image's maps, fine to coarse, from those of :meth:`kept_maps`."""
         return [
             [DenseMap(m[k], stride) for m, stride in zip(maps, self.info.strides, strict=True)]
-            for k in range(len(x))
+            for k in range(len(maps[-1]))
         ]
 
     def coarsest(self, x: Tensor) -> Tensor:

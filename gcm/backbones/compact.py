@@ -192,8 +192,14 @@ class Compact(Backbone):
         maps: list[Tensor] = self.network(x)
         return [self.network.pixels(maps[0]), *maps]
 
-    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
-        maps: list[Tensor] = self.network(x)
+    @property
+    def kept_taps(self) -> tuple[str, ...]:
+        return self.info.taps[1:]
+
+    def kept_maps(self, x: Tensor) -> list[Tensor]:
+        return self.network(x)  # type: ignore[no-any-return]
+
+    def pyramids(self, maps: list[Tensor]) -> list[list[FeatureMap]]:
         hidden, out = self.network.pixel_hidden, self.network.pixel_out
         assert hidden.bias is not None
         assert out.bias is not None
@@ -204,7 +210,7 @@ class Compact(Backbone):
                 SubcellMap(maps[0][k], *layers),
                 *(DenseMap(m[k], stride) for m, stride in zip(maps, strides, strict=True)),
             ]
-            for k in range(len(x))
+            for k in range(len(maps[-1]))
         ]
 
     def coarsest(self, x: Tensor) -> Tensor:
