@@ -140,7 +140,7 @@ class MatcherConfig(BaseModel):
     @model_validator(mode="after")
     def _precision_of_runtime(self) -> MatcherConfig:
         if self.runtime == "onnxruntime" and self.precision == "bfloat16":
-            raise ValueError("precision: onnxruntime computes in float32 or float16 (given: 'bfloat16')")
+            raise ValueError("precision bfloat16: onnxruntime computes in float32 or float16")
         return self
 
     def __repr__(self) -> str:

@@ -25,8 +25,8 @@ _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="T
 _Part = Annotated[
     Part,
     typer.Option(
-        help="The backbone, which gives the maps, or of the attention network the detector of keypoints or the "
-        "matcher of their descriptors."
+        help="The backbone, which gives the maps; or of the attention network the detector of keypoints, "
+        "or the matcher of their descriptors."
     ),
 ]
 _Precision = Annotated[Precision, typer.Option(help="Of weights and computation; in and out goes float32.")]

@@ -7,9 +7,11 @@ and the matcher of their descriptors. What a file takes and gives stands in its 
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,8 +162,7 @@ def export_onnx(exportable: Exportable, *, precision: str = "float32") -> bytes:
         network = _Reduced(copy.deepcopy(network).to(_DTYPES[precision]), _DTYPES[precision])
     names = exportable.metadata["network"]
     dynamic = exportable.free if precision == "float32" else (exportable.free,)
-    with warnings.catch_warnings(), _silent("torch.export", "torch.onnx", "onnxscript"), torch.enable_grad():
-        warnings.simplefilter("ignore")  # of deprecated things within the exporter
+    with _silence(), torch.enable_grad():
         try:
             program = torch.onnx.export(
                 network.eval(),
@@ -206,21 +207,20 @@ def _summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]}"
 
 
-class _silent:  # noqa: N801, a context manager
-    """Keeps loggers silent: they tell of every step, and of an error once more."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(name) for name in names]
-        self._levels: Sequence[int] = ()
-
-    def __enter__(self) -> None:
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's prints, logs and warnings to itself: of every step, and of an error once more."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 class _Maps(nn.Module):

@@ -54,7 +54,8 @@ def checked_export(exportable: Exportable, precision: str) -> tuple[bytes, float
     if not largest <= tolerance:  # nan, too
         raise ConfigError(
             f"{exportable.metadata['network']}: its ONNX file in {precision} differs from PyTorch by "
-            f"{largest:.1g} of the largest value, more than {tolerance:g}; use runtime: torch"
+            f"{largest:.1g} of the largest value, more than {tolerance:g}; use "
+            f"{'runtime: torch' if precision == 'float32' else 'float32'}"
         )
     return model, largest
 
