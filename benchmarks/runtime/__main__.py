@@ -24,6 +24,7 @@ import cv2
 import torch
 
 from benchmarks.parity.__main__ import compare
+from benchmarks.speed.__main__ import parse_size
 from benchmarks.speed.measure import (
     Subject,
     hardware,
@@ -56,7 +57,7 @@ PAIRS = (
     ),
 )
 """Of ``shared/data``: planes, blur, light, and scenes with depth."""
-SIZES = ((480, 640), (3000, 4000))
+SIZES = ("480x640", "3000x4000")
 
 
 def check_maps(shared: Path) -> bool:
@@ -108,13 +109,13 @@ def check_matches(shared: Path) -> bool:
     return passed
 
 
-def measure_times(shared: Path, repeats: int, threads: int) -> None:
+def measure_times(shared: Path, presets: list[str], sizes: list[str], repeats: int, threads: int) -> None:
     """Whole matches with either runtime, and PyTorch in the preset's own precision beside them."""
     with tempfile.TemporaryDirectory() as temporary:
-        for size in SIZES:
+        for size in map(parse_size, sizes):
             paths = write_pair(shared, "graf", size, Path(temporary))
             images = [load_image(path) for path in paths]
-            for preset in PRESETS:
+            for preset in presets:
                 subjects = _subjects(preset, shared)
                 matchers = {name: subject.build() for name, subject in subjects.items()}
                 last: dict[str, Any] = {}
@@ -149,6 +150,8 @@ def main() -> int:
     )
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds data/")
     parser.add_argument("--only", nargs="+", choices=["maps", "matches", "times"], default=None)
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), help="of the times")
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="HxW", help="of the times")
     parser.add_argument("--repeats", type=int, default=3, help="after one that warms up")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -164,7 +167,7 @@ def main() -> int:
     if "matches" in chosen:
         passed &= check_matches(options.shared)
     if "times" in chosen:
-        measure_times(options.shared, options.repeats, options.threads)
+        measure_times(options.shared, options.presets, options.sizes, options.repeats, options.threads)
     return 0 if passed else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -130,12 +131,24 @@ class Session:
 
 
 def _with_outputs(model: bytes, outputs: Sequence[str]) -> bytes:
-    """The model with these outputs alone; ONNX Runtime leaves out what no output needs."""
+    """The model with these outputs alone, and what they need: ONNX Runtime would compute the rest, too."""
     import onnx
 
     proto = onnx.load_from_string(model)
-    kept = [entry for entry in proto.graph.output if entry.name in outputs]
-    del proto.graph.output[:]
-    proto.graph.output.extend(kept)
+    graph = proto.graph
+    needed = set(outputs)
+    nodes = []
+    for node in reversed(graph.node):  # they stand in the order of computation
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    for field, kept in (
+        (graph.node, nodes[::-1]),
+        (graph.output, [entry for entry in graph.output if entry.name in outputs]),
+        (graph.initializer, [entry for entry in graph.initializer if entry.name in needed]),
+    ):
+        copies = [copy.deepcopy(entry) for entry in kept]
+        del field[:]
+        field.extend(copies)
     content: bytes = proto.SerializeToString()
     return content
