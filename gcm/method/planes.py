@@ -26,8 +26,7 @@ def fit_plane(
         options: how many of them, and how exactly they must agree.
         threshold: pixels, in place of the options' own.
     """
-    # In the order of the view: that of scores, which hangs on their last digits, would draw other samples.
-    best = np.sort(np.argsort(-view.scores, kind="stable")[: options.sampled])
+    best = np.argsort(-view.scores, kind="stable")[: options.sampled]
     return estimate_homography(
         view.warped1[best],
         view.points0[best],
