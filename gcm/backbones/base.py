@@ -84,6 +84,10 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
+    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
+        """Each image's maps, fine to coarse; a backbone may compute some only where asked."""
+        return self.pyramids(self.kept_maps(x))
+
     @property
     def kept_taps(self) -> tuple[str, ...]:
         """Which of the maps :meth:`kept_maps` gives."""

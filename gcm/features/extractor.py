@@ -119,7 +119,7 @@ class FeatureExtractor:
         if kind == "coarsest":
             # A copy: where it is a view of larger maps, those may go.
             return [_Features(DenseMap(m.clone(), stride), None) for m in self.backbone.coarsest(x)]
-        pyramids = self.backbone.pyramids(self.backbone.kept_maps(x))
+        pyramids = self.backbone.pyramid(x)
         return [_Features(maps[-1], Pyramid(maps)) for maps in pyramids]
 
     def _input(self, request: Request, normalisation: Normalisation) -> Tensor:
