@@ -46,7 +46,7 @@ def export_network(
 
     Image sizes and batch are free. The file is compared with PyTorch before it is
     written; its metadata say how images must be normalised and padded.
-    Needs: pip install 'gcm[onnx]'.
+    Needs the extra onnx.
     """
     from gcm.config import load_config
 
