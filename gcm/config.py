@@ -61,6 +61,11 @@ class MatcherConfig(BaseModel):
         description="what the networks compute in; auto: bfloat16 or float16 where that is faster",
     )
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; the best there is when empty")
+    runtime: Literal["torch", "onnxruntime"] = Field(
+        "torch",
+        description="what computes the backbone and the attention network: torch, or onnxruntime (extra "
+        "`onnx`; float32 or float16)",
+    )
     resize: int | tuple[int, int] | None = Field(
         None,
         description="network input: width and height, or the longer side alone; "
@@ -131,6 +136,12 @@ class MatcherConfig(BaseModel):
         if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", value.lower()):
             raise ValueError(f"'{value}' is no device; use cpu, cuda, cuda:N, mps or auto")
         return value.lower()
+
+    @model_validator(mode="after")
+    def _precision_of_runtime(self) -> MatcherConfig:
+        if self.runtime == "onnxruntime" and self.precision == "bfloat16":
+            raise ValueError("precision bfloat16: onnxruntime computes in float32 or float16")
+        return self
 
     def __repr__(self) -> str:
         """What differs from the defaults."""

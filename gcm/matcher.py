@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import GCMError, UsageError, WrongTypeError
@@ -36,6 +37,9 @@ from gcm.method.published import match_published
 from gcm.method.steps import Clock, matching_steps
 from gcm.method.working_matches import MethodResult
 from gcm.options import GuidedOptions, PublishedOptions
+
+if TYPE_CHECKING:
+    from gcm.backbones.onnx.session import Provider
 
 __all__ = ["Matcher", "match"]
 
@@ -94,7 +98,8 @@ class Matcher:
         folder = None if features is None else FeatureFolder(features, int(features_size * 2**30))
         self.steps = matching_steps(self.config)
         device, self._notes = choose_device(self.config.device)
-        backbone = create_backbone(self.config.model, weights=self.config.weights_path)
+        self.precision = choose_precision(self.config.precision, device, runtime=self.config.runtime)
+        backbone, providers = self._backbone()
         fine = None
         method = self.config.method
         if isinstance(method, PublishedOptions) and method.fine_model:
@@ -103,9 +108,12 @@ class Matcher:
         if isinstance(method, GuidedOptions):
             seeds = method.seeds
             self._seeds = create_seed_matchers(
-                seeds.matchers, sides=seeds.sides, keypoints=seeds.keypoints, device=device
+                seeds.matchers,
+                sides=seeds.sides,
+                keypoints=seeds.keypoints,
+                device=device,
+                providers=providers,
             )
-        self.precision = choose_precision(self.config.precision, device)
         self.features = FeatureExtractor(
             backbone,
             fine,
@@ -115,6 +123,18 @@ class Matcher:
             folder=folder,
         )
 
+    def _backbone(self) -> tuple[Backbone, list[Provider] | None]:
+        """The backbone, and what ONNX Runtime computes with where that is what computes."""
+        backbone = create_backbone(self.config.model, weights=self.config.weights_path)
+        if self.config.runtime == "torch":
+            return backbone, None
+        from gcm.backbones.onnx.runtime import OnnxBackbone
+        from gcm.backbones.onnx.session import choose_providers
+
+        providers, notes = choose_providers(self.config.device)
+        self._notes += notes
+        return OnnxBackbone(backbone, providers, precision=self.precision), providers
+
     def __repr__(self) -> str:
         return f"Matcher({self.name!r}: {self.info.name} on {self.device}, {self.precision})"
 
@@ -122,6 +142,13 @@ class Matcher:
     def device(self) -> torch.device:
         """Where the networks run."""
         return self.features.device
+
+    @property
+    def runtime(self) -> str:
+        """What computes the networks; of ONNX Runtime also with which provider."""
+        if self.config.runtime == "torch":
+            return "torch"
+        return f"onnxruntime, {self.features.backbone.provider}"
 
     def __call__(self, image0: ImageLike, image1: ImageLike) -> Matches:
         """Same as :meth:`match`."""
@@ -316,6 +343,7 @@ class Matcher:
             "preset": self.name,
             "model": self.info.name,
             "device": str(self.device),
+            "runtime": self.runtime,
             "precision": self.precision,
             "working_size0": list(image_size(images[0].pixels)),
             "working_size1": list(image_size(images[1].pixels)),

@@ -14,6 +14,7 @@ from gcm_cli import (
     download,
     evaluate,
     export,
+    export_network,
     extract,
     fetch_weights,
     match,
@@ -82,5 +83,6 @@ app.command("organize-hpatches")(organize.organize_hpatches)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)
 app.command("backbones")(backbones.backbones)
+app.command("export-network")(export_network.export_network)
 app.command("fetch-weights")(fetch_weights.fetch_weights)
 app.command("distill")(distill.distill)

@@ -68,11 +68,13 @@ def contained(
     return result
 
 
-def compare(golden: tuple[Array, Array], ours: tuple[Array, Array]) -> Agreement:
+def compare(
+    golden: tuple[Array, Array], ours: tuple[Array, Array], tolerance: float = TOLERANCE
+) -> Agreement:
     """Compare two sets of matches, each (points0, points1)."""
     n = len(golden[0])
-    found = int(contained(golden, ours).sum())
-    extra = int((~contained(ours, golden)).sum())
+    found = int(contained(golden, ours, tolerance).sum())
+    extra = int((~contained(ours, golden, tolerance)).sum())
     return Agreement(n, len(ours[0]), found / n if n else 1.0, extra / n if n else float(extra > 0))
 
 

@@ -9,6 +9,7 @@ Apache-2.0), whose weights it starts from (recipe ``configs/distill/attention.ym
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,22 @@ from torch.nn import functional as F
 
 from gcm.backbones.context import ContextStream
 
-__all__ = ["AttentionMatcher", "AttentionNetwork", "KeypointHeads"]
+__all__ = ["AttentionMatcher", "AttentionNetwork", "KeypointHeads", "KeypointNetwork"]
 
 _INPUTS, _CHANNELS, _LAYERS = 64, 96, 6
 _CELL = 8
+
+
+class KeypointNetwork(Protocol):
+    """What finds keypoints and matches them: :class:`AttentionNetwork`, whatever computes it."""
+
+    def detect(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`AttentionNetwork.detect`."""
+
+    def matcher(
+        self, points0: Tensor, points1: Tensor, descriptors0: Tensor, descriptors1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`AttentionMatcher`."""
 
 
 class KeypointHeads(nn.Module):
@@ -111,7 +124,7 @@ class _Layer(nn.Module):
         states = [self._within(state, turn) for state, turn in zip(states, turns, strict=True)]
         keys = [self.across_key(state) for state in states]
         values = [self.across_value(state) for state in states]
-        messages = [F.scaled_dot_product_attention(keys[k], keys[1 - k], values[1 - k]) for k in (0, 1)]
+        messages = [_attended(keys[k], keys[1 - k], values[1 - k]) for k in (0, 1)]
         return [
             state + self.across_update(torch.cat([state, self.across_out(message)], dim=-1))
             for state, message in zip(states, messages, strict=True)
@@ -120,7 +133,7 @@ class _Layer(nn.Module):
     def _within(self, state: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         # The three of each channel lie together.
         query, key, value = self.within_qkv(state).view(*state.shape, 3).unbind(dim=-1)
-        message = F.scaled_dot_product_attention(_turned(query, turn), _turned(key, turn), value)
+        message = _attended(_turned(query, turn), _turned(key, turn), value)
         update: Tensor = self.within_update(torch.cat([state, self.within_out(message)], dim=-1))
         return state + update
 
@@ -132,6 +145,11 @@ def _update() -> nn.Sequential:
         nn.GELU(),
         nn.Linear(2 * _CHANNELS, _CHANNELS),
     )
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of one head, B x N x C; PyTorch's exporter to ONNX wants an axis of heads."""
+    return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
 
 
 def _turned(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
@@ -149,3 +167,12 @@ class AttentionNetwork(nn.Module):
         self.stream = ContextStream()
         self.heads = KeypointHeads()
         self.matcher = AttentionMatcher()
+
+    def detect(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Coarse descriptors, B x 64 x H/8 x W/8 (not unit length), and scores of all pixels, B x 1 x H x W.
+
+        Args:
+            x: B x 1 x H x W standardised grey, sides multiples of 8.
+        """
+        maps = self.stream(x)
+        return maps, self.heads(x, maps)

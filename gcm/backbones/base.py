@@ -86,11 +86,18 @@ class Backbone(nn.Module):
 
     def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
         """Each image's maps, fine to coarse; a backbone may compute some only where asked."""
+        maps = self.kept_maps(x)
+        return [self.restored([m[k] for m in maps]) for k in range(len(x))]
+
+    @property
+    def kept_taps(self) -> tuple[str, ...]:
+        """Which of the maps :meth:`kept_maps` gives."""
+        return self.info.taps
+
+    def kept_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps a pyramid is made of; those it computes where they are asked for are left out."""
         maps: list[Tensor] = self(x)
-        return [
-            [DenseMap(m[k], stride) for m, stride in zip(maps, self.info.strides, strict=True)]
-            for k in range(len(x))
-        ]
+        return maps
 
     def coarsest(self, x: Tensor) -> Tensor:
         """The last map alone, B x C x H x W; a backbone may leave out what only others need."""
@@ -98,15 +105,12 @@ class Backbone(nn.Module):
         return last
 
     def stored(self, maps: Sequence[FeatureMap]) -> list[Tensor] | None:
-        """The tensors from which :meth:`restored` makes the maps of :meth:`pyramid` again; None if it cannot.
-
-        To be overridden together with :meth:`pyramid`.
-        """
+        """The tensors from which :meth:`restored` makes an image's maps again; None if it cannot."""
         tensors = [m.data for m in maps if isinstance(m, DenseMap)]
         return tensors if len(tensors) == len(maps) else None
 
     def restored(self, tensors: Sequence[Tensor]) -> list[FeatureMap]:
-        """The maps of an image, fine to coarse, from what :meth:`stored` gave of them."""
+        """An image's maps, fine to coarse, from what :meth:`kept_maps` or :meth:`stored` gave of it."""
         return [DenseMap(tensor, stride) for tensor, stride in zip(tensors, self.info.strides, strict=True)]
 
     def fused(self) -> Backbone:

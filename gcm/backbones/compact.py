@@ -192,9 +192,12 @@ class Compact(Backbone):
         maps: list[Tensor] = self.network(x)
         return [self.network.pixels(maps[0]), *maps]
 
-    def pyramid(self, x: Tensor) -> list[list[FeatureMap]]:
-        maps: list[Tensor] = self.network(x)
-        return [self.restored([m[k] for m in maps]) for k in range(len(x))]
+    @property
+    def kept_taps(self) -> tuple[str, ...]:
+        return self.info.taps[1:]
+
+    def kept_maps(self, x: Tensor) -> list[Tensor]:
+        return self.network(x)  # type: ignore[no-any-return]
 
     def stored(self, maps: Sequence[FeatureMap]) -> list[Tensor] | None:
         # The first is a function of the second.

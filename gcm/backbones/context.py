@@ -71,7 +71,7 @@ def _layers(*layers: tuple[int, int, int]) -> nn.Sequential:
 def _padded(x: Tensor) -> Tensor:
     """The image, its sides padded to multiples of 32."""
     height, width = (-side % _MULTIPLE for side in x.shape[-2:])
-    return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
+    return F.pad(x, (0, width, 0, height), mode="replicate")
 
 
 class ContextNetwork(CompactNetwork):

@@ -27,10 +27,12 @@ from gcm.backbones import (
     timm_models,
     vgg,
 )
-from gcm.backbones.base import Backbone, BackboneInfo
+from gcm.backbones.attention import AttentionNetwork
+from gcm.backbones.base import Backbone, BackboneInfo, load_strictly
 from gcm.backbones.fine import FINE_MODELS, FineInfo
 from gcm.errors import ConfigError, WeightsError, did_you_mean
 from gcm.weights.catalogue import CATALOGUE, WeightEntry
+from gcm.weights.loading import load_checkpoint
 from gcm.weights.store import resolve_weights
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "backbone_info",
     "build_backbone",
     "check_weights",
+    "create_attention",
     "create_backbone",
     "create_fine_model",
     "known_weights",
@@ -176,6 +179,13 @@ def _loaded(name: str, path: Path) -> Backbone:
     backbone = build_backbone(name)  # no memory and no time for weights about to be replaced
     backbone.load_file(path)
     return backbone.eval().requires_grad_(False).fused()
+
+
+def create_attention() -> AttentionNetwork:
+    """Our attention network with its weights, on the CPU, in evaluation mode."""
+    network = AttentionNetwork()
+    load_strictly(network, load_checkpoint(resolve_weights("gcm_attention")), "gcm_attention")
+    return network.eval().requires_grad_(False)
 
 
 def create_fine_model(name: str, *, weights: Path | str | None = None) -> nn.Module:

@@ -38,10 +38,12 @@ def choose_device(name: str | None, *, strict: bool = False) -> tuple[torch.devi
     return torch.device(name), []
 
 
-def choose_precision(name: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device, *, runtime: str = "torch") -> str:
     """The precision that is asked for; for ``auto`` the one this hardware computes fastest in."""
     if name != "auto":
         return name
+    if runtime == "onnxruntime":
+        return "float16" if device.type == "cuda" else "float32"
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.

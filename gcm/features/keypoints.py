@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcm.backbones.attention import AttentionNetwork
+from gcm.backbones.attention import KeypointNetwork
 
 __all__ = ["Keypoints", "compare_keypoints", "detect_keypoints", "mutual_pairs"]
 
@@ -48,7 +48,7 @@ class Keypoints:
         return (self.points - size / 2) / (size.max() / 2)
 
 
-def detect_keypoints(network: AttentionNetwork, x: Tensor, most: int) -> list[Keypoints]:
+def detect_keypoints(network: KeypointNetwork, x: Tensor, most: int) -> list[Keypoints]:
     """The keypoints of a batch of images.
 
     Args:
@@ -60,8 +60,8 @@ def detect_keypoints(network: AttentionNetwork, x: Tensor, most: int) -> list[Ke
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     x = (x - mean) / deviation.clamp(min=_LEAST_DEVIATION)
     x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
-    maps = network.stream(x)
-    scores = network.heads(x, maps)[..., :height, :width]
+    maps, scores = network.detect(x)
+    scores = scores[..., :height, :width]
     peaks = scores == F.max_pool2d(scores, _APART, stride=1, padding=_APART // 2)
     scores = torch.where(peaks & (scores > _LEAST), scores, 0.0).flatten(1)
     maps = F.normalize(maps.float(), dim=1)
@@ -83,7 +83,7 @@ BELIEVED = 0.1
 
 
 def compare_keypoints(
-    network: AttentionNetwork, first: Keypoints, second: Keypoints
+    network: KeypointNetwork, first: Keypoints, second: Keypoints
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the matcher of the network says of the keypoints of two images.
 

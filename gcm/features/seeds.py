@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from gcm.backbones.attention import AttentionNetwork
-from gcm.backbones.base import load_strictly
+from gcm.backbones.attention import KeypointNetwork
+from gcm.backbones.registry import create_attention
 from gcm.errors import ConfigError, did_you_mean
 from gcm.features.cache import FeatureCache, image_key
 from gcm.features.keypoints import Keypoints, compare_keypoints, detect_keypoints, mutual_pairs
@@ -27,8 +27,9 @@ from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
 from gcm.images.normalisation import PerImage
 from gcm.images.sizes import image_size
-from gcm.weights.loading import load_checkpoint
-from gcm.weights.store import resolve_weights
+
+if TYPE_CHECKING:
+    from gcm.backbones.onnx.session import Provider
 
 __all__ = ["OWN", "AttentionSeeds", "SeedMatcher", "Seeds", "create_seed_matchers"]
 
@@ -66,7 +67,12 @@ class SeedMatcher(Protocol):
 
 
 def create_seed_matchers(
-    names: Sequence[str], *, sides: Sequence[int], keypoints: int, device: torch.device
+    names: Sequence[str],
+    *,
+    sides: Sequence[int],
+    keypoints: int,
+    device: torch.device,
+    providers: Sequence[Provider] | None = None,
 ) -> tuple[SeedMatcher, ...]:
     """Our own seed matcher, and others by their name in the entry-point group ``gcm.matchers``.
 
@@ -75,13 +81,16 @@ def create_seed_matchers(
         sides: pixels; of ours, what the longer side of images is brought to, one after the other.
         keypoints: of ours, the most of an image at the largest of these.
         device: where ours runs.
+        providers: what ONNX Runtime computes ours with; None for PyTorch.
 
     Raises:
         ConfigError: there is no such matcher, or it has no such option.
         DependencyError: a package it needs is missing.
     """
     return tuple(
-        AttentionSeeds(sides=sides, keypoints=keypoints, device=device) if name == OWN else _installed(name)
+        AttentionSeeds(sides=sides, keypoints=keypoints, device=device, providers=providers)
+        if name == OWN
+        else _installed(name)
         for name in names
     )
 
@@ -109,12 +118,24 @@ class AttentionSeeds:
     of the images just seen are remembered.
     """
 
-    def __init__(self, *, sides: Sequence[int], keypoints: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        *,
+        sides: Sequence[int],
+        keypoints: int,
+        device: torch.device,
+        providers: Sequence[Provider] | None = None,
+    ) -> None:
         self._sides, self._device = sides, device
         self._most = [max(1, keypoints * side // max(sides)) for side in sides]
-        network = AttentionNetwork()
-        load_strictly(network, load_checkpoint(resolve_weights("gcm_attention")), "gcm_attention")
-        self._network = network.eval().to(device)
+        network = create_attention()
+        self._network: KeypointNetwork
+        if providers is None:
+            self._network = network.to(device)
+        else:
+            from gcm.backbones.onnx.runtime import OnnxAttention
+
+            self._network = OnnxAttention(network, providers)
         self._cache: FeatureCache[Keypoints] = FeatureCache(_CACHE_BYTES)
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:

@@ -1,0 +1,1 @@
+"""PyTorch and ONNX Runtime side by side."""
