@@ -17,6 +17,7 @@ from gcm_cli import (
     extract,
     fetch_weights,
     match,
+    merge,
     organize,
     pairs,
     pose,
@@ -72,6 +73,7 @@ app.command("pose")(pose.pose)
 app.command("stitch")(stitch.stitch)
 app.command("pairs")(pairs.pairs)
 app.command("extract")(extract.extract)
+app.command("merge")(merge.merge)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("report")(report.report)

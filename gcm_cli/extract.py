@@ -11,15 +11,26 @@ import typer
 from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
+from gcm_cli.sharded import (
+    EstimateOption,
+    ExecutorOption,
+    ExecutorSetOption,
+    Sharding,
+    ShardOption,
+    ShardsOption,
+    estimate_cost,
+    read_sharding,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from gcm.benchmark.extract import Extraction
+    from gcm.benchmark.pairs import Pair
     from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
-__all__ = ["MasksOption", "WorkersOption", "extract", "match_list", "specify"]
+__all__ = ["MasksOption", "WorkersOption", "extract", "match_list", "read_list", "specify"]
 
 
 OutputDirOption = Annotated[
@@ -100,6 +111,11 @@ def extract(
     workers: WorkersOption = None,
     at_once: AtOnceOption = None,
     overwrite: OverwriteOption = False,
+    shard: ShardOption = None,
+    executor: ExecutorOption = None,
+    shards: ShardsOption = None,
+    executor_settings: ExecutorSetOption = None,
+    estimate: EstimateOption = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -109,15 +125,18 @@ def extract(
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
     from gcm.benchmark.layout import PAIR_LIST
-    from gcm.errors import UsageError
 
     console = Console(json_output=json_output, quiet=quiet)
-    sources = {"--pairs": pairs, "--images": images, "--video": video}
-    given = [option for option, value in sources.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} both say what to match; give one of them")
+    given = _sources(pairs, images, video)
     spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings))
+    if estimate:
+        listed = read_list(console, _estimated(pairs, dataset_dir, given), root=root)
+        estimate_cost(console, listed, spec, shards=shards, workers=workers)
+        return
     folder = output_dir or _default_folder(default_folder, given)
+    engine_settings = parse_settings(executor_settings, "--executor-set")
+    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite}
+    sharding = read_sharding(console, shard, executor, shards, engine_settings, **how)
     list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
     if images is not None or video is not None:
         photos = images
@@ -126,18 +145,32 @@ def extract(
         assert photos is not None
         list_file = folder / _LIST
         _list_photos(console, photos, list_file, method, window, loop, most, config)
-    report = match_list(
-        console,
-        list_file,
-        folder,
-        spec,
-        workers=workers,
-        at_once=at_once,
-        overwrite=overwrite,
-        masks=None if masks is None else (masks, images),
-        root=root,
-    )
+    where: dict[str, Any] = {"masks": None if masks is None else (masks, images), "root": root}
+    report = match_list(console, list_file, folder, spec, at_once=at_once, sharding=sharding, **how, **where)
     _tell(console, spec, folder, report)
+
+
+def _sources(pairs: Path | None, images: Path | None, video: Path | None) -> list[str]:
+    """The options that say what to match, found to be one at the most."""
+    from gcm.errors import UsageError
+
+    sources = {"--pairs": pairs, "--images": images, "--video": video}
+    given = [option for option, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} both say what to match; give one of them")
+    return given
+
+
+def _estimated(pairs: Path | None, dataset_dir: Path, given: list[str]) -> Path:
+    """The list whose cost is to be told."""
+    from gcm.benchmark.layout import PAIR_LIST
+    from gcm.errors import UsageError
+
+    if given not in ([], ["--pairs"]):
+        raise UsageError(
+            f"--estimate takes a list: make one of {given[0]} with 'gcm pairs', and give --pairs"
+        )
+    return pairs if pairs is not None else dataset_dir / PAIR_LIST
 
 
 def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
@@ -168,20 +201,14 @@ def _list_photos(
     console.note(f"{images}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
 
 
-def match_list(
+def read_list(
     console: Console,
     list_file: Path,
-    folder: Path,
-    spec: MatcherSpec,
     *,
-    workers: int | None = None,
-    at_once: int | None = None,
-    overwrite: bool = False,
     masks: tuple[Path, Path | None] | None = None,
     root: Path | None = None,
-) -> Extraction:
-    """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
-    from gcm.benchmark.extract import extract as run
+) -> list[Pair]:
+    """The pairs of a list, after a look whether its files are there; `masks` as of `with_masks`."""
     from gcm.benchmark.pairs import check_files, with_masks
     from gcm.benchmark.poses import read_any_pairs
 
@@ -193,18 +220,34 @@ def match_list(
         bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
         if bare:
             console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
+    return listed
+
+
+def match_list(
+    console: Console,
+    list_file: Path,
+    folder: Path,
+    spec: MatcherSpec,
+    *,
+    workers: int | None = None,
+    at_once: int | None = None,
+    overwrite: bool = False,
+    masks: tuple[Path, Path | None] | None = None,
+    root: Path | None = None,
+    sharding: Sharding | None = None,
+) -> Extraction:
+    """Match the pairs of a list into a folder, with a progress bar; `masks` as of `with_masks`."""
+    from gcm.benchmark.extract import extract as run
+    from gcm.scale.shards import collect_shards
+
+    listed = read_list(console, list_file, masks=masks, root=root)
+    how: dict[str, Any] = {"workers": workers, "at_once": at_once, "overwrite": overwrite}
     with _bar(console) as bar:
         watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
-        return run(
-            listed,
-            spec,
-            folder,
-            workers=workers,
-            at_once=at_once,
-            overwrite=overwrite,
-            on_begin=watch.begin,
-            on_pair=watch.advance,
-        )
+        if sharding is not None:
+            return sharding.run(console, listed, spec, folder, watch, **how)
+        collect_shards(spec, folder, discard=overwrite)
+        return run(listed, spec, folder, on_begin=watch.begin, on_pair=watch.advance, **how)
 
 
 class _Watch:
@@ -215,17 +258,27 @@ class _Watch:
         self.finished = self.skipped = 0
         self.started = time.monotonic()
 
-    def begin(self, pending: int) -> None:
+    def begin(self, pending: int, total: int | None = None) -> None:
+        """So many pairs are left of those to be matched, or of so many that are to be matched here."""
+        if total is not None:
+            self.total = total
+            self.bar.update(self.task, total=total)
         self.skipped, self.started = self.total - pending, time.monotonic()
         self.bar.update(self.task, completed=self.skipped)
 
     def advance(self, outcome: Outcome) -> None:
-        self.finished += 1
+        self.count(1)
+        if outcome.error:
+            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
+
+    def count(self, pairs: int) -> None:
+        """So many pairs more are done."""
+        if not pairs:
+            return
+        self.finished += pairs
         each = (time.monotonic() - self.started) / self.finished
         rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
         self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
-        if outcome.error:
-            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
 
 
 def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:

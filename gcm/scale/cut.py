@@ -138,9 +138,7 @@ class _Growth:
         """Images to begin at: those that earlier parts have all but finished, and some between."""
         if not self.begun:
             return [self.next_image(set())]
-        order = sorted(
-            self.begun, key=lambda image: (self.left[image] / len(self.neighbours[image]), image)
-        )
+        order = sorted(self.begun, key=lambda image: (self.left[image] / len(self.neighbours[image]), image))
         return order[:: max(1, len(order) // self.starts)][: self.starts]
 
     def next_image(self, passed: set[int]) -> int:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gcm.benchmark.extract import Extraction, ResultsFolder
+from gcm.benchmark.extract import Extraction
 from gcm.benchmark.pairs import Pair
 from gcm.errors import GCMError, OutputError
 from gcm.matchers import MatcherSpec
 from gcm.scale.cut import Cut
+from gcm.scale.results import results_folder
 from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names
 from gcm.storage.locks import only_writer
 
@@ -165,7 +166,7 @@ def extract_sharded(
     output_dir = output_dir.absolute()
     if output_dir.exists() and not output_dir.is_dir():
         raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
-    folder = ResultsFolder(output_dir, spec)
+    folder = results_folder(output_dir, spec)
     if overwrite:
         collect_shards(spec, output_dir, discard=True)
         with only_writer(output_dir):

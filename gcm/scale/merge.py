@@ -6,14 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gcm.benchmark.extract import ResultsFolder
 from gcm.benchmark.layout import CONFIG_FILE, read_places
 from gcm.benchmark.pairs import Pair
 from gcm.errors import DatasetError, UsageError
-from gcm.scale.results import add_results, damage_of, differing, drop_damaged, finished_names, spec_of
+from gcm.scale.results import (
+    add_results,
+    damage_of,
+    differing,
+    drop_damaged,
+    finished_names,
+    results_folder,
+    spec_of,
+)
 from gcm.scale.shards import collect_shards, shard_folders
 
 __all__ = ["Merged", "merge"]
+
 
 @dataclass
 class Merged:
@@ -66,14 +74,14 @@ def merge(
         raise UsageError(f"{output_dir}: no results there to put together; name the folders that have some")
     spec = spec_of(known[0])
     for folder in known:
-        ResultsFolder(folder, spec).check()
+        results_folder(folder, spec).check()
     merged = Merged(len(sources) + len(shard_folders(output_dir)))
     collect_shards(spec, output_dir)
     whole = _check(output_dir, sources, merged)
     if on_begin is not None:
         on_begin(sum(len(whole[folder]) for folder in sources))
     drop_damaged(output_dir)
-    target = ResultsFolder(output_dir, spec)
+    target = results_folder(output_dir, spec)
     for folder in sources:
         add_results(target, folder, whole[folder], read_places(folder), move=False, on_added=on_copied)
         merged.copied += len(whole[folder])

@@ -71,7 +71,9 @@ class RayEngine:
         if started:
             self._connect(ray)
         try:
-            fleet = _Fleet(ray, tasks, job, self._size(ray, job.spec, len(tasks)), self._options(ray, job.spec))
+            fleet = _Fleet(
+                ray, tasks, job, self._size(ray, job.spec, len(tasks)), self._options(ray, job.spec)
+            )
             try:
                 yield from fleet.run()
             finally:

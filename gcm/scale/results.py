@@ -9,15 +9,12 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 from gcm.benchmark.extract import ResultsFolder
 from gcm.benchmark.layout import (
     CONFIG_FILE,
     MATCHES_FOLDER,
-    PAIRS_FILE,
-    TIMES_FILE,
     Places,
     matches_name,
     name_of_matches,
@@ -33,7 +30,18 @@ from gcm.storage.yaml_files import read_yaml
 __all__ = [
     "add_results",
     "check_places",
-    "damage_of", "differing", "drop_damaged", "finished_names", "remove_results", "spec_of"]
+    "damage_of",
+    "differing",
+    "drop_damaged",
+    "finished_names",
+    "results_folder",
+    "spec_of",
+]
+
+
+def results_folder(path: Path, spec: MatcherSpec) -> ResultsFolder:
+    """A folder of results, which need not be there yet, of a matcher and configuration."""
+    return ResultsFolder(path, spec)
 
 
 def finished_names(folder: Path) -> set[str]:
@@ -130,7 +138,7 @@ def add_results(
                 new = sorted(name for name in names if name not in there)
                 if new:
                     target.unsettle()
-                    rows = ResultsFolder(source, target.spec).rows()
+                    rows = results_folder(source, target.spec).rows()
                     # The times first: a finished pair always has one, also when killed between the two.
                     target.note_rows({name: rows[name] for name in new if name in rows})
                 for name in new:
@@ -146,17 +154,6 @@ def add_results(
         raise OutputError(
             f"{error.filename or target.path}: cannot be written ({error.strerror or error})"
         ) from error
-
-
-def remove_results(folder: Path) -> None:
-    """Remove a folder whose results are elsewhere now, but for what else lies in it."""
-    for name in finished_names(folder):
-        _file(folder, name).unlink(missing_ok=True)
-    for name in (PAIRS_FILE, TIMES_FILE, CONFIG_FILE):
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / MATCHES_FOLDER, folder):
-        with suppress(OSError):
-            path.rmdir()
 
 
 def _bring(source: Path, target: Path, *, move: bool) -> None:

@@ -23,7 +23,7 @@ from gcm.errors import ConfigError, OutputError
 from gcm.matchers import MatcherSpec
 from gcm.scale.cut import Cut, cut_pairs
 from gcm.scale.number import ShardNumber
-from gcm.scale.results import add_results, drop_damaged, finished_names, remove_results
+from gcm.scale.results import add_results, drop_damaged, finished_names, results_folder
 from gcm.storage.locks import LockHeldError, exclusive_lock
 
 __all__ = [
@@ -99,14 +99,14 @@ def run_shard(
         ConfigError, DatasetError: the folder holds results of another configuration or of other images.
         GCMError: the matcher cannot be made.
     """
-    target = ResultsFolder(output_dir, spec)
+    target = results_folder(output_dir, spec)
     own = output_dir / SHARDS_FOLDER / shard.number.folder
     with _lock(output_dir, shard.number, wait=wait):
         _refuse_other_cuts(output_dir, shard.number)
         target.check()
         target.check_pairs(shard.pairs)
         for folder in shard_folders(output_dir).values():
-            _check_beside(ResultsFolder(folder, spec))
+            _check_beside(results_folder(folder, spec))
         drop_damaged(own)
         finished = known_names(output_dir) - finished_names(own)
         excluded = {*finished, *left_out}
@@ -155,7 +155,7 @@ def collect_shards(
         OutputError: shards are being matched there.
         ConfigError: they are of another configuration.
     """
-    target = ResultsFolder(output_dir, spec)
+    target = results_folder(output_dir, spec)
     damaged = []
     locks = (output_dir / SHARDS_FOLDER).glob("*-of-*.lock")
     numbers = {ShardNumber.of_folder(path.stem) for path in locks} | {*shard_folders(output_dir)}
@@ -166,7 +166,7 @@ def collect_shards(
                 if discard:
                     shutil.rmtree(own, ignore_errors=True)
                 elif own.is_dir():
-                    ResultsFolder(own, spec).check()
+                    results_folder(own, spec).check()
                     damaged += drop_damaged(own)
                     _collect(own, target, ())
         except LockHeldError as error:
@@ -181,7 +181,7 @@ def _collect(own: Path, target: ResultsFolder, pairs: Sequence[Pair]) -> None:
     """Move a shard's results; `pairs` are to be remembered also where they failed."""
     places = read_places(own) | {pair.name: describe_place(pair) for pair in pairs}
     add_results(target, own, finished_names(own), places, move=True)
-    remove_results(own)
+    shutil.rmtree(own, ignore_errors=True)
 
 
 def _check_beside(folder: ResultsFolder) -> None:

@@ -153,7 +153,7 @@ class _Jobs:
             handle.cancel()
 
     def _submit(self) -> None:
-        tasks = []
+        tasks: list[Task] = []
         while len(self.running) + len(tasks) < self.most:
             task = self.tasks.take()
             if task is None:
