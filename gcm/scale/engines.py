@@ -18,7 +18,7 @@ from gcm.errors import GCMError, OutputError
 from gcm.matchers import MatcherSpec
 from gcm.scale.cut import Cut
 from gcm.scale.results import results_folder
-from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names
+from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names, remove_scratch
 from gcm.storage.locks import only_writer
 
 __all__ = ["Engine", "Event", "Job", "Task", "Tasks", "extract_sharded"]
@@ -190,6 +190,8 @@ def extract_sharded(
     finished = known_names(output_dir)
     report.done = sum(pair.name in finished for pair in pairs) - report.skipped
     report.failed = {name: reason for name, reason in report.failed.items() if name not in finished}
+    if report.done + report.skipped == len(pairs):
+        remove_scratch(output_dir)
     report.total_seconds, report.mean_seconds = folder.times()
     return report
 

@@ -27,17 +27,21 @@ from gcm.scale.results import add_results, drop_damaged, finished_names, results
 from gcm.storage.locks import LockHeldError, exclusive_lock
 
 __all__ = [
+    "JOBS_FOLDER",
     "SHARDS_FOLDER",
     "Shard",
     "collect_shards",
     "cut_shards",
     "known_names",
+    "remove_scratch",
     "run_shard",
     "shard_folders",
 ]
 
 SHARDS_FOLDER = "shards"
 """Where shards are at work, in a folder of results."""
+JOBS_FOLDER = "jobs"
+"""In it, a cluster's scripts and logs; gone when all pairs are there."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,13 @@ def collect_shards(
     with suppress(OSError):
         (output_dir / SHARDS_FOLDER).rmdir()
     return damaged
+
+
+def remove_scratch(output_dir: Path) -> None:
+    """Remove what a cluster's jobs left, once nobody needs their logs."""
+    shutil.rmtree(output_dir / SHARDS_FOLDER / JOBS_FOLDER, ignore_errors=True)
+    with suppress(OSError):  # somebody is at work
+        (output_dir / SHARDS_FOLDER).rmdir()
 
 
 def _collect(own: Path, target: ResultsFolder, pairs: Sequence[Pair]) -> None:

@@ -5,7 +5,6 @@ Submitit's `local` and `debug` clusters run the same jobs in processes of this m
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any
 
 from gcm.errors import DependencyError, GCMError, UsageError
 from gcm.scale.engines import Event, Job, Task, Tasks
-from gcm.scale.shards import SHARDS_FOLDER, Shard, known_names
+from gcm.scale.shards import JOBS_FOLDER, SHARDS_FOLDER, Shard, known_names
 
 __all__ = ["SlurmEngine"]
 
-_JOBS_FOLDER = "jobs"
-"""Submitit's scripts, parcels and logs, beside the shards; gone when all went well."""
 _MINUTES = 240
 _SECONDS_BETWEEN = {"slurm": 10.0, "local": 0.5, "debug": 0.0}
 """Between two looks at the jobs."""
@@ -58,13 +55,12 @@ class SlurmEngine:
             DependencyError: submitit is not installed.
             GCMError: Slurm does not take the jobs; what the jobs cannot do.
         """
-        folder = job.output_dir / SHARDS_FOLDER / _JOBS_FOLDER
+        folder = job.output_dir / SHARDS_FOLDER / JOBS_FOLDER
         jobs = _Jobs(self._executor(folder), tasks, job, self.cluster, self.workers)
         try:
             yield from jobs.run()
         finally:
             jobs.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
     def _executor(self, folder: Path) -> Any:
         try:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import PAIRS, SPEC, contents, timed
+from made_list import PAIRS, SPEC, contents, timed
 from typer.testing import CliRunner, Result
 
 from gcm.benchmark.extract import extract

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PAIRS, SPEC, contents, timed
+from made_list import PAIRS, SPEC, contents, timed
 
 from gcm.benchmark.extract import Extraction, extract
 from gcm.benchmark.pairs import Pair
