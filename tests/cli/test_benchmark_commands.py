@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from gcm_cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment() -> dict[str, str]:

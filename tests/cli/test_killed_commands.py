@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from gcm.benchmark.hpatches import Link, organise_hpatches
 from gcm_cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.e2e
 
@@ -110,6 +110,17 @@ def prepare_extract(folder: Path, release: Path, shared: Path) -> None:
     organise_hpatches(release, folder / "Datasets/hpatches", link=Link.SYMBOLIC)
 
 
+def prepare_merge(folder: Path, release: Path, shared: Path) -> None:
+    """Two machines' folders; one was stopped before it had moved its results."""
+    prepare_extract(folder, release, shared)
+    for k in (1, 2):
+        arguments = ["extract", "--algorithm", "orb", "--dataset-dir", str(folder / "Datasets/hpatches")]
+        arguments += ["--shard", f"{k}/2", "--output-dir", str(folder / f"machine {k}"), "--workers", "1"]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    (folder / "moved").mkdir()
+    shutil.move(folder / "machine 2", folder / "moved/shards/2-of-2")
+
+
 def prepare_evaluate(folder: Path, release: Path, shared: Path) -> None:
     organise_hpatches(shared / "data/oxford-dev", folder / "Datasets/hpatches", link=Link.SYMBOLIC)
     for name in ("SIFT_06", "ORB_08"):
@@ -123,6 +134,8 @@ COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
     "download": (prepare_download, ["download", "--archive", "release.zip", "--dest", "D"]),
     "convert": (prepare_convert, ["convert", "--output-dir", "SIFT"]),
     "extract": (prepare_extract, ["extract", "--algorithm", "orb"]),
+    "shard": (prepare_extract, ["extract", "--algorithm", "orb", "--shard", "1/2", "--workers", "1"]),
+    "merge": (prepare_merge, ["merge", "moved", "machine 1"]),
     "evaluate": (prepare_evaluate, ["evaluate", "SIFT_06", "ORB_08", "--plot", "curves.png"]),
 }
 
