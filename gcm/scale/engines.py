@@ -176,24 +176,29 @@ def extract_sharded(
     collect_shards(spec, output_dir, busy_is_error=False)
     finished = known_names(output_dir)
     cut_into, cut = cut_shards(pairs, shards or engine.shards(len(pairs)))
-    tasks = []
-    for shard in cut_into:
-        left = sum(pair.name not in finished for pair in shard.pairs)
-        if left:
-            tasks.append(Task(shard, left))
+    tasks = [
+        Task(shard, left)
+        for shard in cut_into
+        if (left := sum(pair.name not in finished for pair in shard.pairs))
+    ]
     report = Extraction(len(pairs), skipped=len(pairs) - sum(task.left for task in tasks))
     if on_begin is not None:
         on_begin(sum(task.left for task in tasks), cut)
     if tasks:
         _run(engine, Tasks(tasks, output_dir), Job(spec, output_dir, at_once), report, on_event)
         collect_shards(spec, output_dir, busy_is_error=False)
+    _count(pairs, output_dir, report)
+    report.total_seconds, report.mean_seconds = folder.times()
+    return report
+
+
+def _count(pairs: Sequence[Pair], output_dir: Path, report: Extraction) -> None:
+    """What came of it: a worker that was killed did not tell all it had done."""
     finished = known_names(output_dir)
     report.done = sum(pair.name in finished for pair in pairs) - report.skipped
     report.failed = {name: reason for name, reason in report.failed.items() if name not in finished}
     if report.done + report.skipped == len(pairs):
         remove_scratch(output_dir)
-    report.total_seconds, report.mean_seconds = folder.times()
-    return report
 
 
 def _run(
