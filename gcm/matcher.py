@@ -6,7 +6,7 @@ It reads the images, brings them to working size, lets one of the two methods (:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
-from gcm.errors import WrongTypeError
+from gcm.errors import GCMError, UsageError, WrongTypeError
 from gcm.estimation import estimate_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
 from gcm.geometry import resize_matrix, resize_points, scaled_inverse
+from gcm.images.arrays import images_of_batch
 from gcm.images.files import ImageLike, RGBImage, read_image
-from gcm.images.masks import Mask, MaskLike, outside_mask, read_mask
+from gcm.images.masks import Mask, MaskLike, both_masks, outside_mask, read_mask
 from gcm.images.sizes import image_size, resize_to, working_size
 from gcm.matches import Matches
 from gcm.method.guided import match_guided
@@ -48,6 +50,8 @@ class _WorkingImage:
     size: tuple[int, int]
     """Width and height of the image as given."""
     notes: tuple[str, ...]
+    mask: Mask | None = None
+    """Of the image as given."""
 
 
 class Matcher:
@@ -121,6 +125,7 @@ class Matcher:
         *,
         mask0: MaskLike | None = None,
         mask1: MaskLike | None = None,
+        alpha: bool = False,
     ) -> Matches:
         """Match two images.
 
@@ -130,6 +135,7 @@ class Matcher:
                 image; sizes may differ.
             mask0, mask1: an image file or an H x W array as large as the upright image; no match starts or
                 ends where it is zero.
+            alpha: nor where the alpha channel of its image is zero.
 
         Returns:
             Points in pixels of the upright images as given, whatever size the networks worked at. No
@@ -139,7 +145,7 @@ class Matcher:
             ImageError: an image that cannot be read, or a mask of another size.
         """
         with torch.inference_mode():
-            return run_alone(self._work(image0, image1, (mask0, mask1)), self.features.answer)
+            return run_alone(self._work(image0, image1, (mask0, mask1), alpha), self.features.answer)
 
     @property
     def pairs_at_once(self) -> int:
@@ -174,6 +180,41 @@ class Matcher:
                 for result in run_batched([self._work(image0, image1)], self.features.answer)
             ]
 
+    def match_batch(
+        self,
+        images0: Tensor | NDArray[Any] | Sequence[ImageLike],
+        images1: Tensor | NDArray[Any] | Sequence[ImageLike],
+    ) -> list[Matches]:
+        """Match each image of a batch with the one in its place in another.
+
+        Args:
+            images0, images1: B x C x H x W or B x H x W x C tensors on any device, B x H x W x C arrays, or
+                lists of images as :meth:`match` takes them; as many in both, of any sizes.
+
+        Returns:
+            What :meth:`match` gives of each; on a GPU up to rounding, see :meth:`match_many`.
+
+        Raises:
+            WrongTypeError: no batches.
+            UsageError: more images in one than in the other.
+            ImageError: an image that cannot be used; which one is said.
+        """
+        first, second = images_of_batch(images0, "images0"), images_of_batch(images1, "images1")
+        if len(first) != len(second):
+            raise UsageError(
+                f"match_batch takes as many images in both batches, not {len(first)} and {len(second)}"
+            )
+        pairs, results = list(zip(first, second, strict=True)), []
+        for start in range(0, len(pairs), self.pairs_at_once):
+            part = pairs[start : start + self.pairs_at_once]
+            for number, result in enumerate(self.match_many(part), start):
+                if isinstance(result, GCMError):
+                    raise type(result)(f"pair {number} of the batch: {result}") from result
+                if isinstance(result, Exception):
+                    raise result
+                results.append(result)
+        return results
+
     # -- one pair ------------------------------------------------------------------------------
 
     def _work(
@@ -181,15 +222,15 @@ class Matcher:
         source0: ImageLike,
         source1: ImageLike,
         masks: tuple[MaskLike | None, MaskLike | None] = (None, None),
+        alpha: bool = False,
     ) -> Work[Matches]:
         """The match of a pair, which asks for features as it needs them."""
         clock = Clock()
         with clock("read"):
-            images = self._read(source0), self._read(source1)
-            read = [
-                None if mask is None else read_mask(mask, image.size, f"image {number}")
-                for number, (mask, image) in enumerate(zip(masks, images, strict=True))
-            ]
+            images = (
+                self._read(source0, "image 0", masks[0], alpha),
+                self._read(source1, "image 1", masks[1], alpha),
+            )
         work0, work1 = images[0].pixels, images[1].pixels
         method = self.config.method
         result: MethodResult
@@ -198,11 +239,11 @@ class Matcher:
         else:
             result = yield from match_published(work0, work1, self.steps, method, clock)
         with clock("geometry"):
-            matches = self._in_images_as_given(result, images, read)
+            matches = self._in_images_as_given(result, images)
         return replace(matches, info=self._info(result, images, clock))
 
-    def _read(self, source: ImageLike) -> _WorkingImage:
-        """An image at the size the networks work at."""
+    def _read(self, source: ImageLike, name: str, mask: MaskLike | None, alpha: bool) -> _WorkingImage:
+        """An image at the size the networks work at, and where it is not to be matched."""
         loaded = read_image(source, max_pixels=self.config.max_pixels)
         config = self.config
         size = working_size(
@@ -210,16 +251,21 @@ class Matcher:
         )
         if image_size(loaded.pixels) != loaded.size:  # read at reduced size: enlarging it shows nothing more
             size = min(size, image_size(loaded.pixels))
-        return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, loaded.notes)
+        masked, notes = None if mask is None else read_mask(mask, loaded.size, name), loaded.notes
+        if alpha:
+            masked = both_masks(masked, loaded.visible)
+            if loaded.visible is None:
+                notes = (*notes, "has no alpha channel; all of it counts")
+        return _WorkingImage(resize_to(loaded.pixels, size), loaded.size, notes, masked)
 
     def _in_images_as_given(
-        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage], masks: list[Mask | None]
+        self, result: MethodResult, images: tuple[_WorkingImage, _WorkingImage]
     ) -> Matches:
         """From the working images to those given, with the final homography."""
         works, sizes = [image_size(image.pixels) for image in images], [image.size for image in images]
         points0 = resize_points(result.matches.points0, works[0], sizes[0])
         points1 = resize_points(result.matches.points1, works[1], sizes[1])
-        keep = outside_mask(masks[0], points0) & outside_mask(masks[1], points1)
+        keep = outside_mask(images[0].mask, points0) & outside_mask(images[1].mask, points1)
         points0, points1, scores = points0[keep], points1[keep], result.matches.scores[keep]
         initial = np.eye(3) if result.h_1_to_0_initial is None else result.h_1_to_0_initial
         initial = resize_matrix(works[0], sizes[0]) @ initial @ resize_matrix(sizes[1], works[1])

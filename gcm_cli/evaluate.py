@@ -109,15 +109,15 @@ def evaluate(
     from gcm.images.files import check_image_suffix
 
     console = Console(json_output=json_output, quiet=quiet)
+    if plot is not None:
+        check_image_suffix(plot)
+        check_outputs({"--plot": plot}, [pairs])
     if task is Task.POSE:
         folder = result_directory / dataset_name
         named = _split([*(algorithms or []), *(names or [])], folder)
-        score_poses(console, pairs, root, [_results(name, folder) for name in named], estimator.value)
+        score_poses(console, pairs, root, [_results(name, folder) for name in named], estimator.value, plot)
         return
     wanted = _split([*(algorithms or []), *(names or [])], result_directory / dataset_name)
-    if plot is not None:
-        check_image_suffix(plot)
-        check_outputs({"--plot": plot})
     with console.progress() as bar:
         tasks = {name: bar.add_task(name, total=None) for name in dict.fromkeys(wanted)}
         result = run(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcm_cli.console import Console, command, plural
-from gcm_cli.options import JsonOption, QuietOption
+from gcm_cli.options import INTRINSICS, INTRINSICS_HELP, JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from gcm.scene.photos import Photo
@@ -31,8 +31,8 @@ _Output = Annotated[
 IntrinsicsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="FX,FY,CX,CY",
-        help="The camera of all photos, in pixels, pixel centres at integers; it stays as it is.",
+        metavar=INTRINSICS,
+        help=f"{INTRINSICS_HELP} They stay as they are, but those of exif.",
         show_default="by EXIF, else unknown",
     ),
 ]
@@ -62,23 +62,25 @@ def export(
     ready for its mapper and for GLOMAP. hloc: features.h5, matches.h5, pairs.txt.
     kapture: a folder.
     """
-    from gcm.export import colmap, hloc, kapture
+    from gcm.errors import UsageError
+    from gcm.export import Cameras, colmap, hloc, kapture
     from gcm.scene.photos import list_photos
 
     console = Console(json_output=json_output, quiet=quiet)
-    camera = colmap.Camera.read(intrinsics, one=one_camera)
+    if to == "hloc" and (intrinsics is not None or one_camera):
+        raise UsageError("hloc's files hold no cameras; leave out --intrinsics and --one-camera")
     if to == "colmap":
         colmap.load_pycolmap()  # before the work that leads there
     photos = list_photos(images, console.warn)
-    camera.check(photos)
+    cameras = Cameras.read(intrinsics, photos, one=one_camera)
     tracks = join_tracks(results, photos, console, min_confidence)
     summary: Any
     if to == "colmap":
-        summary = colmap.write_database(output, images, photos, tracks, camera, overwrite=overwrite)
+        summary = colmap.write_database(output, images, photos, tracks, cameras, overwrite=overwrite)
     elif to == "hloc":
         summary = hloc.write_hloc(output, photos, tracks, overwrite=overwrite)
     else:
-        summary = kapture.write_kapture(output, photos, tracks, camera, overwrite=overwrite)
+        summary = kapture.write_kapture(output, photos, tracks, cameras, overwrite=overwrite)
     console.note(
         f"{output}: {plural(summary.photos, 'photo')}, {plural(summary.keypoints, 'keypoint')}, "
         f"{plural(summary.pairs, 'pair')}; {tracks.count} points, "

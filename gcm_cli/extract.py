@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,16 +23,23 @@ from gcm_cli.sharded import (
     estimate_cost,
     read_sharding,
 )
+from gcm_cli.watch import Watch, pair_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from gcm.benchmark.extract import Extraction
     from gcm.benchmark.pairs import Pair
-    from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
-__all__ = ["MasksOption", "WorkersOption", "extract", "match_list", "read_list", "specify"]
+__all__ = [
+    "AlphaOption",
+    "MasksOption",
+    "OverwriteOption",
+    "WorkersOption",
+    "extract",
+    "match_list",
+    "read_list",
+    "specify",
+]
 
 
 OutputDirOption = Annotated[
@@ -77,6 +86,9 @@ MasksOption = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="No match lies where FOLDER/photo.jpg.png is black, as for COLMAP."),
 ]
+AlphaOption = Annotated[
+    bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")
+]
 RootOption = Annotated[
     Path | None, typer.Option(help="Where the paths of a list start.", show_default="the list's folder")
 ]
@@ -100,6 +112,7 @@ def extract(
     video: VideoOption = None,
     every: EveryOption = 10,
     masks: MasksOption = None,
+    alpha: AlphaOption = False,
     root: RootOption = None,
     method: MethodOption = None,
     window: WindowOption = 5,
@@ -138,14 +151,14 @@ def extract(
     how: dict[str, Any] = {"workers": workers, "overwrite": overwrite}
     sharding = read_sharding(console, shard, executor, shards, engine_settings, **how)
     list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
-    if images is not None or video is not None:
-        photos = images
-        if video is not None:
-            photos, method = _frames(console, video, folder, every), method or "sequential"
-        assert photos is not None
+    photos = images
+    if video is not None:
+        photos, method = _frames(console, video, folder, every), method or "sequential"
+    if photos is not None:
         list_file = folder / _LIST
         _list_photos(console, photos, list_file, method, window, loop, most, config)
-    where: dict[str, Any] = {"masks": None if masks is None else (masks, images), "root": root}
+    masked = None if masks is None else (masks, images)
+    where: dict[str, Any] = {"masks": masked, "alpha": alpha, "root": root}
     report = match_list(console, list_file, folder, spec, at_once=at_once, sharding=sharding, **how, **where)
     _tell(console, spec, folder, report)
 
@@ -206,10 +219,11 @@ def read_list(
     list_file: Path,
     *,
     masks: tuple[Path, Path | None] | None = None,
+    alpha: bool = False,
     root: Path | None = None,
 ) -> list[Pair]:
     """The pairs of a list, after a look whether its files are there; `masks` as of `with_masks`."""
-    from gcm.benchmark.pairs import check_files, with_masks
+    from gcm.benchmark.pairs import check_files, check_masks, with_masks
     from gcm.benchmark.poses import read_any_pairs
 
     listed = read_any_pairs(list_file, root)
@@ -217,9 +231,15 @@ def read_list(
         console.warn(warning)
     if masks is not None:
         listed = with_masks(listed, *masks)
+        check_masks(listed)
         bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
         if bare:
             console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
+    if alpha:
+        listed = [replace(pair, alpha=True) for pair in listed]
+        opaque, images = _without_alpha(listed)
+        if opaque:
+            console.note(f"{opaque} of {plural(images, 'photo')} without an alpha channel; all of it counts")
     return listed
 
 
@@ -233,6 +253,7 @@ def match_list(
     at_once: int | None = None,
     overwrite: bool = False,
     masks: tuple[Path, Path | None] | None = None,
+    alpha: bool = False,
     root: Path | None = None,
     sharding: Sharding | None = None,
 ) -> Extraction:
@@ -240,45 +261,30 @@ def match_list(
     from gcm.benchmark.extract import extract as run
     from gcm.scale.shards import collect_shards
 
-    listed = read_list(console, list_file, masks=masks, root=root)
+    listed = read_list(console, list_file, masks=masks, alpha=alpha, root=root)
     how: dict[str, Any] = {"workers": workers, "at_once": at_once, "overwrite": overwrite}
-    with _bar(console) as bar:
-        watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
+    with pair_bar(console) as bar:
+        watch = Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
         if sharding is not None:
-            return sharding.run(console, listed, spec, folder, watch, **how)
-        collect_shards(spec, folder, discard=overwrite)
-        return run(listed, spec, folder, on_begin=watch.begin, on_pair=watch.advance, **how)
+            report = sharding.run(console, listed, spec, folder, watch, **how)
+        else:
+            collect_shards(spec, folder, discard=overwrite)
+            report = run(listed, spec, folder, on_begin=watch.begin, on_pair=watch.advance, **how)
+        watch.close()
+        return report
 
 
-class _Watch:
-    """Keeps the progress bar and its rate up to date."""
+def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:
+    """How many of the images of some pairs have no alpha channel, and how many there are."""
+    from gcm.errors import ImageError
+    from gcm.images.files import read_file_header
 
-    def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
-        self.console, self.bar, self.task, self.total = console, bar, task, total
-        self.finished = self.skipped = 0
-        self.started = time.monotonic()
-
-    def begin(self, pending: int, total: int | None = None) -> None:
-        """So many pairs are left of those to be matched, or of so many that are to be matched here."""
-        if total is not None:
-            self.total = total
-            self.bar.update(self.task, total=total)
-        self.skipped, self.started = self.total - pending, time.monotonic()
-        self.bar.update(self.task, completed=self.skipped)
-
-    def advance(self, outcome: Outcome) -> None:
-        self.count(1)
-        if outcome.error:
-            self.console.warn(f"{outcome.pair.name}: {outcome.error}")
-
-    def count(self, pairs: int) -> None:
-        """So many pairs more are done."""
-        if not pairs:
-            return
-        self.finished += pairs
-        each = (time.monotonic() - self.started) / self.finished
-        rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
-        self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
+    images = {image for pair in pairs for image in (pair.image0, pair.image1)}
+    opaque = 0
+    for image in images:
+        with suppress(ImageError):  # told when it is to be matched
+            opaque += not read_file_header(image).has_alpha
+    return opaque, len(images)
 
 
 def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:
@@ -335,22 +341,3 @@ def _default_folder(named: str | None, sources: list[str]) -> Path:
             "say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine"
         )
     return Path(named)
-
-
-def _bar(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return console.progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )

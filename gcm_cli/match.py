@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +11,13 @@ import typer
 from gcm_cli.console import Console, command
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.outputs import check_outputs
+from gcm_cli.pictures import ColourOption, DrawOption, LinesOption, MatchPictures, ViewOption, WarpOption
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gcm.config import MatcherConfig
     from gcm.estimation import TwoViewGeometry
-    from gcm.images.loaded import LoadedImage
     from gcm.matches import Matches
 
 __all__ = ["match"]
@@ -28,12 +28,11 @@ _Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the matches: .npz, .json or .csv."),
 ]
-_Draw = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the matches, side by side.")]
-_Warp = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw B warped onto A, blended.")]
 _Mask0 = Annotated[
     Path | None, typer.Option(metavar="FILE", help="No match lies where this image, as large as A, is black.")
 ]
 _Mask1 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for B.")]
+_Alpha = Annotated[bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")]
 _Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _MaxSide = Annotated[
     int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
@@ -65,10 +64,14 @@ def match(
     config: ConfigOption = None,
     settings: SetOption = None,
     output: _Output = None,
-    draw: _Draw = None,
-    warp: _Warp = None,
+    draw: DrawOption = None,
+    colour: ColourOption = None,
+    lines: LinesOption = None,
+    warp: WarpOption = None,
+    view: ViewOption = None,
     mask0: _Mask0 = None,
     mask1: _Mask1 = None,
+    alpha: _Alpha = False,
     device: _Device = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
@@ -81,18 +84,17 @@ def match(
 ) -> None:
     """Match two photos: which point of A is which point of B.
 
-    Prints a summary, or with --json one document with the matches themselves.
-    Points are (x, y) in pixels of the photos as given, the centre of the
-    top-left pixel at (0, 0).
+    Prints a summary, or with --json one document with the matches themselves. Points
+    are (x, y) in pixels of the photos as given, the top-left pixel's centre at (0, 0).
     """
     from gcm.config import load_config
     from gcm.images.files import check_read_once, read_image
 
     console = Console(json_output=json_output, quiet=quiet)
-    _check_files(output, draw, warp, inputs=(image0, image1, config, *_paths(mask0, mask1)))
-    options: dict[str, Any] = {"max_side": max_side, "device": device, "hypotheses": hypotheses}
-    options |= {"precision": precision, "min_confidence": min_confidence}
-    changes = parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
+    pictures = MatchPictures(draw, colour, lines, warp, view)
+    _check_files(output, pictures, inputs=(image0, image1, config, *_paths(mask0, mask1)))
+    options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
+    changes = _changes(settings, {**options, "min_confidence": min_confidence})
     resolved = load_config(config, **changes)
     # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
     # are is only known after them.
@@ -107,15 +109,20 @@ def match(
         choose_device(resolved.device, strict="device" in changes)
         matcher = Matcher(resolved, name=config or "default")
     with console.waiting("matching"):
-        matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1).best(
-            top_k=top_k, min_score=min_score
-        )
+        matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
+        matches = matches.best(top_k=top_k, min_score=min_score)
     # Files first: whatever becomes of the printing, they are there.
     geometry = matches.two_view_geometry()
-    written = _write(matches, geometry, photo0, photo1, output=output, draw=draw, warp=warp)
-    if warp is not None and "warp" not in written:
-        console.note(f"note: {warp} is not written: no homography was found to warp by")
+    written = {} if output is None else {"output": output}
+    if output is not None:
+        matches.save(output)
+    written |= pictures.write(console, matches, geometry, photo0, photo1)
     _tell(console, (image0, image1), matches, geometry, written)
+
+
+def _changes(settings: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of the configuration that options of their own, or --set, give another value."""
+    return parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
 
 
 def _tell(
@@ -150,19 +157,14 @@ def _no_matches(confidence: float | None) -> str:
     return "no matches; do the photos show the same thing, and at a similar angle and scale?"
 
 
-def _check_files(
-    output: Path | None, draw: Path | None, warp: Path | None, *, inputs: Sequence[str | None]
-) -> None:
+def _check_files(output: Path | None, pictures: MatchPictures, *, inputs: Sequence[str | None]) -> None:
     """Refuse names that cannot be written before any work is done."""
-    from gcm.images.files import check_image_suffix
     from gcm.matches import Matches as MatchesType
 
     if output is not None:
         MatchesType.check_suffix(output)
-    for picture in (draw, warp):
-        if picture is not None:
-            check_image_suffix(picture)
-    check_outputs({"--output": output, "--draw": draw, "--warp": warp}, inputs)
+    pictures.check()
+    check_outputs({"--output": output, "--draw": pictures.draw, "--warp": pictures.warp}, inputs)
 
 
 def _check_weights(config: MatcherConfig) -> None:
@@ -171,41 +173,6 @@ def _check_weights(config: MatcherConfig) -> None:
     for weights in (config.weights_path, getattr(config.method, "fine_weights_path", None)):
         if weights is not None:
             check_weights_name(weights)
-
-
-def _write(
-    matches: Matches,
-    geometry: TwoViewGeometry,
-    photo0: LoadedImage,
-    photo1: LoadedImage,
-    *,
-    output: Path | None,
-    draw: Path | None,
-    warp: Path | None,
-) -> dict[str, Path]:
-    """Write what was asked for and can be; the files by their kind."""
-    written: dict[str, Path] = {}
-    if output is not None:
-        matches.save(output)
-        written["output"] = output
-    if draw is None and warp is None:
-        return written
-    from gcm.geometry import resize_matrix
-    from gcm.images.files import write_image
-    from gcm.images.sizes import image_size
-    from gcm.viz.matches import blend_warped, draw_matches
-
-    if draw is not None:
-        agreeing = None if geometry.kind == "unknown" else geometry.inliers
-        write_image(draw, draw_matches(photo0.pixels, photo1.pixels, matches, agreeing=agreeing))
-        written["draw"] = draw
-    if warp is not None and matches.h_1_to_0 is not None:
-        # A huge JPEG may have been decoded at a smaller size than the one points are in.
-        shrink0 = resize_matrix(photo0.size, image_size(photo0.pixels))
-        enlarge1 = resize_matrix(image_size(photo1.pixels), photo1.size)
-        write_image(warp, blend_warped(photo0.pixels, photo1.pixels, shrink0 @ matches.h_1_to_0 @ enlarge1))
-        written["warp"] = warp
-    return written
 
 
 def _summary(name0: str, name1: str, matches: Matches, geometry: TwoViewGeometry) -> Table:

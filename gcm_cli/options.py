@@ -7,7 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["ConfigOption", "JsonOption", "QuietOption", "SetOption", "parse_settings"]
+__all__ = [
+    "INTRINSICS",
+    "INTRINSICS_HELP",
+    "ConfigOption",
+    "JsonOption",
+    "QuietOption",
+    "SetOption",
+    "parse_settings",
+]
+
+INTRINSICS = "FX,FY,CX,CY|F|FILE|exif"
+"""What the commands that take intrinsics take, see :func:`gcm.scene.read_intrinsics`."""
+INTRINSICS_HELP = (
+    "The camera of all photos: pixels of the photo as it lies in its file, pixel centres at integers; a "
+    "focal length; a file with a 3 x 3 matrix, JSON with K; or exif. Of each photo: JSON by its name, "
+    "COLMAP's cameras.txt with images.txt beside it, their folder, or hloc's list."
+)
 
 ConfigOption = Annotated[
     str | None,

@@ -35,7 +35,12 @@ MethodOption = Annotated[
 ]
 WindowOption = Annotated[int, typer.Option(min=1, help="sequential: photos that follow a photo.")]
 LoopOption = Annotated[bool, typer.Option("--loop", help="sequential: the way ends where it began.")]
-MostOption = Annotated[int, typer.Option("-k", min=1, help="similar, near: partners that a photo asks for.")]
+MostOption = Annotated[
+    int,
+    typer.Option(
+        "-k", min=1, help="similar: pairs a photo, on average. near: partners that a photo asks for."
+    ),
+]
 
 
 @command

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcm_cli.console import Console, command
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import (
+    INTRINSICS,
+    INTRINSICS_HELP,
+    ConfigOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    parse_settings,
+)
+from gcm_cli.outputs import check_outputs
+from gcm_cli.pictures import write_epipolar_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gcm.estimation import TwoViewGeometry
+    from gcm.estimation.two_view import TwoViewKind
     from gcm.matches import Matches
+    from gcm.scene.photos import Photo
 
 __all__ = ["pose"]
 
@@ -24,16 +36,27 @@ _B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
 _Intrinsics = Annotated[
     str | None,
     typer.Option(
-        metavar="FX,FY,CX,CY|F|FILE|exif",
-        help="The camera of both photos: pixels, pixel centres at integers; a file with a 3 x 3 matrix, JSON "
-        "with K, COLMAP's cameras.txt; or exif.",
+        metavar=INTRINSICS,
+        help=INTRINSICS_HELP,
         show_default="exif where both photos tell, else unknown",
     ),
 ]
 _Intrinsics1 = Annotated[
     str | None, typer.Option(metavar="...", help="That of B, where it is another.", show_default="that of A")
 ]
+_Draw = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw points and their epipolar lines, side by side.")
+]
 _Estimator = Annotated[Literal["opencv", "poselib"], typer.Option(help="Which library finds the pose.")]
+
+_NO_LINES: dict[TwoViewKind, str] = {
+    "general": "no pose was found",
+    "plane": "no pose was found",
+    "rotation": "a camera that only turned has no epipolar lines",
+    "plane or rotation": "a plane, or a camera that only turned, leaves the epipolar lines open",
+    "unknown": "no geometry was found",
+}
+"""Why there are no epipolar lines to draw."""
 
 
 @command
@@ -43,6 +66,7 @@ def pose(
     intrinsics: _Intrinsics = None,
     intrinsics1: _Intrinsics1 = None,
     estimator: _Estimator = "opencv",
+    draw: _Draw = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     json_output: JsonOption = False,
@@ -59,9 +83,11 @@ def pose(
     from gcm.images.files import read_image
 
     console = Console(json_output=json_output, quiet=quiet)
+    _check_drawing(draw, (image0, image1, config, intrinsics, intrinsics1))
     resolved = load_config(config, **parse_settings(settings))
     photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
-    k0, k1 = _cameras((image0, image1), [photo.size for photo in photos], intrinsics, intrinsics1)
+    described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
+    k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
         from gcm.matcher import Matcher
 
@@ -69,36 +95,59 @@ def pose(
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)
+    drawn = draw is not None and write_epipolar_lines(draw, matches, geometry, (k0, k1), *photos)
     document = _document(image0, image1, matches, geometry, estimator)
+    document["files"] = {"draw": str(draw)} if drawn else {}
     console.table(_table(document))
     console.document(document)
     for weakness in geometry.weaknesses:
         console.warn(weakness)
+    if drawn:
+        console.note(f"draw: {draw}")
+    elif draw is not None:
+        console.note(f"note: {draw} is not written: {_NO_LINES[geometry.kind]}")
     if geometry.kind == "unknown":
         console.warn("no geometry: the photos have too little in common")
         raise typer.Exit(1)
 
 
-def _cameras(
-    names: tuple[str, str], sizes: list[tuple[int, int]], told0: str | None, told1: str | None
-) -> tuple[Any, Any]:
-    """The cameras of both photos; None for both where one is not known."""
+def _check_drawing(draw: Path | None, inputs: tuple[str | None, ...]) -> None:
+    """Refuse a name that cannot be written before any work is done."""
+    from gcm.images.files import check_image_suffix
+
+    if draw is not None:
+        check_image_suffix(draw)
+        check_outputs({"--draw": draw}, inputs)
+
+
+def _described(name: str, size: tuple[int, int]) -> Photo:
+    """A photo that was read, as it lies in its file; what came by a pipe lies as it stands."""
+    from gcm.images.files import read_file_header
+    from gcm.scene.photos import Photo
+
+    path = Path(name)
+    orientation = read_file_header(path).orientation if path.is_file() else 1
+    return Photo(path, path.as_posix(), size, orientation)
+
+
+def _cameras(console: Console, photos: list[Photo], told0: str | None, told1: str | None) -> tuple[Any, Any]:
+    """The cameras of both photos, upright; None for both where one is not known."""
     from gcm.errors import UsageError
     from gcm.scene.intrinsics import EXIF, focal_by_exif, read_intrinsics
 
-    paths = [Path(name) for name in names]
     if told0 is None and told1 is not None:
         raise UsageError("--intrinsics1 is that of B; give --intrinsics for A as well")
     if told0 is None:
-        if any(focal_by_exif(path, size) is None for path, size in zip(paths, sizes, strict=True)):
+        if any(focal_by_exif(photo.path, photo.size) is None for photo in photos):
             return None, None
         told0 = EXIF
     if told1 is None:
-        told1 = told0
-    k0, k1 = (
-        read_intrinsics(told, path, size)
-        for told, path, size in zip((told0, told1), paths, sizes, strict=True)
-    )
+        cameras = read_intrinsics(told0, photos)
+    else:
+        cameras = [*read_intrinsics(told0, photos[:1]), *read_intrinsics(told1, photos[1:])]
+    if any(camera.distorted for camera in cameras):
+        console.warn("the distortion that the intrinsics tell is not undone")
+    k0, k1 = (camera.upright(photo) for camera, photo in zip(cameras, photos, strict=True))
     return k0, k1
 
 

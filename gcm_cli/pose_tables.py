@@ -18,9 +18,14 @@ __all__ = ["score_poses"]
 
 
 def score_poses(
-    console: Console, list_file: Path | None, root: Path | None, folders: Sequence[Path], estimator: str
+    console: Console,
+    list_file: Path | None,
+    root: Path | None,
+    folders: Sequence[Path],
+    estimator: str,
+    plot: Path | None,
 ) -> None:
-    """Score folders of matches by the poses they lead to, and show a table."""
+    """Score folders of matches by the poses they lead to, show a table, and draw curves where asked to."""
     from gcm.benchmark.poses import evaluate_poses, read_pose_pairs
     from gcm.errors import UsageError
 
@@ -32,7 +37,17 @@ def score_poses(
         for folder in folders:
             advance = partial(bar.advance, bar.add_task(folder.name, total=len(pairs)))
             scores.append(evaluate_poses(pairs, folder, estimator=estimator, on_pair=advance))
+    if plot is not None:
+        from gcm.viz.curves import plot_pose_curves
+
+        names = [score.name for score in scores]
+        if len(set(names)) < len(names):  # of folders in several places
+            names = [str(folder) for folder in folders]
+        errors = [list(score.errors.values()) for score in scores]
+        plot_pose_curves(dict(zip(names, errors, strict=True)), scores[0].estimator, plot)
     console.table(_table(scores))
+    if plot is not None:
+        console.note(f"curves: {plot}")
     console.document({"pairs": str(list_file), "algorithms": [score.to_dict() for score in scores]})
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcm_cli.console import Console, command, plural
 from gcm_cli.export import IntrinsicsOption, MinConfidenceOption, OneCameraOption, join_tracks
-from gcm_cli.extract import MasksOption, WorkersOption, match_list, specify
+from gcm_cli.extract import (
+    AlphaOption,
+    MasksOption,
+    OverwriteOption,
+    WorkersOption,
+    match_list,
+    specify,
+)
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
@@ -41,7 +48,9 @@ def reconstruct(
     settings: SetOption = None,
     workers: WorkersOption = None,
     masks: MasksOption = None,
+    alpha: AlphaOption = False,
     min_confidence: MinConfidenceOption = 0.5,
+    overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -52,38 +61,52 @@ def reconstruct(
     form, points.ply, summary.json; matches stay in MODEL/matches, and are not made
     again when it is run a second time.
     """
-    from gcm.errors import OutputError
-    from gcm.export import colmap
-    from gcm.export.reconstruct import DATABASE, make_model
+    from gcm.export import Cameras, colmap
+    from gcm.export.reconstruct import DATABASE, clear_killed, make_model
     from gcm.scene.pair_lists import write_pair_list
     from gcm.scene.photos import list_photos
-    from gcm.storage.atomic import write_if_changed
+    from gcm.storage.locks import only_writer
 
     console = Console(json_output=json_output, quiet=quiet)
-    camera = colmap.Camera.read(intrinsics, one=one_camera)
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file; give a folder for the model")
+    _check_folder(output)
     spec, _ = specify("gcm", config, None, parse_settings(settings))
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
-    camera.check(photos)
+    cameras = Cameras.read(intrinsics, photos, one=one_camera)
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    masked = None if masks is None else (masks, images)
-    match_list(console, output / _PAIRS, output / _MATCHES, spec, workers=workers, masks=masked)
+    match_list(
+        console,
+        output / _PAIRS,
+        output / _MATCHES,
+        spec,
+        workers=workers,
+        overwrite=overwrite,
+        masks=None if masks is None else (masks, images),
+        alpha=alpha,
+    )
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
-    with console.waiting("placing photos and points"):
-        colmap.write_database(output / DATABASE, images, photos, tracks, camera, overwrite=True)
-        model = make_model(images, output, camera)
-    summary = {"output": str(output), "method": chosen, **tracks.describe(), **model.to_dict()}
+    with console.waiting("placing photos and points"), only_writer(output):
+        clear_killed(output, (_PAIRS, _SUMMARY))
+        colmap.write_database(output / DATABASE, images, photos, tracks, cameras, overwrite=True)
+        model = make_model(images, output, cameras)
+        _tell(console, output, model, {"method": chosen, **tracks.describe()})
+
+
+def _check_folder(output: Path) -> None:
+    from gcm.errors import OutputError
+
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: is a file; give a folder for the model")
+
+
+def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) -> None:
+    from gcm.storage.atomic import write_if_changed
+
+    summary = {"output": str(output), **told, **model.to_dict()}
     write_if_changed(output / _SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
-    _tell(console, output, model)
-    console.document(summary)
-
-
-def _tell(console: Console, output: Path, model: Model) -> None:
     console.note(
         f"{output}: {model.registered} of {plural(model.photos, 'photo')} placed, {model.points} points seen "
         f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
@@ -91,3 +114,4 @@ def _tell(console: Console, output: Path, model: Model) -> None:
     )
     for name in model.unregistered:
         console.note(f"not placed: {name}")
+    console.document(summary)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,11 +15,11 @@ from gcm_cli.console import Console, human_size, plural
 if TYPE_CHECKING:
     from gcm.benchmark.extract import Extraction
     from gcm.benchmark.pairs import Pair
-    from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
     from gcm.scale.cut import Cut
     from gcm.scale.engines import Engine, Event
     from gcm.scale.number import ShardNumber
+    from gcm_cli.watch import Watch
 
 __all__ = [
     "EstimateOption",
@@ -64,19 +64,6 @@ EstimateOption = Annotated[
 ]
 
 
-class Watch(Protocol):
-    """Who keeps a progress bar."""
-
-    def begin(self, pending: int, total: int | None = None) -> None:
-        """The number of pairs left to match, and of all to be matched here."""
-
-    def advance(self, outcome: Outcome) -> None:
-        """A pair is done."""
-
-    def count(self, pairs: int) -> None:
-        """So many pairs are done."""
-
-
 @dataclass(frozen=True)
 class Sharding:
     """How the work is parted: a shard of it to be done here, or all by an engine."""
@@ -110,7 +97,7 @@ class Sharding:
             if event.note:
                 console.note(event.note)
             for name, reason in event.failed.items():
-                console.warn(f"{name}: {reason}")
+                watch.fail(name, reason)
             watch.count(event.done + len(event.failed))
 
         return extract_sharded(

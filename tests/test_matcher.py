@@ -558,6 +558,58 @@ def test_pairs_may_come_from_a_generator(matcher: Matcher, scene: np.ndarray) ->
     assert [type(result) for result in results] == [Matches, Matches]
 
 
+# -- batches ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fast() -> Matcher:
+    return Matcher("fast", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def batches(photo: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two of 3 x 3 x 240 x W, each with the photo moved a little, uint8."""
+    first = np.stack([np.roll(photo, 3 * k, axis=1) for k in range(3)])
+    second = np.stack([np.roll(photo, 7 * k, axis=0)[:, :280] for k in range(3)])
+    return torch.from_numpy(first).permute(0, 3, 1, 2), torch.from_numpy(second).permute(0, 3, 1, 2)
+
+
+def same(found: list[Matches], wanted: list[Matches]) -> bool:
+    return all(
+        np.array_equal(a.points0, b.points0) and np.array_equal(a.points1, b.points1) and len(a) > 20
+        for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def test_a_batch_of_tensors_is_matched_as_each_pair(
+    fast: Matcher, batches: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    alone = [fast.match(a, b) for a, b in zip(*batches, strict=True)]
+    assert same(fast.match_batch(*batches), alone)
+    assert same(fast.match_batch(*(batch.float() / 255 for batch in batches)), alone)
+    last = [batch.permute(0, 2, 3, 1) for batch in batches]
+    assert same(fast.match_batch(*last), alone)
+    assert same(fast.match_batch(*(batch.numpy() for batch in last)), alone)
+    assert same(fast.match_batch(list(batches[0]), batches[1]), alone)
+    assert same(fast.match_batch(batches[0][:1], batches[1][:1]), alone[:1])
+    assert fast.match_batch([], batches[0][:0]) == []
+    assert {matches.size1 for matches in alone} == {(280, 240)}
+
+
+def test_what_is_no_batch(fast: Matcher, batches: tuple[torch.Tensor, torch.Tensor]) -> None:
+    first, second = batches
+    with pytest.raises(UsageError, match="as many images in both batches, not 3 and 2"):
+        fast.match_batch(first, second[:2])
+    with pytest.raises(WrongTypeError, match=r"images0: shape \(3, 240, 320\) is no batch; give B x C"):
+        fast.match_batch(first[0], second[0])
+    with pytest.raises(WrongTypeError, match="images1: str is no batch"):
+        fast.match_batch(first, "second")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=r"pair 1 of the batch: none\.png: no such file"):
+        fast.match_batch(["examples/left.jpg", "none.png"], ["examples/right.jpg"] * 2)
+    with pytest.raises(ImageError, match="a batch of 3 images; give one at a time, or batches to"):
+        fast.match(first, second)
+
+
 def test_a_short_repr(matcher: Matcher) -> None:
     assert repr(matcher) == "Matcher('custom': R2D2_STU on cpu, float32)"
     assert len(repr(load_config("default"))) < 250

@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from gcm.export.colmap import Camera, load_pycolmap
+from gcm.export.cameras import UNKNOWN, Cameras
+from gcm.export.colmap import load_pycolmap
 from gcm.export.reconstruct import mapping_options
+from gcm.scene.intrinsics import Intrinsics
 
 SITES = {
     "Herz-Jesus-P25": "strecha-dev/Herz-Jesus-P25",
@@ -75,13 +77,13 @@ def by_sift(site: Site, output: Path) -> Path | None:
     database = output / "database.db"
     names = sorted(path.name for path in site.photos.glob("*.jpg"))
     reader = pycolmap.ImageReaderOptions()
-    mode = pycolmap.CameraMode.AUTO
-    camera = Camera(site.intrinsics, one=site.intrinsics is not None)
-    if camera.parameters is not None:
-        reader.camera_model = "PINHOLE"
-        reader.camera_params = ",".join(map(str, camera.parameters))
-        mode = pycolmap.CameraMode.SINGLE
-    mapping = mapping_options(camera)
+    mode, cameras = pycolmap.CameraMode.AUTO, UNKNOWN
+    if site.intrinsics is not None:
+        intrinsics = Intrinsics.pinhole(*site.intrinsics)
+        reader.camera_model = intrinsics.model
+        reader.camera_params = ",".join(map(str, intrinsics.parameters))
+        mode, cameras = pycolmap.CameraMode.SINGLE, Cameras((intrinsics,) * len(names), one=True)
+    mapping = mapping_options(cameras)
     pycolmap.extract_features(
         database, site.photos, image_names=names, camera_mode=mode, reader_options=reader
     )

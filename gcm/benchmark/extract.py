@@ -166,11 +166,19 @@ class ResultsFolder:
         known = read_places(self.path)
         for pair in pairs:
             entry = known.get(pair.name)
-            if entry is not None and entry != describe_place(pair):
+            place = describe_place(pair)
+            if entry is None or entry == place:
+                continue
+            images = [{key: told.get(key) for key in ("image0", "image1")} for told in (entry, place)]
+            if images[0] == images[1]:
                 raise DatasetError(
-                    f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
-                    "use another folder for this list"
+                    f"{self.path}: '{pair.name}' was matched with other masks, or without; use another "
+                    "folder, or --overwrite to match again"
                 )
+            raise DatasetError(
+                f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
+                "use another folder for this list"
+            )
 
     def is_settled(self) -> bool:
         """Whether the closing lines have been written."""

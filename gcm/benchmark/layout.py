@@ -123,7 +123,8 @@ def describe_place(pair: Pair) -> dict[str, str]:
     image0, image1 = (remembered(image) for image in (pair.image0, pair.image1))
     place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
     masks = {"mask0": pair.mask0, "mask1": pair.mask1}
-    return place | {key: mask.name for key, mask in masks.items() if mask is not None}
+    place |= {key: mask.name for key, mask in masks.items() if mask is not None}
+    return place | {"alpha": "masked"} if pair.alpha else place
 
 
 def read_places(output_dir: Path) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -22,9 +23,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import DatasetError
+from gcm.errors import DatasetError, ImageError
+from gcm.images.files import read_size
 
-__all__ = ["Pair", "check_files", "name_pairs", "read_homography", "read_pairs", "with_masks"]
+__all__ = [
+    "Pair",
+    "check_files",
+    "check_masks",
+    "name_pairs",
+    "read_homography",
+    "read_pairs",
+    "with_masks",
+]
 
 _MAX_SPACES = 24
 """A line with more is not searched for paths with spaces."""
@@ -43,6 +53,8 @@ class Pair:
     mask0: Path | None = None
     """An image that is black where nothing of image 0 is to be matched."""
     mask1: Path | None = None
+    alpha: bool = False
+    """Nothing is to be matched where an image is wholly transparent."""
 
     @cached_property
     def sequence(self) -> str:
@@ -175,6 +187,25 @@ def with_masks(pairs: Sequence[Pair], folder: Path, images: Path | None = None) 
             f"{folder}: holds no mask of any image; the mask of photo.jpg is called photo.jpg.png"
         )
     return masked
+
+
+def check_masks(pairs: Sequence[Pair]) -> None:
+    """Refuse masks of another size than their images, before any work is begun.
+
+    Raises:
+        DatasetError: which one, and how many more.
+    """
+    masks = {image: mask for p in pairs for image, mask in ((p.image0, p.mask0), (p.image1, p.mask1)) if mask}
+    wrong = []
+    for image, mask in masks.items():
+        with suppress(ImageError):  # what cannot be read is told when it is to be matched
+            sizes = read_size(mask), read_size(image)
+            if sizes[0] != sizes[1]:
+                told = [f"{width} x {height}" for width, height in sizes]
+                wrong.append(f"{mask}: is {told[0]}, its image {image} {told[1]}")
+    if wrong:
+        more = f" ({len(wrong) - 1} more are not)" if len(wrong) > 1 else ""
+        raise DatasetError(f"{wrong[0]}; a mask must be as large as its image{more}")
 
 
 def _homography_error(path: Path) -> str | None:

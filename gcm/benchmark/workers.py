@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gcm.benchmark.pairs import Pair
 from gcm.errors import GCMError, ImageError
-from gcm.images.masks import drop_masked
+from gcm.images.masks import drop_masked, drop_transparent
 from gcm.matchers import MatcherSpec, PairMatcher
 from gcm.matches import Matches
 
@@ -123,7 +123,10 @@ def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome
     """What became of a pair; of an error one line, with its type where it is not ours to expect."""
     if not isinstance(result, Exception):
         try:
-            return Outcome(pair, drop_masked(result, pair.mask0, pair.mask1), seconds)
+            result = drop_masked(result, pair.mask0, pair.mask1)
+            if pair.alpha:
+                result = drop_transparent(result, pair.image0, pair.image1)
+            return Outcome(pair, result, seconds)
         except ImageError as error:
             result = error
     if isinstance(result, GCMError):

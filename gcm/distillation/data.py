@@ -7,6 +7,7 @@ undisturbed one would have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +21,14 @@ from torch.utils.data import Dataset
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
 
-__all__ = ["Batch", "CropDataset", "StepDataset", "split_photos"]
+__all__ = ["Batch", "CropDataset", "StepDataset", "read_photo", "split_photos"]
 
 Image = NDArray[np.uint8]
 Item = TypeVar("Item")
+
+_CACHED_PHOTOS = 2000
+_LONGEST_SIDE = 1280
+"""Photos are kept in memory at this size at most."""
 
 
 def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[Path]]:
@@ -117,6 +122,18 @@ def read_rgb(path: Path) -> Image:
     if image is None:
         raise DatasetError(f"{path}: not a readable image; remove it from the training folder")
     return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
+
+
+@lru_cache(maxsize=_CACHED_PHOTOS)
+def read_photo(path: Path) -> Image:
+    """A training photo, shrunk to 1280 pixels where it is larger; the last ones read are remembered."""
+    image = read_rgb(path)
+    factor = _LONGEST_SIDE / max(image.shape[:2])
+    if factor < 1:
+        image = np.asarray(
+            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+        )
+    return image
 
 
 def random_crop(image: Image, recipe: AugmentationRecipe, rng: np.random.Generator) -> Image:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.distillation.data import Image, StepDataset, degrade, stack_images
+from gcm.distillation.data import Image, StepDataset, degrade, read_photo, stack_images
 from gcm.distillation.light import change_light
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.scenes import draw_scene
-from gcm.distillation.view_pairs import photo_view, read_photo, view_matrices
+from gcm.distillation.view_pairs import photo_view, view_matrices
 from gcm.geometry import apply_homography, inside
 
 __all__ = ["CELL", "PairBatch", "PairDataset", "cell_centres"]

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from gcm.backbones.attention import AttentionNetwork
 from gcm.backbones.compact import CHANNELS
 from gcm.backbones.context import ContextNetwork, ContextStream
-from gcm.distillation.data import random_crop, stack_images
+from gcm.distillation.data import random_crop, read_photo, stack_images
 from gcm.distillation.recipe import DistillRecipe
-from gcm.distillation.view_pairs import read_photo
 from gcm.errors import DependencyError
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS

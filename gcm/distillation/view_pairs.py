@@ -6,8 +6,6 @@ Like crops (:mod:`gcm.distillation.data`), a pair is a function of (seed, index)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,19 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.distillation.data import Image, StepDataset, degrade, read_rgb, stack_images
+from gcm.distillation.data import Image, StepDataset, degrade, read_photo, stack_images
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.geometry import resize_matrix
 from gcm.images.sizes import image_size
 
-__all__ = ["ViewBatch", "ViewDataset", "photo_view", "read_photo", "view_matrices"]
+__all__ = ["ViewBatch", "ViewDataset", "photo_view", "view_matrices"]
 
 _TEACHER_SHIFT = 3.5
 """Pixels: the teacher's strided convolutions centre cell c on pixel 8 c, ours on 8 c + 3.5."""
-
-_CACHED_PHOTOS = 2000
-_LONGEST_SIDE = 1280
-"""Photos are kept in memory at this size at most."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +57,6 @@ class ViewDataset(StepDataset[ViewBatch]):
             torch.stack([stack_images(images) for images in degraded]),
             torch.from_numpy(np.stack(relative)).float(),
         )
-
-
-@lru_cache(maxsize=_CACHED_PHOTOS)
-def read_photo(path: Path) -> Image:
-    """A training photo, shrunk to 1280 pixels where it is larger; the last ones read are remembered."""
-    image = read_rgb(path)
-    factor = _LONGEST_SIDE / max(image.shape[:2])
-    if factor < 1:
-        image = np.asarray(
-            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
-        )
-    return image
 
 
 def view_matrices(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Estimator",
@@ -65,6 +65,16 @@ class RelativePose:
         x, y, z = self.translation
         cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
         product: Matrix = cross @ self.rotation
+        return product
+
+    def fundamental(self, intrinsics0: ArrayLike, intrinsics1: ArrayLike) -> Matrix:
+        """The fundamental matrix, 3 x 3, ``x1^T F x0 = 0`` in pixels; zero where the camera only turned.
+
+        Args:
+            intrinsics0, intrinsics1: 3 x 3 camera matrices.
+        """
+        to_ray0, to_ray1 = (np.linalg.inv(np.asarray(k, np.float64)) for k in (intrinsics0, intrinsics1))
+        product: Matrix = to_ray1.T @ self.essential @ to_ray0
         return product
 
 

@@ -22,12 +22,14 @@ class OpenCVEstimator:
 
     Args:
         homography_method: OpenCV's number of a robust method for homographies.
+        fundamental_method: the same for fundamental matrices.
     """
 
     name = "opencv"
 
-    def __init__(self, homography_method: int = cv2.RANSAC) -> None:
+    def __init__(self, homography_method: int = cv2.RANSAC, fundamental_method: int = cv2.FM_RANSAC) -> None:
         self._homography_method = homography_method
+        self._fundamental_method = fundamental_method
 
     def homography(self, source: Points, target: Points, options: RobustOptions) -> Fit | None:
         """See :class:`gcm.estimation.base.Estimator`."""
@@ -51,7 +53,7 @@ class OpenCVEstimator:
             matrix, mask = cv2.findFundamentalMat(
                 points0 if order is None else points0[order],
                 points1 if order is None else points1[order],
-                cv2.FM_RANSAC,
+                self._fundamental_method,
                 options.threshold,
                 options.confidence,
                 options.iterations,

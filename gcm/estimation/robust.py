@@ -63,13 +63,7 @@ def estimate_homography(
         DependencyError: the library is not installed.
     """
     source, target, usable = _usable(source, target)
-    chosen: Estimator
-    if library == "opencv":
-        chosen = OpenCVEstimator(homography_method=method)
-    elif method != cv2.RANSAC:
-        raise UsageError(f"method is a setting of opencv; leave it out with library '{library}'")
-    else:
-        chosen = estimator(library)
+    chosen = _with_method(library, method, cv2.RANSAC, "homography_method")
     if len(source) >= _FEWEST["homography"]:
         fit = chosen.homography(source, target, RobustOptions(threshold, iterations, confidence, seed))
         if fit is not None and _is_homography(fit[0], source, target, fit[1]):
@@ -82,6 +76,7 @@ def estimate_fundamental(
     points1: NDArray[Any],
     *,
     threshold: float = 1.0,
+    method: int = cv2.FM_RANSAC,
     iterations: int = 5000,
     confidence: float = 0.9999,
     seed: int = 0,
@@ -93,14 +88,15 @@ def estimate_fundamental(
         points0, points1: N x 2 matched points, pixels. Fewer than 8, or all on one line, give no matrix;
             pairs that are not finite are no inliers.
         threshold: distance to the epipolar line, in pixels, below which a match is an inlier.
+        method: a robust method of OpenCV's (``cv2.FM_RANSAC``, ``cv2.USAC_MAGSAC``, ...).
         iterations, confidence, seed, library: see :func:`estimate_homography`.
 
     Raises:
-        UsageError: no such library.
+        UsageError: no such library, or a `method` for another library than OpenCV.
         DependencyError: the library is not installed.
     """
     points0, points1, usable = _usable(points0, points1)
-    chosen = estimator(library)
+    chosen = _with_method(library, method, cv2.FM_RANSAC, "fundamental_method")
     if len(points0) >= _FEWEST["fundamental"]:
         fit = chosen.fundamental(points0, points1, RobustOptions(threshold, iterations, confidence, seed))
         if fit is not None and np.isfinite(fit[0]).all() and _determined(points0, points1, fit[1]):
@@ -146,6 +142,15 @@ def estimate_relative_pose(
     if not (np.isfinite(pose.rotation).all() and np.isfinite(pose.translation).all()):
         return None
     return RelativePose(pose.rotation, pose.translation, _all_rows(pose.inliers, usable))
+
+
+def _with_method(library: str, method: int, default: int, option: str) -> Estimator:
+    """The estimator of a library, set to a method, which only OpenCV's has."""
+    if library == "opencv":
+        return OpenCVEstimator(**{option: method})
+    if method != default:
+        raise UsageError(f"method is a setting of opencv; leave it out with library '{library}'")
+    return estimator(library)
 
 
 def _usable(points0: NDArray[Any], points1: NDArray[Any]) -> tuple[Points, Points, Mask]:

@@ -68,6 +68,35 @@ class TwoViewGeometry:
     weaknesses: tuple[str, ...] = ()
     """What makes the pose less sure than its numbers look, a line each."""
 
+    @property
+    def explained_by(self) -> Literal["epipolar lines", "homography"] | None:
+        """What says where a match must lie: epipolar lines of a scene with depth, else the homography."""
+        if self.kind == "general" and self.fundamental is not None:
+            return "epipolar lines"
+        return None if self.homography is None else "homography"
+
+    def residuals(self, points0: Points, points1: Points) -> NDArray[np.float64] | None:
+        """How far matches lie from where this geometry says they do, pixels; None where it is unknown.
+
+        Of a scene with depth the larger distance of the two points from their epipolar lines (inf or nan
+        where a line is none), else the distance in image 1 from where the homography takes the point.
+
+        Args:
+            points0, points1: N x 2, pixels.
+
+        Returns:
+            N.
+        """
+        if self.explained_by == "epipolar lines":
+            assert self.fundamental is not None
+            return np.maximum(*epipolar_distances(self.fundamental, points0, points1))
+        if self.homography is None:
+            return None
+        off: NDArray[np.float64] = np.linalg.norm(
+            apply_homography(self.homography, points0) - points1, axis=1
+        )
+        return off
+
 
 def two_view_geometry(
     points0: NDArray[np.float64],

@@ -1,4 +1,4 @@
-from .colmap import Camera as Camera
+from .cameras import Cameras as Cameras
 from .colmap import DatabaseSummary as DatabaseSummary
 from .colmap import write_database as write_database
 from .hloc import HlocSummary as HlocSummary

@@ -10,80 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gcm.errors import DependencyError, GCMError, OutputError, UsageError
+from gcm.errors import DependencyError, GCMError, OutputError
+from gcm.export.cameras import UNKNOWN, Cameras
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
 from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
+from gcm.storage.disk import try_room
 
-__all__ = ["UNKNOWN", "Camera", "DatabaseSummary", "load_pycolmap", "write_database"]
+__all__ = ["DatabaseSummary", "first_line", "load_pycolmap", "write_database"]
 
 _MAJOR = 4
 
-
-@dataclass(frozen=True)
-class Camera:
-    """How the cameras of all photos see."""
-
-    intrinsics: tuple[float, float, float, float] | None = None
-    """fx, fy, cx, cy in pixels, pixel centres at integers: one camera for all photos, known exactly. None: by
-    EXIF, or guessed, and refined when a model is made."""
-    one: bool = False
-    """All photos are of one camera; otherwise those that EXIF says are."""
-
-    @classmethod
-    def read(cls, text: str | None, *, one: bool = False) -> Camera:
-        """From ``fx,fy,cx,cy``.
-
-        Raises:
-            UsageError: not four numbers, or no focal lengths.
-        """
-        if text is None:
-            return cls(None, one)
-        try:
-            fx, fy, cx, cy = (float(value) for value in text.split(","))
-        except ValueError:
-            raise UsageError(
-                f"intrinsics '{text}': give fx,fy,cx,cy in pixels, as in 920,920,512,341"
-            ) from None
-        if not (fx > 0 and fy > 0 and np.isfinite([fx, fy, cx, cy]).all()):
-            raise UsageError(f"intrinsics '{text}': focal lengths must be above 0, and all numbers finite")
-        return cls((fx, fy, cx, cy), True)
-
-    @property
-    def parameters(self) -> tuple[float, float, float, float] | None:
-        """fx, fy, cx, cy of a pinhole camera as COLMAP and kapture count pixels; None without intrinsics."""
-        if self.intrinsics is None:
-            return None
-        fx, fy, cx, cy = self.intrinsics
-        return fx, fy, cx + CORNER, cy + CORNER
-
-    def check(self, photos: Sequence[Photo]) -> None:
-        """Refuse intrinsics that cannot be of these photos.
-
-        Raises:
-            UsageError: photos of several sizes, or a principal point outside.
-        """
-        if self.intrinsics is None:
-            return
-        sizes = {photo.stored_size for photo in photos}
-        if len(sizes) > 1:
-            raise UsageError(
-                f"intrinsics are of one camera, but the photos have {len(sizes)} sizes; leave them out, or "
-                "give a folder of photos of one size"
-            )
-        ((width, height),) = sizes
-        _, _, cx, cy = self.intrinsics
-        if not (0 < cx < width and 0 < cy < height):
-            raise UsageError(
-                f"intrinsics: the principal point {cx:g}, {cy:g} lies outside photos of {width} x {height}; "
-                "are they of another size?"
-            )
-
-
-UNKNOWN = Camera()
-"""Cameras of which nothing is known but what EXIF says."""
+SharedPoints = tuple[int, int, NDArray[np.int64]]
+"""Two photos, and K x 2 rows of the points that both show."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +58,7 @@ def load_pycolmap() -> Any:
     if threading.current_thread() is threading.main_thread() and terminate is not None:
         # Its log library answers a request to end with pages of addresses.
         signal.signal(signal.SIGTERM, terminate)
-    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value  # errors are raised, and told once
     return pycolmap
 
 
@@ -125,7 +67,7 @@ def write_database(
     folder: Path,
     photos: Sequence[Photo],
     tracks: Tracks,
-    camera: Camera = UNKNOWN,
+    cameras: Cameras = UNKNOWN,
     *,
     overwrite: bool = False,
 ) -> DatabaseSummary:
@@ -138,44 +80,54 @@ def write_database(
         folder: of the photos, to which COLMAP's names are relative.
         photos: all photos.
         tracks: their points.
-        camera: of the photos.
+        cameras: of the photos.
         overwrite: replace a database that is there.
 
     Raises:
         OutputError: there is one already, or it cannot be written.
         DependencyError: pycolmap is missing or too old.
-        UsageError: intrinsics of another size.
     """
     pycolmap = load_pycolmap()
-    camera.check(photos)
     if file.exists() and not overwrite:
         raise OutputError(f"{file}: is there already; give another name, or --overwrite to replace it")
+    pairs = list(tracks.pairs())
     with whole_file(file) as temporary:
+        try_room(temporary, _size(tracks, pairs))
         temporary.unlink()
         try:
-            summary = _fill(pycolmap, temporary, folder, photos, tracks, camera)
+            summary = _fill(pycolmap, temporary, folder, photos, tracks, pairs, cameras)
         except (GCMError, OSError):
             raise
-        except Exception as error:  # SQLite's troubles come as RuntimeError, as that of a full disk
-            raise OutputError(f"{file}: cannot be written ({_first_line(error)})") from error
+        except Exception as error:  # SQLite's troubles come as RuntimeError
+            raise OutputError(f"{file}: cannot be written ({first_line(error)})") from error
         finally:
-            for suffix in ("-wal", "-shm", "-journal"):
-                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+            _remove_logs(temporary)
+        _remove_logs(file)  # of the one that is replaced; SQLite would take them for the new one's
     return summary
 
 
+def _remove_logs(file: Path) -> None:
+    for suffix in ("-wal", "-shm", "-journal"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _size(tracks: Tracks, pairs: Sequence[SharedPoints]) -> int:
+    """About how many bytes a database has: two numbers a keypoint, and twice a match; and SQLite's pages."""
+    points, matches = sum(map(len, tracks.positions)), sum(len(rows) for _, _, rows in pairs)
+    return (8 * points + 16 * matches + 1024 * (len(tracks.positions) + len(pairs))) * 5 // 4 + 2**18
+
+
 def _fill(
-    pycolmap: Any, file: Path, folder: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera
+    pycolmap: Any,
+    file: Path,
+    folder: Path,
+    photos: Sequence[Photo],
+    tracks: Tracks,
+    pairs: Sequence[SharedPoints],
+    cameras: Cameras,
 ) -> DatabaseSummary:
     names = [photo.name for photo in photos]
-    options = pycolmap.ImageReaderOptions()
-    if camera.parameters is not None:
-        options.camera_model = "PINHOLE"
-        options.camera_params = ",".join(map(repr, camera.parameters))
-    mode = pycolmap.CameraMode.SINGLE if camera.one else pycolmap.CameraMode.AUTO
-    with pycolmap.Database.open(str(file)):
-        pass
-    pycolmap.import_images(str(file), str(folder), camera_mode=mode, image_names=names, options=options)
+    _import_images(pycolmap, file, folder, names, cameras)
     with pycolmap.Database.open(str(file)) as database:
         images = {image.name: image for image in database.read_all_images()}
         missing = [name for name in names if name not in images]
@@ -189,20 +141,43 @@ def _fill(
         ]
         for name, found in zip(names, points, strict=True):
             database.write_keypoints(images[name].image_id, found.reshape(-1, 2))
-        cameras = [database.read_camera(images[name].camera_id) for name in names]
-        pairs = 0
-        for i, j, rows in tracks.pairs():
+        read = [database.read_camera(images[name].camera_id) for name in names]
+        verified = 0
+        for i, j, rows in pairs:
             shared = rows.astype(np.uint32)
             ids = images[names[i]].image_id, images[names[j]].image_id
             geometry = pycolmap.estimate_two_view_geometry(
-                cameras[i], points[i].astype(float), cameras[j], points[j].astype(float), shared
+                read[i], points[i].astype(float), read[j], points[j].astype(float), shared
             )
             database.write_matches(*ids, shared)
             if len(geometry.inlier_matches) >= FEWEST_SHARED:
                 database.write_two_view_geometry(*ids, geometry)
-                pairs += 1
-    return DatabaseSummary(len(photos), sum(map(len, points)), pairs, tracks.count)
+                verified += 1
+    return DatabaseSummary(len(photos), sum(map(len, points)), verified, tracks.count)
 
 
-def _first_line(error: Exception) -> str:
+def _import_images(pycolmap: Any, file: Path, folder: Path, names: Sequence[str], cameras: Cameras) -> None:
+    """Make the database, with its images and their cameras."""
+    with pycolmap.Database.open(str(file)):
+        pass
+    if cameras.intrinsics is None or not cameras.known:  # COLMAP reads EXIF itself
+        mode = pycolmap.CameraMode.SINGLE if cameras.one else pycolmap.CameraMode.AUTO
+        pycolmap.import_images(str(file), str(folder), camera_mode=mode, image_names=list(names))
+        return
+    for group in cameras.shared(len(names)):
+        intrinsics = cameras.intrinsics[group[0]]
+        options = pycolmap.ImageReaderOptions()
+        options.camera_model = intrinsics.model
+        options.camera_params = ",".join(map(repr, intrinsics.parameters))
+        pycolmap.import_images(
+            str(file),
+            str(folder),
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            image_names=[names[k] for k in group],
+            options=options,
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Of what COLMAP says went wrong."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

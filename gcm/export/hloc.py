@@ -6,17 +6,20 @@ localisation. Numbers are float32 and int32, where hloc's own writer rounds to h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gcm.errors import DependencyError, OutputError
 from gcm.scene.photos import Photo, as_stored
 from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
+from gcm.storage.disk import try_room
 
 __all__ = ["FEATURES_FILE", "MATCHES_FILE", "PAIRS_FILE", "HlocSummary", "write_hloc"]
 
@@ -26,6 +29,9 @@ PAIRS_FILE = "pairs.txt"
 
 _UNCERTAINTY = 1.0
 """Pixels; what hloc takes for the precision of a keypoint."""
+
+_HEAD = 8192
+"""Bytes that HDF5 takes for a group and its arrays, at most, besides their numbers."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +74,45 @@ def write_hloc(
             raise OutputError(f"'{photo.name}': hloc's lists part names by spaces; rename the photo")
     names = [photo.name for photo in photos]
     pairs = list(tracks.pairs(fewest))
-    with whole_file(files[0]) as temporary, h5py.File(temporary, "w") as file:
-        for photo, points in zip(photos, tracks.positions, strict=True):
-            group = file.create_group(photo.name)
-            keypoints = as_stored(photo, points).astype(np.float32)
-            group.create_dataset("keypoints", data=keypoints).attrs["uncertainty"] = _UNCERTAINTY
-            group.create_dataset("scores", data=np.ones(len(points), np.float32))
-            group.create_dataset("image_size", data=np.array(photo.stored_size))
-    with whole_file(files[1]) as temporary, h5py.File(temporary, "w") as file:
-        for i, j, shared in pairs:
-            group = file.create_group("/".join(name.replace("/", "-") for name in (names[i], names[j])))
-            partner = np.full(len(tracks.positions[i]), -1, np.int32)
-            partner[shared[:, 0]] = shared[:, 1]
-            group.create_dataset("matches0", data=partner)
-            scores = (partner >= 0).astype(np.float32)
-            group.create_dataset("matching_scores0", data=scores)
-    with whole_file(files[2]) as temporary:
+    lengths = [len(points) for points in tracks.positions]
+    with ExitStack() as all_or_none:
+        lists = all_or_none.enter_context(whole_file(files[2]))
         lines = [f"{names[i]} {names[j]}\n" for i, j, _ in pairs]
-        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+        lists.write_text("".join(lines), encoding="utf-8", newline="\n")
+        size = sum(8 * lengths[i] + _HEAD for i, _, _ in pairs)
+        _write_matches(all_or_none.enter_context(_whole_h5(h5py, files[1], size)), names, lengths, pairs)
+        size = sum(12 * length + _HEAD for length in lengths)
+        _write_features(all_or_none.enter_context(_whole_h5(h5py, files[0], size)), photos, tracks)
     return HlocSummary(len(photos), sum(map(len, tracks.positions)), len(pairs))
+
+
+def _write_features(file: Any, photos: Sequence[Photo], tracks: Tracks) -> None:
+    for photo, points in zip(photos, tracks.positions, strict=True):
+        group = file.create_group(photo.name)
+        keypoints = as_stored(photo, points).astype(np.float32)
+        group.create_dataset("keypoints", data=keypoints).attrs["uncertainty"] = _UNCERTAINTY
+        group.create_dataset("scores", data=np.ones(len(points), np.float32))
+        group.create_dataset("image_size", data=np.array(photo.stored_size))
+
+
+def _write_matches(
+    file: Any, names: list[str], lengths: list[int], pairs: Sequence[tuple[int, int, NDArray[np.int64]]]
+) -> None:
+    for i, j, shared in pairs:
+        group = file.create_group("/".join(name.replace("/", "-") for name in (names[i], names[j])))
+        partner = np.full(lengths[i], -1, np.int32)
+        partner[shared[:, 0]] = shared[:, 1]
+        group.create_dataset("matches0", data=partner)
+        group.create_dataset("matching_scores0", data=(partner >= 0).astype(np.float32))
+
+
+@contextmanager
+def _whole_h5(h5py: Any, path: Path, size: int) -> Iterator[Any]:
+    """A new file of about so many bytes; HDF5 brings down the process where the disk fills up under it."""
+    with whole_file(path) as temporary:
+        try_room(temporary, size)
+        with h5py.File(temporary, "w") as file:
+            yield file
 
 
 def _load_h5py() -> Any:

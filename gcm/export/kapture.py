@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gcm.errors import OutputError
-from gcm.export.colmap import UNKNOWN, Camera
+from gcm.export.cameras import UNKNOWN, Cameras
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
 from gcm.scene.tracks import FEWEST_SHARED, Tracks
@@ -37,7 +37,7 @@ def write_kapture(
     folder: Path,
     photos: Sequence[Photo],
     tracks: Tracks,
-    camera: Camera = UNKNOWN,
+    cameras: Cameras = UNKNOWN,
     *,
     overwrite: bool = False,
     fewest: int = FEWEST_SHARED,
@@ -48,15 +48,13 @@ def write_kapture(
         folder: written whole or not at all.
         photos: all photos.
         tracks: their points.
-        camera: of the photos; without intrinsics their cameras are said to be unknown.
+        cameras: of the photos; without intrinsics they are said to be unknown.
         overwrite: replace a folder that is there.
         fewest: points that a pair must share.
 
     Raises:
         OutputError: the folder is there already or cannot be written, or a name that kapture cannot take.
-        UsageError: intrinsics of another size.
     """
-    camera.check(photos)
     for photo in photos:
         if "," in photo.name:
             raise OutputError(f"'{photo.name}': kapture's lists part names by commas; rename the photo")
@@ -69,7 +67,7 @@ def write_kapture(
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        pairs = _write(work, photos, tracks, camera, fewest)
+        pairs = _write(work, photos, tracks, cameras, fewest)
         if target.exists():
             shutil.rmtree(target)
         work.replace(target)
@@ -80,23 +78,9 @@ def write_kapture(
     return KaptureSummary(len(photos), sum(map(len, tracks.positions)), pairs)
 
 
-def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera, fewest: int) -> int:
+def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, cameras: Cameras, fewest: int) -> int:
     work.chmod(0o755)
-    sensors, records = [], []
-    for k, photo in enumerate(photos):
-        sensor = "camera" if camera.one else f"camera{k}"
-        width, height = photo.stored_size
-        model = f"UNKNOWN_CAMERA, {width}, {height}"
-        if camera.parameters is not None:
-            model = f"PINHOLE, {width}, {height}, {', '.join(map(repr, camera.parameters))}"
-        sensors.append(f"{sensor}, , camera, {model}\n")
-        records.append(f"{k}, {sensor}, {photo.name}\n")
-    _text(
-        work / "sensors/sensors.txt",
-        "# sensor_id, name, sensor_type, [sensor_params]+\n",
-        dict.fromkeys(sensors),
-    )
-    _text(work / "sensors/records_camera.txt", "# timestamp, device_id, image_path\n", records)
+    _write_sensors(work / "sensors", photos, cameras)
     keypoints = work / "reconstruction/keypoints" / TYPE
     _text(keypoints / "keypoints.txt", "# name, dtype, dsize\n", [f"{TYPE}, float32, 2\n"])
     for photo, points in zip(photos, tracks.positions, strict=True):
@@ -114,7 +98,26 @@ def _write(work: Path, photos: Sequence[Photo], tracks: Tracks, camera: Camera, 
     return count
 
 
-def _text(path: Path, columns: str, lines: Sequence[str] | dict[str, None]) -> None:
+def _write_sensors(folder: Path, photos: Sequence[Photo], cameras: Cameras) -> None:
+    """The cameras, and which photo is of which."""
+    sensors: list[str] = []
+    records: dict[int, str] = {}
+    groups = cameras.shared(len(photos))
+    for group in groups:
+        sensor = "camera" if len(groups) == 1 else f"camera{group[0]}"
+        width, height = photos[group[0]].stored_size
+        model, parameters = "UNKNOWN_CAMERA", ""
+        if cameras.intrinsics is not None:
+            intrinsics = cameras.intrinsics[group[0]]
+            model, parameters = intrinsics.model, "".join(f", {value!r}" for value in intrinsics.parameters)
+        sensors.append(f"{sensor}, , camera, {model}, {width}, {height}{parameters}\n")
+        records |= {k: f"{k}, {sensor}, {photos[k].name}\n" for k in group}
+    _text(folder / "sensors.txt", "# sensor_id, name, sensor_type, [sensor_params]+\n", sensors)
+    in_order = [records[k] for k in sorted(records)]
+    _text(folder / "records_camera.txt", "# timestamp, device_id, image_path\n", in_order)
+
+
+def _text(path: Path, columns: str, lines: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_HEADER + columns + "".join(lines), encoding="utf-8", newline="\n")
 

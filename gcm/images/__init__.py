@@ -19,17 +19,19 @@ from gcm.images.files import (
     check_image_suffix,
     check_read_once,
     load_image,
+    read_file_header,
     read_image,
     read_size,
     write_image,
 )
-from gcm.images.loaded import DEFAULT_MAX_PIXELS, LoadedImage, RGBImage
+from gcm.images.loaded import DEFAULT_MAX_PIXELS, ImageHeader, LoadedImage, RGBImage
 from gcm.images.normalisation import IMAGENET, MeanDeviation, Normalisation, PerImage
 from gcm.images.sizes import fit_within, image_size, resize_to
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGENET",
+    "ImageHeader",
     "ImageLike",
     "LoadedImage",
     "MeanDeviation",
@@ -42,6 +44,7 @@ __all__ = [
     "image_size",
     "load_image",
     "on_flat_ground",
+    "read_file_header",
     "read_image",
     "read_size",
     "resize_to",

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import ImageError
+from gcm.errors import ImageError, WrongTypeError
 from gcm.images.loaded import RGBImage
 
-__all__ = ["array_from_tensor", "is_tensor", "rgb_from_array", "upright"]
+__all__ = ["array_from_tensor", "images_of_batch", "is_tensor", "rgb_from_array", "upright", "visible_in"]
 
 _FULL_16_BIT = 65535
 
@@ -61,6 +61,13 @@ def rgb_from_array(array: NDArray[Any], name: str = "array") -> tuple[RGBImage, 
         alpha = values[..., 3:].astype(np.uint16)
         values = ((values[..., :3] * alpha + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(values), notes
+
+
+def visible_in(array: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where an H x W x 4 image is not wholly transparent, H x W; None of one without a fourth channel."""
+    if array.ndim != 3 or array.shape[2] != 4:
+        return None
+    return np.asarray(array[..., 3] > 0)
 
 
 def _to_uint8(array: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -142,6 +149,25 @@ def is_tensor(source: object) -> bool:
     return torch is not None and isinstance(source, torch.Tensor)
 
 
+def images_of_batch(batch: Any, name: str) -> list[Any]:
+    """The images of a B x C x H x W or B x H x W x C tensor, a B x H x W x C array, or a list.
+
+    Raises:
+        WrongTypeError: something else, one image among others.
+    """
+    if isinstance(batch, list | tuple):
+        return list(batch)
+    if not is_tensor(batch) and not isinstance(batch, np.ndarray):
+        raise WrongTypeError(
+            f"{name}: {type(batch).__name__} is no batch; give B x C x H x W or a list of images"
+        )
+    if batch.ndim != 4:
+        raise WrongTypeError(
+            f"{name}: shape {tuple(batch.shape)} is no batch; give B x C x H x W or a list of images"
+        )
+    return list(batch)
+
+
 def array_from_tensor(tensor: Any, name: str = "tensor") -> NDArray[Any]:
     """A tensor on any device as an H x W or H x W x C array of its values.
 
@@ -153,7 +179,9 @@ def array_from_tensor(tensor: Any, name: str = "tensor") -> NDArray[Any]:
     """
     if tensor.ndim == 4:
         if tensor.shape[0] != 1:
-            raise ImageError(f"{name}: a batch of {tensor.shape[0]} images; give one at a time")
+            raise ImageError(
+                f"{name}: a batch of {tensor.shape[0]} images; give one at a time, or batches to match_batch"
+            )
         tensor = tensor[0]
     if tensor.ndim == 3 and tensor.shape[0] in (1, 3, 4):
         tensor = tensor.permute(1, 2, 0)

@@ -22,11 +22,11 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from gcm.errors import GCMError, ImageError
-from gcm.images.arrays import rgb_from_array, upright
-from gcm.images.loaded import LoadedImage, check_pixel_count
+from gcm.images.arrays import rgb_from_array, upright, visible_in
+from gcm.images.loaded import ImageHeader, LoadedImage, check_pixel_count
 from gcm.images.shared_change import SharedChange
 
-__all__ = ["decode", "decode_with_opencv", "from_pil", "reading", "stored_size"]
+__all__ = ["decode", "decode_with_opencv", "from_pil", "read_header", "reading"]
 
 ORIENTATION = 0x0112
 """EXIF's tag."""
@@ -90,11 +90,11 @@ def decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
         raise ImageError(f"{name}: not an image file that can be read (PNG, JPEG, PPM, TIFF, WebP, ... can)")
     height, width = array.shape[:2]
     pixels, notes = rgb_from_array(array, name)
-    return LoadedImage(pixels, (width, height), notes)
+    return LoadedImage(pixels, (width, height), notes, visible_in(array))
 
 
-def stored_size(stream: BinaryIO, name: str) -> tuple[int, int] | None:
-    """Width and height of an upright image file, without decoding it; None where Pillow cannot tell.
+def read_header(stream: BinaryIO, name: str) -> ImageHeader | None:
+    """What an image file tells without being decoded; None where Pillow cannot read it.
 
     Args:
         stream: its bytes; seekable, at the start.
@@ -109,7 +109,9 @@ def stored_size(stream: BinaryIO, name: str) -> tuple[int, int] | None:
         except UnidentifiedImageError:
             return None
         with image:
-            return _upright_size(image.size, orientation_of(image))
+            told = orientation_of(image)
+            orientation = told if 1 <= told <= 8 else 1
+            return ImageHeader(_upright_size(image.size, orientation), orientation, _has_alpha(image))
 
 
 @contextmanager
@@ -175,9 +177,10 @@ def from_pil(
     orientation = orientation_of(image)  # only now: of a TIFF, Pillow turns the pixels while it loads them
     if factor > 1:
         image = _without_padding(image, stored, factor)
-    pixels, notes = rgb_from_array(upright(_array(image) if array is None else array, orientation), name)
+    array = upright(_array(image) if array is None else array, orientation)
+    pixels, notes = rgb_from_array(array, name)
     if factor == 1:
-        return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes)
+        return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes, visible_in(array))
     note = (
         f"decoded at 1/{factor} of its {stored[0]} x {stored[1]} pixels, which are more than "
         f"max_pixels = {max_pixels}"
@@ -193,9 +196,13 @@ def _array(image: PILImage.Image) -> NDArray[Any]:
         return values
     if image.mode == "F":
         return np.asarray(image)
-    if "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
-        return np.asarray(image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB"))
+
+
+def _has_alpha(image: PILImage.Image) -> bool:
+    if image.mode.startswith(("I", "F")):  # of which only the values are taken
+        return False
+    return "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
 def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:

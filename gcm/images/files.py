@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from gcm.errors import ImageError, OutputError, UsageError
-from gcm.images.arrays import array_from_tensor, is_tensor, rgb_from_array
-from gcm.images.decoding import decode, from_pil, reading, stored_size
-from gcm.images.loaded import DEFAULT_MAX_PIXELS, LoadedImage, RGBImage
+from gcm.images.arrays import array_from_tensor, is_tensor, rgb_from_array, visible_in
+from gcm.images.decoding import decode, from_pil, read_header, reading
+from gcm.images.loaded import DEFAULT_MAX_PIXELS, ImageHeader, LoadedImage, RGBImage
 from gcm.storage.atomic import whole_file
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "check_image_suffix",
     "check_read_once",
     "load_image",
+    "read_file_header",
     "read_image",
     "read_size",
     "write_image",
@@ -104,18 +105,26 @@ def load_image(source: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> RG
     return read_image(source, max_pixels=max_pixels).pixels
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image in a file, however large; most kinds are not decoded for it.
+def read_file_header(path: Path) -> ImageHeader:
+    """Size, orientation and whether there is an alpha channel; most kinds of files are not decoded for it.
 
     Raises:
         ImageError: missing, not an image, damaged.
     """
     try:
         with path.open("rb") as file:
-            size = stored_size(file, str(path))
+            header = read_header(file, str(path))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return read_image(path).size if size is None else size
+    if header is None:
+        image = read_image(path)
+        return ImageHeader(image.size, 1, image.visible is not None)
+    return header
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image in a file, however large; see :func:`read_file_header`."""
+    return read_file_header(path).size
 
 
 def check_read_once(*sources: object) -> None:
@@ -146,10 +155,11 @@ def _of_pixels(source: Any, max_pixels: int) -> LoadedImage:
         with reading("PIL image"):
             return from_pil(source, "PIL image", max_pixels)
     if is_tensor(source):
-        pixels, notes = rgb_from_array(array_from_tensor(source), "tensor")
+        array, name = array_from_tensor(source), "tensor"
     else:
-        pixels, notes = rgb_from_array(source, "array")
-    return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes)
+        array, name = source, "array"
+    pixels, notes = rgb_from_array(array, name)
+    return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), notes, visible_in(array))
 
 
 def _standard_input() -> bytes:

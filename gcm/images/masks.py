@@ -1,18 +1,20 @@
-"""Masks: where of an image nothing is to be matched."""
+"""Masks: where of an image nothing is to be matched, by an image of its own or by its alpha channel."""
 
 from __future__ import annotations
 
+import sys
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gcm.errors import ImageError
-from gcm.images.files import read_image
+from gcm.images.files import read_file_header, read_image
 from gcm.matches import Matches
 
-__all__ = ["Mask", "MaskLike", "drop_masked", "outside_mask", "read_mask"]
+__all__ = ["Mask", "MaskLike", "both_masks", "drop_masked", "drop_transparent", "outside_mask", "read_mask"]
 
 Mask: TypeAlias = NDArray[np.bool_]
 """H x W; False is masked."""
@@ -45,6 +47,13 @@ def read_mask(source: MaskLike, size: tuple[int, int], name: str) -> Mask:
     return np.asarray(mask, dtype=bool)
 
 
+def both_masks(first: Mask | None, second: Mask | None) -> Mask | None:
+    """Masked where either is; None masks nothing."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
 def outside_mask(mask: Mask | None, points: NDArray[np.float64]) -> Mask:
     """Which of N x 2 points, pixels, lie where nothing is masked; all of them without a mask."""
     if mask is None:
@@ -60,9 +69,33 @@ def drop_masked(matches: Matches, mask0: MaskLike | None, mask1: MaskLike | None
     Raises:
         ImageError: a mask that cannot be read or has another size.
     """
-    keep = np.ones(len(matches), dtype=bool)
-    ends = (mask0, matches.points0, matches.size0), (mask1, matches.points1, matches.size1)
-    for number, (mask, points, size) in enumerate(ends):
-        if mask is not None:
-            keep &= outside_mask(read_mask(mask, size, f"image {number}"), points)
+    sizes, given = (matches.size0, matches.size1), (mask0, mask1)
+    masks = [
+        None if mask is None else read_mask(mask, size, f"image {number}")
+        for number, (mask, size) in enumerate(zip(given, sizes, strict=True))
+    ]
+    return _kept(matches, masks)
+
+
+def drop_transparent(matches: Matches, image0: Path, image1: Path) -> Matches:
+    """Without the matches that start or end where their image is wholly transparent (alpha 0).
+
+    Args:
+        matches: of the two.
+        image0, image1: files; of one without an alpha channel all counts.
+
+    Raises:
+        ImageError: one cannot be read.
+    """
+    return _kept(matches, [_visible(image) for image in (image0, image1)])
+
+
+def _visible(image: Path) -> Mask | None:
+    if not read_file_header(image).has_alpha:
+        return None
+    return read_image(image, max_pixels=sys.maxsize).visible  # how large it may be was the matcher's to say
+
+
+def _kept(matches: Matches, masks: list[Mask | None]) -> Matches:
+    keep = outside_mask(masks[0], matches.points0) & outside_mask(masks[1], matches.points1)
     return matches if keep.all() else matches.subset(keep)

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from gcm.errors import ImageError
-from gcm.images.arrays import rgb_from_array, upright
+from gcm.images.arrays import rgb_from_array, upright, visible_in
 from gcm.images.loaded import LoadedImage, check_pixel_count
 from gcm.images.shared_change import SharedChange
 
@@ -62,11 +62,15 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> LoadedImage:
         array = _values(page, stream, name)
         if photometric == _WHITE_IS_ZERO:
             array = _inverted(array, page.bitspersample)
-        array, notes = _picture(array, [int(kind) for kind in page.extrasamples])
-        array = _sixteen_bits(array, page.bitspersample)
         tag = page.tags.get(274)
-        pixels, converted = rgb_from_array(upright(array, int(tag.value) if tag else 1), name)
-        return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), (*notes, *converted))
+        orientation = int(tag.value) if tag else 1
+        extra = [int(kind) for kind in page.extrasamples]
+        opacity = _premultiplied_by(array, extra)
+        array, notes = _picture(array, extra)
+        array = upright(_sixteen_bits(array, page.bitspersample), orientation)
+        pixels, converted = rgb_from_array(array, name)
+        visible = visible_in(array) if opacity is None else upright(opacity, orientation) > 0
+        return LoadedImage(pixels, (pixels.shape[1], pixels.shape[0]), (*notes, *converted), visible)
 
 
 def _values(page: tifffile.TiffPage, stream: BinaryIO, name: str) -> NDArray[Any]:
@@ -124,6 +128,12 @@ def _picture(array: NDArray[Any], extra: list[int]) -> tuple[NDArray[Any], tuple
     if channels == 2:
         return array[..., :1], ("of 2 bands, the first was taken as grey",)
     return array[..., :3], (f"of {channels} bands, the first three were taken as red, green and blue",)
+
+
+def _premultiplied_by(array: NDArray[Any], extra: list[int]) -> NDArray[Any] | None:
+    """H x W opacity by which the colours of H x W x C bands are multiplied already; None of others."""
+    colours = array.shape[2] - len(extra)
+    return array[..., colours] if extra and extra[0] == _ASSOCIATED and colours in (1, 3) else None
 
 
 def _sixteen_bits(array: NDArray[Any], bits: int) -> NDArray[Any]:

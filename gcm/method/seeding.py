@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gcm.estimation import estimate_fundamental
 from gcm.features.batching import Work
 from gcm.features.seeds import SeedMatcher
 from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, inverse, resize_matrix
@@ -256,13 +257,14 @@ def epipolar_significance(
 def _fundamental(points0: Points, points1: Points, tolerance: float) -> NDArray[np.float64] | None:
     if len(points0) < _SAMPLE + 1:
         return None
-    try:
-        matrix, _ = cv2.findFundamentalMat(points0, points1, cv2.USAC_MAGSAC, tolerance, _SURE, _ITERATIONS)
-    except cv2.error:  # what it makes of some degenerate input
-        return None
-    if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-        return None
-    return np.asarray(matrix, np.float64)
+    return estimate_fundamental(
+        points0,
+        points1,
+        threshold=tolerance,
+        method=cv2.USAC_MAGSAC,
+        iterations=_ITERATIONS,
+        confidence=_SURE,
+    ).matrix
 
 
 def _log_choose(n: int, k: int) -> float:

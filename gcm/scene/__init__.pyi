@@ -2,6 +2,7 @@ from .collection import Collection as Collection
 from .collection import MatchedPair as MatchedPair
 from .collection import read_collection as read_collection
 from .collection import verify_pairs as verify_pairs
+from .intrinsics import Intrinsics as Intrinsics
 from .intrinsics import read_intrinsics as read_intrinsics
 from .pair_lists import exhaustive as exhaustive
 from .pair_lists import nearest as nearest

@@ -50,14 +50,15 @@ def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair
 
 
 def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
-    """Each photo with those that are likest it.
+    """The pairs of photos that are likest, with several for each photo; at most ``N most`` in all.
 
-    In turns, a photo asks for the likest that it is not paired with already; so where two are likest each
-    other, both have an ask to spare for others, and there are up to `most` pairs a photo.
+    Half of them are given out in turns: a photo asks for the likest that it is not paired with already, so
+    that none is left alone. The other half are the likest of all, since some photos have many that show the
+    same and others have few.
 
     Args:
         descriptors: N x D, unit length: how like two photos are is their product.
-        most: partners that a photo asks for.
+        most: pairs for each photo, on average.
 
     Raises:
         UsageError: fewer than 1.
@@ -66,13 +67,19 @@ def similar(descriptors: NDArray[np.float32], most: int) -> list[IndexPair]:
         raise UsageError(f"a photo needs at least 1 partner, not {most}")
     alike = (descriptors @ descriptors.T).astype(np.float64)
     np.fill_diagonal(alike, -np.inf)
+    count = len(alike)
     pairs = set()
-    for _ in range(min(most, len(alike) - 1)):
+    for _ in range(min(-(-most // 2), count - 1)):
         for i in np.argsort(-alike.max(axis=1), kind="stable").tolist():
             j = int(alike[i].argmax())
             if np.isfinite(alike[i, j]):
                 pairs.add((min(i, j), max(i, j)))
                 alike[i, j] = alike[j, i] = -np.inf
+    rows, columns = np.triu_indices(count, 1)
+    left = alike[rows, columns]
+    likest = np.argsort(-left, kind="stable")[: most * count - len(pairs)]
+    likest = likest[np.isfinite(left[likest])]
+    pairs |= set(zip(rows[likest].tolist(), columns[likest].tolist(), strict=True))
     return sorted(pairs)
 
 

@@ -13,11 +13,10 @@ from PIL import Image as PILImage
 
 from gcm.errors import DatasetError, ImageError
 from gcm.geometry import Points
-from gcm.images.decoding import orientation_of
-from gcm.images.files import read_size
+from gcm.images.files import read_file_header
 from gcm.images.folders import find_photos
 
-__all__ = ["Photo", "as_stored", "list_photos", "read_place"]
+__all__ = ["Photo", "as_stored", "as_upright", "list_photos", "read_place"]
 
 _GPS = 0x8825
 """EXIF's tag of the block that says where a photo was taken."""
@@ -58,15 +57,17 @@ def list_photos(folder: Path, on_broken: Callable[[str], object] | None = None) 
     photos = []
     for path in find_photos(folder):
         try:
-            size = read_size(path)
+            header = read_file_header(path)
         except ImageError as error:
             if on_broken is None:
                 raise
             on_broken(f"{error}; left out")
             continue
-        photos.append(Photo(path, path.relative_to(folder).as_posix(), size, _orientation(path)))
+        name = path.relative_to(folder).as_posix()
+        photos.append(Photo(path, name, header.size, header.orientation))
     if len(photos) < 2:
-        raise DatasetError(f"{folder}: holds {len(photos)} photo that can be read; two at least make a pair")
+        noun = "photo" if len(photos) == 1 else "photos"
+        raise DatasetError(f"{folder}: holds {len(photos)} {noun} that can be read; two at least make a pair")
     return photos
 
 
@@ -82,6 +83,17 @@ def as_stored(photo: Photo, points: Points) -> Points:
     if photo.orientation in (2, 3, 6, 7):
         x = width - 1 - x
     return np.column_stack([y, x] if photo.orientation in (5, 6, 7, 8) else [x, y])
+
+
+def as_upright(photo: Photo, points: Points) -> Points:
+    """N x 2 points of the file's own pixels, where the upright photo has them; undoes :func:`as_stored`."""
+    width, height = photo.size
+    x, y = points.T[::-1] if photo.orientation in (5, 6, 7, 8) else points.T
+    if photo.orientation in (3, 4, 7, 8):
+        y = height - 1 - y
+    if photo.orientation in (2, 3, 6, 7):
+        x = width - 1 - x
+    return np.column_stack([x, y])
 
 
 def read_place(path: Path) -> tuple[float, float, float] | None:
@@ -107,12 +119,3 @@ def read_place(path: Path) -> tuple[float, float, float] | None:
 def _degrees(values: Any) -> float:
     degrees, minutes, seconds = (float(value) for value in values)
     return degrees + minutes / 60 + seconds / 3600
-
-
-def _orientation(path: Path) -> int:
-    try:
-        with PILImage.open(path) as image:
-            told = orientation_of(image)
-    except (OSError, ValueError):
-        return 1
-    return told if 1 <= told <= 8 else 1

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image as PILImage
 
 from gcm.estimation.two_view import KIND_TEXT, TwoViewGeometry
-from gcm.geometry import apply_homography, epipolar_distances
 from gcm.images.files import read_image
 from gcm.images.sizes import fit_within
 from gcm.matches import Matches
@@ -111,14 +110,11 @@ def _pair(matches: Matches | None) -> dict[str, Any]:
 
 def _residuals(matches: Matches, geometry: TwoViewGeometry) -> tuple[list[int] | None, str]:
     """Counts of residuals, and what they are measured from; None without a geometry."""
-    if geometry.fundamental is not None and geometry.kind == "general":
-        off = np.maximum(*epipolar_distances(geometry.fundamental, matches.points0, matches.points1))
-        measured = "their epipolar lines"
-    elif geometry.homography is not None:
-        predicted = apply_homography(geometry.homography, matches.points0)
-        off, measured = np.linalg.norm(predicted - matches.points1, axis=1), "where the homography takes them"
-    else:
+    off = geometry.residuals(matches.points0, matches.points1)
+    if off is None:
         return None, ""
+    by_lines = geometry.explained_by == "epipolar lines"
+    measured = "their epipolar lines" if by_lines else "where the homography takes them"
     counts, _ = np.histogram(np.minimum(off, _END - 1e-6), bins=_BARS, range=(0, _END))
     return counts.tolist(), measured
 

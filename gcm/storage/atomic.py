@@ -90,7 +90,7 @@ def write_if_changed(path: Path, content: bytes, *, alone: bool = False) -> bool
     return True
 
 
-_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>\.\w+)?")
+_LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>\.[\w-]+)?")
 
 
 def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:

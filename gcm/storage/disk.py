@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import shutil
 from pathlib import Path
 
-__all__ = ["disk_shortage", "is_disk_full", "megabytes"]
+__all__ = ["disk_shortage", "is_disk_full", "megabytes", "try_room"]
 
 HEADROOM = 16 << 20
 """Bytes of disk to leave free."""
@@ -32,6 +33,24 @@ def disk_shortage(folder: Path, needed: int, remaining: int | None = None) -> st
         f"needs {'' if remaining is None else 'about '}{amount} of disk, {math.floor(free / 1e6)} MB are "
         "free; free some space or choose another folder"
     )
+
+
+def try_room(file: Path, size: int) -> None:
+    """Find out whether a file of so many bytes can be written: for writers that end badly where it cannot.
+
+    Args:
+        file: is made, filled and emptied again; what it held is lost.
+        size: bytes.
+
+    Raises:
+        OSError: the disk, a quota or the largest file allowed leaves no room.
+    """
+    with file.open("wb") as opened:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, max(1, size))
+            opened.truncate(0)
+        elif shutil.disk_usage(file.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def is_disk_full(error: BaseException | None) -> bool:

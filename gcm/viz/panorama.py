@@ -15,6 +15,7 @@ from gcm.geometry import Matrix, apply_homography, image_corners, inverse
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
 from gcm.matches import Matches
+from gcm.viz.canvas import fit_canvas
 
 __all__ = ["Panorama", "PanoramaError", "join_photos", "stitch"]
 
@@ -91,23 +92,10 @@ def join_photos(sizes: Sequence[tuple[int, int]], pairs: Mapping[tuple[int, int]
                 to_reference[i] = to_reference[j] @ h_0_to_1
             grown = True
             break
-    return _framed(sizes, to_reference, reference)
-
-
-def _framed(sizes: Sequence[tuple[int, int]], to_reference: dict[int, Matrix], reference: int) -> Panorama:
-    corners = []
-    for k, h in to_reference.items():
-        ends = image_corners(*sizes[k])
-        depth = np.column_stack([ends, np.ones(4)]) @ h[2]
-        if (depth * depth[0] <= 0).any():
-            raise PanoramaError(_TOO_WIDE)
-        corners.append(apply_homography(h, ends))
-    low = np.floor(np.concatenate(corners).min(axis=0))
-    size = np.ceil(np.concatenate(corners).max(axis=0) - low).astype(int) + 1
-    if int(size[0]) * int(size[1]) > _LARGEST * sum(sizes[k][0] * sizes[k][1] for k in to_reference):
+    placed = fit_canvas(sizes, to_reference, _LARGEST)
+    if placed is None:
         raise PanoramaError(_TOO_WIDE)
-    shift = np.array([[1.0, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
-    return Panorama({k: shift @ h for k, h in to_reference.items()}, (int(size[0]), int(size[1])), reference)
+    return Panorama(*placed, reference)
 
 
 def stitch(photos: Sequence[RGBImage], panorama: Panorama) -> RGBImage:

@@ -190,7 +190,7 @@ def test_plot(results: Path, organised: Path, tmp_path: Path) -> None:
     evaluation = run(results, organised)
     plot_curves(evaluation.scores, evaluation.protocol, tmp_path / "curves.png")
     image = cv2.imread(str(tmp_path / "curves.png"))
-    assert image.shape == (600, 1350, 3)
+    assert image.shape == (675, 1350, 3)
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
     before = (tmp_path / "curves.png").stat()
     plot_curves(evaluation.scores, evaluation.protocol, tmp_path / "curves.png")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from gcm.benchmark.poses import PoseScores, is_pose_list, read_any_pairs, read_pose_pairs
 from gcm.errors import DatasetError
+from gcm.images.files import load_image
 from gcm.matches import Matches
 from gcm_cli.app import app
 
@@ -69,7 +70,11 @@ def test_poses_are_scored(scene: MadeScene, estimator: str) -> None:
     low, high = found["auc_5_interval"]
     assert low <= found["auc_5"] <= high
     assert estimator in found["estimator"]
-    table = gcm("evaluate", "--task", "pose", "made", *arguments).stdout
+    curves = folder / f"{estimator}.png"
+    done = gcm("evaluate", "--task", "pose", "made", *arguments, "--plot", curves)
+    assert f"curves: {curves}" in " ".join(done.stderr.split())
+    assert load_image(curves).shape == (675, 1350, 3)
+    table = done.stdout
     assert "Poses of 3 pairs" in table
     assert "as given" in table
 
@@ -122,6 +127,15 @@ def test_failed_pairs_lower_the_area() -> None:
     scores = PoseScores("x", "opencv", "as given", {"a": 0.0, "b": 180.0})
     np.testing.assert_allclose(scores.auc, 0.5)
     assert scores.failed == 1
+
+
+@pytest.mark.parametrize(("name", "told"), [("p.gif", "unknown image suffix"), ("list.txt.png", "an input")])
+def test_curves_that_cannot_be_written(scene: MadeScene, name: str, told: str, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt.png"
+    listed.write_bytes((scene.images.parent / "list.txt").read_bytes())
+    done = gcm("evaluate", "--task", "pose", "made", "--pairs", listed, "--plot", tmp_path / name)
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(

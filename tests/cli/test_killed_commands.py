@@ -5,18 +5,22 @@ Of `extract`, kills at moments of its work are in test_benchmark_commands.py.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from file_server import FileServer
+from PIL import Image
 from typer.testing import CliRunner
 
 from gcm.benchmark.hpatches import Link, organise_hpatches
@@ -170,6 +174,53 @@ def test_killed_before_a_change_and_run_again(
         # Killed just before it removed its lock, a command leaves that to the next that has to write.
         assert moment == count or not list(killed.rglob("*.lock")), moment
     assert not list(whole.rglob("*.lock"))
+
+
+def shrunk_site(folder: Path, shared: Path) -> None:
+    (folder / "photos").mkdir(parents=True)
+    for name in ("0005", "0006", "0007"):
+        with Image.open(shared / f"data/strecha-dev/Herz-Jesus-P25/{name}.jpg") as photo:
+            photo.resize((512, 341)).save(folder / f"photos/{name}.png")
+
+
+def model_in(folder: Path) -> tuple[set[str], dict[str, bytes], set[str], int]:
+    """Names of files, matches, what the database holds row by row, and how many photos are placed."""
+    files = {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    }
+    matches = {path.name: path.read_bytes() for path in folder.rglob("*.npz")}
+    with closing(sqlite3.connect(folder / "database.db")) as database:
+        rows = {
+            repr(row)
+            for table in ("cameras", "images", "keypoints", "matches")
+            for row in database.execute(f"select * from {table}")
+        }
+    placed = json.loads((folder / "summary.json").read_text())["registered"]
+    return files, matches, rows, placed
+
+
+def test_a_model_killed_on_its_way_is_finished(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pycolmap")
+    arguments = ["reconstruct", "photos", "-o", "D", "--config", "fast"]
+    shrunk_site(tmp_path / "whole", shared)
+    process = start(tmp_path / "whole", 0, *arguments)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+    whole = model_in(tmp_path / "whole/D")
+    assert whole[3] == 3
+    count = int((tmp_path / "changes").read_text())
+    # In the midst of matching, and as the model is made and put in its place.
+    for moment in (count // 2, count - 9, count - 5, count - 2, count):
+        killed = tmp_path / f"killed {moment}"
+        shrunk_site(killed, shared)
+        process = start(killed, moment, *arguments)
+        process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL
+        finish(killed, arguments, monkeypatch)
+        assert model_in(killed / "D") == whole, moment
+        assert not list((killed / "D").glob(".model.*")), moment
 
 
 def test_a_download_killed_on_its_way_goes_on(

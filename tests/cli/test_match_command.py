@@ -69,15 +69,40 @@ def test_document_and_files_agree(run: tuple[Result, Path]) -> None:
 
 
 def test_pictures(run: tuple[Result, Path]) -> None:
-    _, folder = run
+    done, folder = run
     drawn, warped = cv2.imread(str(folder / "d.png")), cv2.imread(str(folder / "w.png"))
-    left = cv2.imread(str(LEFT))
+    right = cv2.imread(str(RIGHT))
     assert drawn.shape[1] > 2 * 512
-    assert warped.shape == left.shape
-    # Blended with the right photo, the left one is still recognisable where both are.
+    # The canvas holds the right photo as it is, and the corners of the left one where they are mapped to.
+    corners = apply_homography(json.loads(done.stdout)["homography"], image_corners(512, 512))
+    low = np.floor(np.minimum(corners.min(axis=0), 0)).astype(int)
+    high = np.ceil(np.maximum(corners.max(axis=0), 511)).astype(int)
+    assert warped.shape[1::-1] == tuple(high - low + 1)
+    # Blended with the left photo, the right one is still recognisable where both are.
+    placed = warped[-low[1] : 512 - low[1], -low[0] : 512 - low[0]]
     middle = slice(150, 350)
-    correlation = np.corrcoef(warped[middle, middle].ravel(), left[middle, middle].ravel())[0, 1]
+    correlation = np.corrcoef(placed[middle, middle].ravel(), right[middle, middle].ravel())[0, 1]
     assert correlation > 0.9
+
+
+def test_residuals_are_drawn_where_there_is_a_geometry(tmp_path: Path) -> None:
+    for name, colour in (("rank.png", []), ("residual.png", ["--colour", "residual"])):
+        done = gcm(LEFT, RIGHT, *SMALL, "--draw", tmp_path / name, *colour, "--quiet")
+        assert done.exit_code == 0, done.stderr
+    rank, residual = (cv2.imread(str(tmp_path / name))[:512] for name in ("rank.png", "residual.png"))
+    assert rank.shape == residual.shape
+    # Small residuals are blue; ranks run from blue through green to yellow.
+    blue = [
+        (picture.argmax(axis=2) == 0)[np.ptp(picture, axis=2) > 60].mean() for picture in (rank, residual)
+    ]
+    assert blue[1] > blue[0] + 0.3
+    black = tmp_path / "black.png"
+    Image.new("RGB", (64, 64)).save(black)
+    done = gcm(black, black, "--draw", tmp_path / "d.png", "--color", "residual")
+    assert done.exit_code == 0
+    told = " ".join(done.stderr.split())
+    assert f"note: no geometry, so no residuals: {tmp_path / 'd.png'} is coloured by rank" in told
+    assert (tmp_path / "d.png").exists()
 
 
 def test_summary_for_people(tmp_path: Path) -> None:

@@ -224,6 +224,16 @@ def test_libraries_by_name() -> None:
         estimate_homography(*plane(), threshold=1.0, library="posselib")
     with pytest.raises(UsageError, match="method is a setting of opencv"):
         estimate_homography(*plane(), threshold=1.0, method=cv2.LMEDS, library="poselib")
+    with pytest.raises(UsageError, match="method is a setting of opencv"):
+        estimate_fundamental(*scene(), method=cv2.USAC_MAGSAC, library="poselib")
+
+
+def test_a_fundamental_matrix_by_another_method_of_opencv() -> None:
+    points0, points1 = scene()[:2]
+    chosen = estimate_fundamental(points0, points1, threshold=1.5, method=cv2.USAC_MAGSAC)
+    matrix, _ = cv2.findFundamentalMat(points0, points1, cv2.USAC_MAGSAC, 1.5, 0.9999, 5000)
+    assert np.array_equal(chosen.matrix, matrix)
+    assert not np.array_equal(chosen.matrix, estimate_fundamental(points0, points1, threshold=1.5).matrix)
 
 
 def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner, Result
 
-from gcm.errors import InputError, UsageError
 from gcm.estimation import TwoViewGeometry, estimate_focal, two_view_geometry
 from gcm.metrics.pose import angle_between, rotation_angle
-from gcm.scene.intrinsics import read_intrinsics
 from gcm_cli.app import app
 
 K = np.array([[800.0, 0, 320], [0, 800, 240], [0, 0, 1]])
@@ -103,43 +100,6 @@ def test_the_focal_length_is_told_by_the_fundamental_matrix() -> None:
     assert focal == pytest.approx(800, rel=0.1)
     sideways = np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # no turn at all: any focal length does
     assert estimate_focal(sideways, SIZE, SIZE) is None
-
-
-def test_intrinsics_are_read_from_what_people_have(tmp_path: Path) -> None:
-    wanted = np.array([[800.0, 0, 320], [0, 810, 240], [0, 0, 1]])
-    files = {
-        "k.txt": "800 0 320\n0 810 240\n0 0 1\n",
-        "k.json": json.dumps({"K": wanted.tolist()}),
-        "cameras.txt": "# Camera list\n1 PINHOLE 640 480 800 810 320.5 240.5\n",
-        "opencv.txt": "1 OPENCV 640 480 800 810 320.5 240.5 0 0 0 0\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-        np.testing.assert_allclose(read_intrinsics(str(tmp_path / name), None, SIZE), wanted)
-    np.testing.assert_allclose(read_intrinsics("800,810,320,240", None, SIZE), wanted)
-    assert read_intrinsics("700", None, SIZE)[0].tolist() == [700, 0, 319.5]
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA405] = 36
-    Image.new("RGB", SIZE).save(tmp_path / "p.jpg", exif=exif)
-    assert read_intrinsics("exif", tmp_path / "p.jpg", SIZE)[0, 0] == pytest.approx(
-        36 / 43.267 * 800, rel=1e-3
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "told"),
-    [
-        ("800,810", UsageError, "2 numbers; give FX,FY,CX,CY"),
-        ("none.txt", UsageError, "no such file, and not numbers"),
-        ("-800", UsageError, "focal lengths must be above 0"),
-        ("800,800,1000,240", UsageError, "lies outside a photo of 640 x 480"),
-        ("exif", InputError, "does not tell its focal length"),
-    ],
-)
-def test_intrinsics_that_cannot_be(tmp_path: Path, text: str, error: type[Exception], told: str) -> None:
-    Image.new("RGB", SIZE).save(tmp_path / "p.jpg")
-    with pytest.raises(error, match=told):
-        read_intrinsics(text, tmp_path / "p.jpg", SIZE)
 
 
 def gcm(*arguments: str | Path) -> Result:

@@ -95,22 +95,29 @@ def test_colmap_has_matches_and_geometries_of_every_pair(scene: MadeScene, datab
         assert raw.execute("select count(*) from rigs").fetchone()[0] > 0
 
 
-def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
-    """The mapper's own cameras are those of the made scene, up to a similarity."""
-    from gcm.export.colmap import Camera, write_database
+def model_of(scene: MadeScene, folder: Path, off: float = 0.0) -> tuple[Any, float]:
+    """The model of four photos, and by how much the distances of its cameras are out of proportion.
+
+    Args:
+        scene: what is seen.
+        folder: for the model.
+        off: pixels to the right by which one position in twelve of a photo lies off, as at edges of depth.
+    """
+    from gcm.export.cameras import Cameras
+    from gcm.export.colmap import write_database
     from gcm.export.reconstruct import make_model
 
     keep = [k for k in range(5) if k != TURNED]
-    photos = list_photos(scene.images)
+    photos = [list_photos(scene.images)[k] for k in keep]
     tracks = tracks_in(scene)
-    chosen = Tracks([tracks.positions[k] for k in keep], [tracks.numbers[k] for k in keep], tracks.count)
-    camera = Camera.read(INTRINSICS)
-    write_database(tmp_path / "database.db", scene.images, [photos[k] for k in keep], chosen, camera)
-    model = make_model(scene.images, tmp_path, camera)
-    assert (model.registered, model.photos, model.models) == (4, 4, 1)
-    assert model.reprojection_error < 0.2
-    assert (tmp_path / "points.ply").stat().st_size > 1000
-    made = pycolmap.Reconstruction(str(tmp_path / "sparse/0"))
+    positions = [tracks.positions[k].copy() for k in keep]
+    for place, own in enumerate(positions[1:], start=1):
+        own[place::12, 0] += off
+    chosen = Tracks(positions, [tracks.numbers[k] for k in keep], tracks.count)
+    cameras = Cameras.read(INTRINSICS, photos)
+    write_database(folder / "database.db", scene.images, photos, chosen, cameras)
+    model = make_model(scene.images, folder, cameras)
+    made = pycolmap.Reconstruction(str(folder / "sparse/0"))
     assert made.cameras[1].params.tolist() == pytest.approx([300, 302, 158.5, 121.5])
     centres = {image.name: image.projection_center() for image in made.images.values()}
     found = np.array([centres[f"photo {k}.png"] for k in keep])
@@ -119,7 +126,29 @@ def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None
         np.linalg.norm(found[a] - found[b]) / np.linalg.norm(true[a] - true[b])
         for a, b in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 3))
     ]
-    assert np.ptp(ratios) / np.mean(ratios) < 0.02
+    return model, float(np.ptp(ratios) / np.mean(ratios))
+
+
+def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
+    """The mapper's own cameras are those of the made scene, up to a similarity."""
+    model, out_of_proportion = model_of(scene, tmp_path)
+    assert (model.registered, model.photos, model.models) == (4, 4, 1)
+    assert model.reprojection_error < 0.2
+    assert (tmp_path / "points.ply").stat().st_size > 1000
+    assert out_of_proportion < 0.02
+
+
+def test_a_few_positions_that_are_off_do_not_move_cameras(
+    scene: MadeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gcm.export.reconstruct
+
+    model, out_of_proportion = model_of(scene, tmp_path, off=1.5)
+    assert model.registered == 4
+    monkeypatch.setattr(gcm.export.reconstruct, "_adjust", lambda model, mapping: None)
+    (tmp_path / "plain").mkdir()
+    _, as_colmap_leaves_it = model_of(scene, tmp_path / "plain", off=1.5)
+    assert out_of_proportion < as_colmap_leaves_it / 2
 
 
 def read_hloc_keypoints(file: Any, name: str) -> np.ndarray:
@@ -179,7 +208,8 @@ def test_kapture_is_read_back(plain: MadeScene, tmp_path: Path) -> None:
     [
         (["--to", "hloc", "-o", "h"], 1, "part names by spaces; rename the photo"),
         (["--to", "colmap", "-o", "there.db"], 1, "is there already"),
-        (["--to", "colmap", "-o", "x.db", "--intrinsics", "1,2,3"], 2, "give fx,fy,cx,cy"),
+        (["--to", "colmap", "-o", "x.db", "--intrinsics", "1,2,3"], 2, "3 numbers; give FX,FY,CX,CY"),
+        (["--to", "hloc", "-o", "h", "--intrinsics", "300"], 2, "hold no cameras; leave out --intrinsics"),
         (["--to", "colmap", "-o", "x.db", "--intrinsics", INTRINSICS], 2, "the photos have 2 sizes"),
         (["--to", "colmap", "-o", "x.db", "--min-confidence", "1"], 1, "has enough in common"),
         (["--to", "openmvg", "-o", "x"], 2, "colmap"),
@@ -224,3 +254,21 @@ def test_photos_of_nothing_in_common_make_no_model(tmp_path: Path, photo: np.nda
     assert done.exit_code == 1
     assert "no pair of photos has enough in common" in done.stderr
     assert not (tmp_path / "model/database.db").exists()
+
+
+def test_a_photo_that_cannot_be_read_is_told_once_and_left_out(tmp_path: Path, photo: np.ndarray) -> None:
+    """And where no model can be made, that is one line as well."""
+    import cv2
+
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"photos/{name}.png"), photo)
+    whole = (tmp_path / "photos/c.png").read_bytes()
+    (tmp_path / "photos/c.png").write_bytes(whole[: len(whole) // 2])
+    done = gcm("reconstruct", tmp_path / "photos", "-o", tmp_path / "model", "--config", "fast")
+    assert done.exit_code == 1
+    lines = [line for line in done.stderr.splitlines() if "c.png" in line]
+    assert len(lines) == 2
+    assert "damaged or truncated" in lines[0]
+    assert lines[1].startswith("warning: 1 more pair failed alike: ")
+    assert done.stderr.splitlines()[-1].startswith("gcm: error: no model: no two photos show")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from gcm.benchmark.pairs import read_pairs
 from gcm.errors import UsageError
 from gcm.scene.pair_lists import exhaustive, nearest, sequential, similar, write_pair_list
-from gcm.scene.photos import read_place
+from gcm.scene.photos import list_photos, read_place
 from gcm.scene.similarity import pool_cells
 from gcm_cli.app import app
 
@@ -49,6 +49,19 @@ def test_the_likest_are_partners() -> None:
     assert similar(descriptors, 1) == [(i, j) for i, j in exhaustive(9) if i % 3 == j % 3]
     assert len(similar(descriptors, 2)) == 18
     assert similar(descriptors, 50) == exhaustive(9)
+
+
+def test_photos_with_many_partners_get_more_and_none_is_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    crowd = np.array([1.0, 0, 0, 0]) + rng.normal(0, 0.1, (8, 4))  # all alike
+    few = np.array([0, 0, 1.0, 0]) + rng.normal(0, 0.6, (6, 4))
+    descriptors = np.concatenate([crowd, few]).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    pairs = similar(descriptors, 4)
+    assert len(pairs) == 14 * 4
+    assert set(exhaustive(8)) <= set(pairs)
+    for photo in range(8, 14):
+        assert sum(photo in pair for pair in pairs) >= 2
 
 
 def test_the_nearest_are_partners() -> None:
@@ -164,3 +177,16 @@ def test_a_video_is_matched(tmp_path: Path, photo: np.ndarray) -> None:
     done = gcm("extract", "--video", tmp_path / "no.avi", "--output-dir", tmp_path / "other")
     assert done.exit_code == 1
     assert "no video that can be decoded" in done.stderr
+
+
+def test_listing_photos_opens_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (40, 30)).save(tmp_path / name, exif=exif)
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda *args: opened.append(args) or real(*args))
+    photos = list_photos(tmp_path)
+    assert [(photo.size, photo.stored_size) for photo in photos] == [((30, 40), (40, 30))] * 2
+    assert len(opened) == 2
