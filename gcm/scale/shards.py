@@ -3,8 +3,8 @@
 A shard matches into a folder of its own, ``shards/<i>-of-<n>`` in the folder of results, which is an
 ordinary folder of results; at the end its results are moved to where those of one machine would be. So no
 two processes write the same file, whatever file system they share, and a shard that was killed leaves a
-folder that is gone on with. Locks keep a shard from being matched twice at once; they save work, and
-nothing breaks where a file system knows none.
+folder that is gone on with. Locks keep a shard from being matched twice at once, which would only cost work,
+and guard the moment in which its results are moved.
 """
 
 from __future__ import annotations
