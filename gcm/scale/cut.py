@@ -4,8 +4,8 @@ Every part computes the features of its images once, so that an image costs as o
 in. Parts are grown pair by pair (neighbourhood expansion: Zhang et al., Graph Edge Partitioning via
 Neighborhood Heuristic, KDD 2017, section 4): of the images at the edge of a part the one comes next that
 brings the fewest images that are not in it yet, and all pairs between images of the part are the part's. Of
-several places to begin at the one is taken that leaves the fewest images with pairs both in the part and
-outside of it.
+several places to begin at, and of the sizes that a part may have, the one is taken that leaves the fewest
+images with pairs both in the part and outside of it.
 
 A list that follows places or time is cut well; in one drawn by chance every part meets nearly every image.
 """
@@ -13,6 +13,7 @@ A list that follows places or time is cut well; in one drawn by chance every par
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,16 @@ _WORK = 600_000
 """Pairs that may be looked at for a start each; of a longer list fewer starts are tried."""
 _SCATTERED = 0.8
 """Share of a part's images left open above which the list has no neighbourhoods, and no start helps."""
+_UNEQUAL = 0.1
+"""How much larger or smaller than the mean a part may be (share of it), so that it can end where few images
+are left open."""
+_FEW = 200
+"""Parts of fewer pairs than this are equal, to within one."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A list of pairs in parts of equal numbers (to within one)."""
+    """A list of pairs in parts of nearly equal numbers."""
 
     parts: tuple[tuple[int, ...], ...]
     """Of each part the places of its pairs in the list, in the order in which an image's pairs lie close."""
@@ -62,12 +68,23 @@ def cut_pairs(pairs: Sequence[Pair], count: int) -> Cut:
     ends = image_numbers(pairs)
     images = 1 + max((max(end) for end in ends), default=-1)
     growth = _Growth(ends, images)
-    parts = []
+    parts: list[tuple[int, ...]] = []
     for number in range(count):
-        room = len(pairs) * (number + 1) // count - len(pairs) * number // count
-        parts.append(tuple(growth.part(room)))
+        least, most = _sizes(len(pairs), sum(map(len, parts)), count, number)
+        parts.append(tuple(growth.part(least, most)))
     touched = tuple(len({image for k in part for image in ends[k]}) for part in parts)
     return Cut(tuple(parts), images, touched)
+
+
+def _sizes(pairs: int, taken: int, count: int, number: int) -> tuple[int, int]:
+    """How many pairs the next part may have, so that the rest fits into the others."""
+    mean = pairs / count
+    if mean < _FEW:
+        size = pairs * (number + 1) // count - pairs * number // count
+        return size, size
+    low, high = math.ceil(mean * (1 - _UNEQUAL)), math.floor(mean * (1 + _UNEQUAL))
+    left, others = pairs - taken, count - number - 1
+    return max(low, left - others * high), min(high, left - others * low)
 
 
 def image_numbers(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
@@ -112,27 +129,29 @@ class _Growth:
         """All images before it have no pairs left."""
         self.starts = max(1, min(_MOST_STARTS, _WORK // max(1, len(ends))))
 
-    def part(self, room: int) -> list[int]:
-        """Take the next part of so many pairs."""
-        if not room:
+    def part(self, least: int, most: int) -> list[int]:
+        """Take the next part, of a number of pairs between those."""
+        if not most:
             return []
-        best: _Part | None = None
-        fewest = 0
+        best: list[int] = []
+        fewest = math.inf
         for start in self._starts():
-            part = _Part(self, room)
+            part = _Part(self, most)
             part.grow(start)
-            opened = self._left_open(part)
-            if best is None or opened < fewest:
-                best, fewest = part, opened
-            if opened > _SCATTERED * len(part.images):
+            opened = self._left_open(part.pairs)
+            # Of equal ones the longest.
+            size = min(range(len(opened), least - 1, -1), key=lambda size: opened[size - 1])
+            if opened[size - 1] < fewest:
+                best, fewest = part.pairs[:size], opened[size - 1]
+            if opened[-1] > _SCATTERED * len(part.images):
                 break
-        assert best is not None
-        for k in best.pairs:
+        touched = {image for k in best for image in self.ends[k]}
+        for k in best:
             self.taken[k] = 1
             for image in {*self.ends[k]}:
                 self.left[image] -= 1
-        self.begun = sorted(image for image in {*self.begun, *best.images} if self.left[image])
-        return best.pairs
+        self.begun = sorted(image for image in {*self.begun, *touched} if self.left[image])
+        return best
 
     def _starts(self) -> list[int]:
         """Images to begin at: those that earlier parts have all but finished, and some between."""
@@ -148,13 +167,16 @@ class _Growth:
         rest = range(self.first, len(self.left))
         return next(image for image in rest if self.left[image] and image not in passed)
 
-    def _left_open(self, part: _Part) -> int:
-        """Images that would have pairs both in that part and left."""
+    def _left_open(self, pairs: Sequence[int]) -> list[int]:
+        """After each of the pairs, how many images would have pairs both among those so far and left."""
         counts: dict[int, int] = {}
-        for k in part.pairs:
+        opened, after = 0, []
+        for k in pairs:
             for image in {*self.ends[k]}:
-                counts[image] = counts.get(image, 0) + 1
-        return sum(self.left[image] > count for image, count in counts.items())
+                count = counts[image] = counts.get(image, 0) + 1
+                opened += (count == 1) - (count == self.left[image])
+            after.append(opened)
+        return after
 
 
 class _Part:
