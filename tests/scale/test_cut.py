@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.scale.__main__ import places
 from gcm.benchmark.pairs import Pair
 from gcm.errors import UsageError
 from gcm.scale.cut import computed_features, cut_pairs, image_numbers
@@ -26,24 +28,6 @@ def shuffled(indices: list[tuple[int, int]], seed: int = 0) -> list[tuple[int, i
     """The same list with the photos in another order, so that the order tells nothing."""
     order = np.random.default_rng(seed).permutation(1 + max(map(max, indices))).tolist()
     return sorted((min(order[i], order[j]), max(order[i], order[j])) for i, j in indices)
-
-
-def places(photos: int, count: int, partners: int) -> list[tuple[int, int]]:
-    """Likest pairs of photos of so many places, some seen by many photos and some by few.
-
-    A photo is described by its place, and by where it stands in it (two dimensions) and some noise.
-    """
-    rng = np.random.default_rng(0)
-    weights = rng.lognormal(0, 1, count)
-    place = rng.choice(count, photos, p=weights / weights.sum())
-    centres = rng.normal(size=(count, 64))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    directions = rng.normal(size=(count, 2, 64)) / 8
-    stand = rng.uniform(-1, 1, (photos, 2))
-    descriptors = centres[place] + 0.7 * np.einsum("nk,nkd->nd", stand, directions[place])
-    descriptors += 0.2 * rng.normal(size=(photos, 64)) / 8
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return similar(descriptors.astype(np.float32), partners)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
@@ -117,12 +101,13 @@ def test_features_are_counted_as_a_cache_computes_them(kept: int, computed: int)
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    ("indices", "most"),
-    [(sequential(5000, 20), 1.3), (places(5000, 50, 20), 1.5)],
+    ("make", "most"),
+    [(lambda: sequential(5000, 20), 1.3), (lambda: similar(places(50), 20), 1.5)],
     ids=["sequence", "places"],
 )
-def test_a_city_s_list_is_cut_well(indices: list[tuple[int, int]], most: float) -> None:
+def test_a_city_s_list_is_cut_well(make: Callable[[], list[tuple[int, int]]], most: float) -> None:
     """5000 photos, 100 000 pairs, 64 shards; a sequence, and the likest of 50 places."""
+    indices = make()
     assert 99_000 < len(indices) <= 100_000
     cut = cut_pairs(listed(shuffled(indices)), 64)
     mean = len(indices) / 64
