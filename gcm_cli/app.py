@@ -18,6 +18,7 @@ from gcm_cli import (
     extract,
     fetch_weights,
     match,
+    merge,
     organize,
     pairs,
     pose,
@@ -74,6 +75,7 @@ app.command("pose")(pose.pose)
 app.command("stitch")(stitch.stitch)
 app.command("pairs")(pairs.pairs)
 app.command("extract")(extract.extract)
+app.command("merge")(merge.merge)
 app.command("export")(export.export)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("store")(store.store)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
+from gcm_cli.matching import match_list, read_list, specify
 from gcm_cli.options import (
     ConfigOption,
     FeaturesOption,
@@ -23,14 +19,19 @@ from gcm_cli.options import (
     parse_settings,
 )
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
+from gcm_cli.sharded import (
+    EstimateOption,
+    ExecutorOption,
+    ExecutorSetOption,
+    ShardOption,
+    ShardsOption,
+    estimate_cost,
+    read_sharding,
+)
 from gcm_cli.store import PrecisionOption, StoreOption
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from gcm.benchmark.extract import Extraction
-    from gcm.benchmark.pairs import Pair
-    from gcm.benchmark.workers import Outcome
     from gcm.matchers import MatcherSpec
 
 __all__ = [
@@ -39,8 +40,6 @@ __all__ = [
     "OverwriteOption",
     "WorkersOption",
     "extract",
-    "match_list",
-    "specify",
 ]
 
 
@@ -137,6 +136,11 @@ def extract(
     precision: PrecisionOption = None,
     features: FeaturesOption = None,
     features_size: FeaturesSizeOption = 10.0,
+    shard: ShardOption = None,
+    executor: ExecutorOption = None,
+    shards: ShardsOption = None,
+    executor_settings: ExecutorSetOption = None,
+    estimate: EstimateOption = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -145,31 +149,26 @@ def extract(
     Finished pairs are skipped: run it again after an interruption.
     A pair that fails is reported, the rest go on, and the exit code is 3.
     """
-    from gcm.benchmark.layout import PAIR_LIST
-
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
     kept = None if features is None else (features, features_size)
     spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings), kept)
+    if estimate:
+        listed = read_list(console, _estimated(_list_file(pairs, dataset_dir), given), root=root)
+        estimate_cost(console, listed, spec, shards=shards, workers=workers)
+        return
     folder = output_dir or _default_folder(default_folder, given)
-    list_file = pairs if pairs is not None else dataset_dir / PAIR_LIST
+    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite}
+    sharding = read_sharding(console, shard, executor, shards, executor_settings, **how)
+    how |= {"at_once": at_once, "store": store, "precision": precision}
+    list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
-        photos = images
-        if video is not None:
-            photos, method = _frames(console, video, folder, every), method or "sequential"
-        assert photos is not None
-        list_file = folder / (_LIST if new is None else _NEW_LIST)
-        _list_photos(console, (photos, new), list_file, method, window, loop, most, config, kept)
-    how: dict[str, Any] = {
-        "workers": workers,
-        "at_once": at_once,
-        "overwrite": overwrite,
-        "root": root,
-        "alpha": alpha,
-    }
-    how |= {"store": store, "precision": precision, "masks": None if masks is None else (masks, images)}
-    report = match_list(console, list_file, folder, spec, beside=new is not None, **how)
-    _tell(console, spec, folder, report)
+        method = method or (None if video is None else "sequential")
+        photos = images if video is None else _frames(console, video, folder, every)
+        list_file = _list_photos(console, folder, photos, new, method, window, loop, most, config, kept)
+    masked, beside = None if masks is None else (masks, images), None if new is None else folder
+    listed = read_list(console, list_file, masks=masked, alpha=alpha, root=root, beside=beside)
+    _tell(console, spec, folder, match_list(console, listed, folder, spec, sharding=sharding, **how))
 
 
 def _sources(
@@ -189,6 +188,23 @@ def _sources(
     return given
 
 
+def _list_file(pairs: Path | None, dataset_dir: Path) -> Path:
+    from gcm.benchmark.layout import PAIR_LIST
+
+    return pairs if pairs is not None else dataset_dir / PAIR_LIST
+
+
+def _estimated(list_file: Path, given: list[str]) -> Path:
+    """The list whose cost is to be told; photos and videos have none yet."""
+    from gcm.errors import UsageError
+
+    if given not in ([], ["--pairs"]):
+        raise UsageError(
+            f"--estimate takes a list: make one of {given[0]} with 'gcm pairs', and give --pairs"
+        )
+    return list_file
+
+
 def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
     from gcm.scene.video import write_frames
 
@@ -200,21 +216,23 @@ def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
 
 def _list_photos(
     console: Console,
-    folders: tuple[Path, Path | None],
-    list_file: Path,
+    folder: Path,
+    images: Path | None,
+    new: Path | None,
     method: PairMethod | None,
     window: int,
     loop: bool,
     most: int,
     config: str | None,
     features: tuple[Path, float] | None,
-) -> None:
-    """Write the list of pairs of a folder's photos; where there is a second, of those with one of its own."""
+) -> Path:
+    """Write a list of pairs of photos, where some are new of those with a new one, and say where it is."""
     from gcm.errors import DatasetError
     from gcm.scene.pair_lists import write_pair_list
     from gcm.scene.photos import list_photos
 
-    images, new = folders
+    assert images is not None
+    list_file = folder / (_LIST if new is None else _NEW_LIST)
     if new is None:
         added, photos = None, list_photos(images, console.warn)
     else:
@@ -231,109 +249,7 @@ def _list_photos(
     write_pair_list(list_file, [photo.path for photo in photos], found)
     whose = f"{images}" if added is None else f"{new}: {plural(len(added), 'new photo')} beside {images}"
     console.note(f"{whose}: {plural(len(found), 'pair')} of {len(photos)} photos ({chosen})")
-
-
-def match_list(
-    console: Console,
-    list_file: Path,
-    folder: Path,
-    spec: MatcherSpec,
-    *,
-    workers: int | None = None,
-    at_once: int | None = None,
-    overwrite: bool = False,
-    masks: tuple[Path, Path | None] | None = None,
-    alpha: bool = False,
-    root: Path | None = None,
-    store: str | None = None,
-    precision: str | None = None,
-    beside: bool = False,
-) -> Extraction:
-    """Match the pairs of a list into a folder, with a progress bar.
-
-    `masks` as of `with_masks`; with `beside`, pairs whose names others in the folder have get new ones.
-    """
-    from gcm.benchmark.extract import extract as run
-    from gcm.benchmark.growing import name_beside
-    from gcm.benchmark.layout import read_places
-    from gcm.benchmark.pairs import check_files, check_masks, with_masks
-    from gcm.benchmark.poses import read_any_pairs
-
-    listed = read_any_pairs(list_file, root)
-    for warning in check_files(listed, list_file, root):
-        console.warn(warning)
-    if beside:
-        listed = name_beside(listed, read_places(folder))
-    if masks is not None:
-        listed = with_masks(listed, *masks)
-        check_masks(listed)
-        bare = sum(pair.mask0 is None or pair.mask1 is None for pair in listed)
-        if bare:
-            console.note(f"{masks[0]}: no mask of a photo of {plural(bare, 'pair')}; all of it counts")
-    if alpha:
-        listed = [replace(pair, alpha=True) for pair in listed]
-        opaque, images = _without_alpha(listed)
-        if opaque:
-            console.note(f"{opaque} of {plural(images, 'photo')} without an alpha channel; all of it counts")
-    with _bar(console) as bar:
-        watch = _Watch(console, bar, bar.add_task(spec.name, total=len(listed), rate=""), len(listed))
-        report = run(
-            listed,
-            spec,
-            folder,
-            workers=workers,
-            at_once=at_once,
-            overwrite=overwrite,
-            store=store,
-            precision=precision,
-            on_begin=watch.begin,
-            on_pair=watch.advance,
-        )
-        watch.close()
-        return report
-
-
-def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:
-    """How many of the images of some pairs have no alpha channel, and how many there are."""
-    from gcm.errors import ImageError
-    from gcm.images.files import read_file_header
-
-    images = {image for pair in pairs for image in (pair.image0, pair.image1)}
-    opaque = 0
-    for image in images:
-        with suppress(ImageError):  # told when it is to be matched
-            opaque += not read_file_header(image).has_alpha
-    return opaque, len(images)
-
-
-class _Watch:
-    """Keeps the progress bar and its rate up to date."""
-
-    def __init__(self, console: Console, bar: Progress, task: TaskID, total: int) -> None:
-        self.console, self.bar, self.task, self.total = console, bar, task, total
-        self.finished = self.skipped = 0
-        self.told: Counter[str] = Counter()
-        self.started = time.monotonic()
-
-    def begin(self, pending: int) -> None:
-        self.skipped, self.started = self.total - pending, time.monotonic()
-        self.bar.update(self.task, completed=self.skipped)
-
-    def advance(self, outcome: Outcome) -> None:
-        self.finished += 1
-        each = (time.monotonic() - self.started) / self.finished
-        rate = f"{each:.1f} s/pair" if each > 1 else f"{1 / max(each, 1e-9):.1f} pairs/s"
-        self.bar.update(self.task, completed=self.skipped + self.finished, rate=rate)
-        if outcome.error:
-            self.told[outcome.error] += 1
-            if self.told[outcome.error] == 1:
-                self.console.warn(f"{outcome.pair.name}: {outcome.error}")
-
-    def close(self) -> None:
-        """One image that cannot be read fails many pairs; say how many, not each."""
-        for error, count in self.told.items():
-            if count > 1:
-                self.console.warn(f"{plural(count - 1, 'more pair')} failed alike: {error}")
+    return list_file
 
 
 def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction) -> None:
@@ -358,40 +274,6 @@ def _tell(console: Console, spec: MatcherSpec, folder: Path, report: Extraction)
         raise typer.Exit(PARTIAL if report.done or report.skipped else 1)
 
 
-def specify(
-    algorithm: str,
-    config: str | None,
-    ratio: float | None,
-    settings: dict[str, Any],
-    features: tuple[Path, float] | None = None,
-) -> tuple[MatcherSpec, str | None]:
-    """The algorithm with its options, and the folder its configuration names.
-
-    `features` are the folder in which maps are kept, and the GiB they may take.
-    """
-    from gcm.config import load_config
-    from gcm.errors import UsageError
-    from gcm.matchers import matcher_spec
-
-    if algorithm.lower() == "gcm":
-        if ratio is not None:
-            raise UsageError("--ratio is for sift, orb, akaze and kaze; for gcm use --set ratio_th=[...]")
-        loaded = load_config(config, **settings)
-        if "device" in settings and loaded.device != "cpu":
-            from gcm.features.device import choose_device
-
-            # As with gcm match: one in a file may give way to the CPU, one asked for just now may not.
-            choose_device(loaded.device, strict=True)
-        kept = {} if features is None else {"features": str(features[0]), "features_size": features[1]}
-        return matcher_spec("gcm", {"config": loaded, **kept}), loaded.output_directory
-    if features is not None:
-        raise UsageError(f"--features keeps the maps of gcm; {algorithm} has none")
-    if config is not None:
-        raise UsageError(f"--config is for gcm; {algorithm} takes --set KEY=VALUE")
-    options = settings if ratio is None else settings | {"ratio": ratio}
-    return matcher_spec(algorithm, options), f"Results/hpatches/{algorithm}"
-
-
 def _default_folder(named: str | None, sources: list[str]) -> Path:
     from gcm.errors import UsageError
 
@@ -400,22 +282,3 @@ def _default_folder(named: str | None, sources: list[str]) -> Path:
             "say where the matches go with --output-dir, as in --output-dir Results/hpatches/mine"
         )
     return Path(named)
-
-
-def _bar(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return console.progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )

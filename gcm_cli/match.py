@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gcm.config import MatcherConfig
     from gcm.estimation import TwoViewGeometry
+    from gcm.matcher import Matcher
     from gcm.matches import Matches
 
 __all__ = ["match"]
@@ -112,12 +113,8 @@ def match(
     check_read_once(image0, image1)
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
-        from gcm.features.device import choose_device
-        from gcm.matcher import Matcher
-
-        # A device in a file may give way to the CPU, one that was asked for just now may not.
-        choose_device(resolved.device, strict="device" in changes)
-        matcher = Matcher(resolved, name=config or "default", features=features, features_size=features_size)
+        kept = (features, features_size)
+        matcher = _load(resolved, config or "default", kept, strict="device" in changes)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
         matches = matches.best(top_k=top_k, min_score=min_score)
@@ -128,6 +125,15 @@ def match(
         matches.save(output)
     written |= pictures.write(console, matches, geometry, photo0, photo1)
     _tell(console, (image0, image1), matches, geometry, written)
+
+
+def _load(config: MatcherConfig, name: str, features: tuple[Path | None, float], *, strict: bool) -> Matcher:
+    """The matcher; a device in a file may give way to the CPU, one that was asked for just now may not."""
+    from gcm.features.device import choose_device
+    from gcm.matcher import Matcher
+
+    choose_device(config.device, strict=strict)
+    return Matcher(config, name=name, features=features[0], features_size=features[1])
 
 
 def _changes(settings: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no tables.")]
 
 
-def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str] | None, option: str = "--set") -> dict[str, Any]:
     """Read ``--set KEY=VALUE`` options; values as in YAML (``[0.9, 1.0]``, ``true``, ``cpu``).
+
+    Args:
+        settings: what follows the options.
+        option: their name.
 
     Raises:
         UsageError: no key, or a value that is not YAML.
@@ -61,16 +65,17 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
 
     from gcm.errors import UsageError
 
+    example = "max_side=1200" if option == "--set" else "num_cpus=8"
     values: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         key = key.strip().replace("-", "_")
         if not key or not equals:
-            raise UsageError(f"--set {setting}: write KEY=VALUE, as in --set max_side=1200")
+            raise UsageError(f"{option} {setting}: write KEY=VALUE, as in {option} {example}")
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UsageError(
-                f"--set {setting}: the value cannot be read ({' '.join(str(error).split())})"
+                f"{option} {setting}: the value cannot be read ({' '.join(str(error).split())})"
             ) from error
     return values

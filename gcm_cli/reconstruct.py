@@ -15,9 +15,8 @@ from gcm_cli.extract import (
     MasksOption,
     OverwriteOption,
     WorkersOption,
-    match_list,
-    specify,
 )
+from gcm_cli.matching import match_list, read_list, specify
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
@@ -76,16 +75,9 @@ def reconstruct(
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    match_list(
-        console,
-        output / _PAIRS,
-        output / _MATCHES,
-        spec,
-        workers=workers,
-        overwrite=overwrite,
-        masks=None if masks is None else (masks, images),
-        alpha=alpha,
-    )
+    masked = None if masks is None else (masks, images)
+    listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
+    match_list(console, listed, output / _MATCHES, spec, workers=workers, overwrite=overwrite)
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"), only_writer(output):

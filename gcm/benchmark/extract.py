@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from gcm.benchmark.layout import (
     MATCHES_FOLDER,
     PAIRS_FILE,
     TIMES_FILE,
+    Places,
     describe_place,
     matches_name,
     read_places,
@@ -35,7 +36,7 @@ from gcm.storage.atomic import clear_leftovers, write_if_changed
 from gcm.storage.locks import only_writer
 from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["Extraction", "extract"]
+__all__ = ["Extraction", "ResultsFolder", "extract"]
 
 
 @dataclass
@@ -118,13 +119,15 @@ def extract(
 
 def _open_folder(
     output_dir: Path, spec: MatcherSpec, store: str | None, precision: str | None, *, overwrite: bool
-) -> _Folder:
+) -> ResultsFolder:
     if output_dir.exists() and not output_dir.is_dir():
         raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
-    return _Folder(output_dir, spec, store_for_writing(output_dir, store, precision, overwrite=overwrite))
+    return ResultsFolder(
+        output_dir, spec, store_for_writing(output_dir, store, precision, overwrite=overwrite)
+    )
 
 
-def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
+def _keep(outcome: Outcome, folder: ResultsFolder, report: Extraction) -> None:
     if outcome.matches is None:
         report.failed[outcome.pair.name] = outcome.error or "failed"
         return
@@ -134,8 +137,14 @@ def _keep(outcome: Outcome, folder: _Folder, report: Extraction) -> None:
     report.done += 1
 
 
-class _Folder:
-    """An output folder and the files in it."""
+class ResultsFolder:
+    """An output folder and the files in it.
+
+    Args:
+        path: the folder; it need not be there yet.
+        spec: the matcher whose results it holds.
+        store: where it keeps them.
+    """
 
     def __init__(self, path: Path, spec: MatcherSpec, store: MatchStore) -> None:
         self.path = path
@@ -143,7 +152,7 @@ class _Folder:
         self.results = path / MATCHES_FOLDER
         # Through YAML and back, so that it compares equal to what was read.
         self.record: dict[str, Any] = yaml.safe_load(yaml.safe_dump(spec.describe()))
-        self.name = spec.name
+        self.spec = spec
 
     def check(self) -> None:
         """Refuse a folder of another configuration, or of one that is not known."""
@@ -213,12 +222,16 @@ class _Folder:
 
     def begin(self, pairs: Sequence[Pair]) -> None:
         """Write what must be there before the first result."""
+        self.begin_at({pair.name: describe_place(pair) for pair in pairs})
+
+    def begin_at(self, added: Places) -> None:
+        """As :meth:`begin`, of pairs of which only what a folder remembers of them is known."""
         clear_leftovers([self.path], [CONFIG_FILE, PAIRS_FILE, TIMES_FILE])
         if not (self.path / CONFIG_FILE).is_file():
             self._write_config({})
-        self.store.begin([pair.name for pair in pairs])
+        self.store.begin(list(added))
         self._write_times()  # a line that a kill cut short must not run into the next
-        places = read_places(self.path) | {pair.name: describe_place(pair) for pair in pairs}
+        places = read_places(self.path) | {name: dict(place) for name, place in added.items()}
         text = json.dumps(dict(sorted(places.items())), indent=1, ensure_ascii=False) + "\n"
         write_if_changed(self.path / PAIRS_FILE, text.encode())
 
@@ -232,28 +245,44 @@ class _Folder:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
+    def note_rows(self, rows: Mapping[str, tuple[float, list[str]]]) -> None:
+        """The same of pairs that :meth:`rows` of another folder told."""
+        path = self.path / TIMES_FILE
+        text = io.StringIO()
+        written = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in rows.items()]
+        csv.writer(text, lineterminator="\n").writerows(written)
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def unsettle(self) -> None:
+        """Take the closing lines back: what is added now is not in them."""
+        self._write_config({})
+
     def settle(self) -> None:
         """Put matches and times in order, and the sums into the configuration file."""
         self.store.settle()
         self._write_times()
         total, mean = self.times()
-        closing = {"pairs": len(self._times()), "total_time": round(total, 4), "mean_time": round(mean, 4)}
+        closing = {"pairs": len(self.rows()), "total_time": round(total, 4), "mean_time": round(mean, 4)}
         self._write_config(closing)
 
     def _write_times(self) -> None:
         text = io.StringIO()
-        rows = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in self._times().items()]
+        rows = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in self.rows().items()]
         csv.writer(text, lineterminator="\n").writerows(rows)
         if rows or (self.path / TIMES_FILE).is_file():
             write_if_changed(self.path / TIMES_FILE, text.getvalue().encode())
 
     def times(self) -> tuple[float, float]:
         """Total and mean seconds of the finished pairs."""
-        times = [seconds for seconds, _ in self._times().values()]
+        times = [seconds for seconds, _ in self.rows().values()]
         total = sum(times)
         return total, total / len(times) if times else 0.0
 
-    def _times(self) -> dict[str, tuple[float, list[str]]]:
+    def rows(self) -> dict[str, tuple[float, list[str]]]:
         """Of each finished pair, by name, its seconds and, where told, its confidence as it is written.
 
         A line that a kill cut short is passed over.

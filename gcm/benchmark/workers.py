@@ -27,7 +27,7 @@ from gcm.images.masks import drop_masked, drop_transparent
 from gcm.matchers import MatcherSpec, PairMatcher
 from gcm.matches import Matches
 
-__all__ = ["Outcome", "WorkerPool", "default_workers", "match_pairs"]
+__all__ = ["Outcome", "WorkerPool", "default_workers", "limit_threads", "match_pairs"]
 
 _MOST_WORKERS = 4
 _PAIRS_EACH = 4
@@ -137,13 +137,10 @@ def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome
 def _run_worker(connection: Connection, spec: MatcherSpec, threads: int) -> None:
     """A worker process: makes the matcher, says so, then matches what it is sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
-    import cv2
-
-    cv2.setNumThreads(threads)
     try:
         try:
             matcher = spec.create()
-            _limit_torch(threads)
+            limit_threads(threads)
         except Exception as error:
             connection.send(error if isinstance(error, GCMError) else GCMError(f"{spec.name}: {error}"))
             return
@@ -154,8 +151,12 @@ def _run_worker(connection: Connection, spec: MatcherSpec, threads: int) -> None
         return  # the caller is gone
 
 
-def _limit_torch(threads: int) -> None:
-    """Keep PyTorch to its share of the cores, in a process whose matcher uses it; importing it takes long."""
+def limit_threads(threads: int) -> None:
+    """Keep OpenCV and PyTorch to a process's share of the cores; call it when the matcher has been made."""
+    import cv2
+
+    cv2.setNumThreads(threads)
+    # Importing PyTorch takes long, and a matcher that does without has not done so.
     if "torch" in sys.modules:
         import torch
 

@@ -35,7 +35,7 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
     name: str
 
     def __init__(self, cache_bytes: int = _CACHE_BYTES) -> None:
-        self._cache: FeatureCache[F] = FeatureCache(cache_bytes)
+        self.cache: FeatureCache[F] = FeatureCache(cache_bytes)
 
     @abstractmethod
     def detect(self, image: RGBImage) -> F:
@@ -68,10 +68,10 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
 
     def _features(self, image: RGBImage) -> F:
         key = image_key(image)
-        features = self._cache.get(key)
+        features = self.cache.get(key)
         if features is None:
             features = self.detect(image)
-            self._cache.put(key, features, _nbytes(features))
+            self.cache.put(key, features, _nbytes(features))
         return features
 
 

@@ -142,8 +142,22 @@ def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded
     if _same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
         # A mirror image: no camera sees that, though any plane's mirror image has such a geometry.
         return None
-    significance = epipolar_significance(distances, (pair.size0, pair.size1), options.tolerance)
+    first = _first_of_their_kind(matches, options.tolerance)
+    once = distances[0][first], distances[1][first]
+    significance = epipolar_significance(once, (pair.size0, pair.size1), options.tolerance)
     return Seeded(matches.take(right), significance, matrix)
+
+
+def _first_of_their_kind(matches: WorkingMatches, radius: float) -> NDArray[np.bool_]:
+    """Which matches have none before them that lies within `radius` pixels in both images.
+
+    Two matchers, or one at two sizes, find the same match twice, right or wrong: it proves no more for that.
+    """
+    near = np.ones((len(matches), len(matches)), dtype=bool)
+    for values in (*matches.points0.T, *matches.points1.T):
+        near &= np.abs(values[:, None] - values[None]) < radius
+    first: NDArray[np.bool_] = ~np.asarray(np.tril(near, -1).any(axis=1))
+    return first
 
 
 def _same_way_round(points0: Points, points1: Points) -> float:

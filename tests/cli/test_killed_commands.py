@@ -114,6 +114,17 @@ def prepare_extract(folder: Path, release: Path, shared: Path) -> None:
     organise_hpatches(release, folder / "Datasets/hpatches", link=Link.SYMBOLIC)
 
 
+def prepare_merge(folder: Path, release: Path, shared: Path) -> None:
+    """Two machines' folders; one was stopped before it had moved its results."""
+    prepare_extract(folder, release, shared)
+    for k in (1, 2):
+        arguments = ["extract", "--algorithm", "orb", "--dataset-dir", str(folder / "Datasets/hpatches")]
+        arguments += ["--shard", f"{k}/2", "--output-dir", str(folder / f"machine {k}"), "--workers", "1"]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    (folder / "moved").mkdir()
+    shutil.move(folder / "machine 2", folder / "moved/shards/2-of-2")
+
+
 def prepare_evaluate(folder: Path, release: Path, shared: Path) -> None:
     organise_hpatches(shared / "data/oxford-dev", folder / "Datasets/hpatches", link=Link.SYMBOLIC)
     for name in ("SIFT_06", "ORB_08"):
@@ -129,6 +140,8 @@ COMMANDS: dict[str, tuple[Prepare, list[str]]] = {
     "extract": (prepare_extract, ["extract", "--algorithm", "orb"]),
     "extract h5": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "h5"]),
     "extract parquet": (prepare_extract, ["extract", "--algorithm", "orb", "--store", "parquet"]),
+    "shard": (prepare_extract, ["extract", "--algorithm", "orb", "--shard", "1/2", "--workers", "1"]),
+    "merge": (prepare_merge, ["merge", "moved", "machine 1"]),
     "evaluate": (prepare_evaluate, ["evaluate", "SIFT_06", "ORB_08", "--plot", "curves.png"]),
 }
 

@@ -97,7 +97,7 @@ def test_features_are_kept_within_a_bound_of_memory(photo: NDArray[np.uint8]) ->
     matcher = matcher_spec("orb", {"max_keypoints": 200}).create()
     for k in range(3):
         matcher.match(photo[:200, :200], photo[k : 200 + k, k : 200 + k])
-    cache = matcher._cache  # type: ignore[attr-defined]
+    cache = matcher.cache  # type: ignore[attr-defined]
     assert len(cache) == 3
     assert cache.nbytes >= 3 * 100 * (16 + 32)  # two float64 and 32 bytes a keypoint
     cache.max_bytes = cache.nbytes // 2

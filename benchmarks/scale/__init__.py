@@ -1,0 +1,1 @@
+"""What cutting a list costs, and whether the cost model foretells a run."""

@@ -1,0 +1,13 @@
+from .cut import Cut as Cut
+from .cut import cut_pairs as cut_pairs
+from .engines import extract_sharded as extract_sharded
+from .local import LocalEngine as LocalEngine
+from .merge import Merged as Merged
+from .merge import merge as merge
+from .number import ShardNumber as ShardNumber
+from .number import scheduled_number as scheduled_number
+from .ray_cluster import RayEngine as RayEngine
+from .shards import Shard as Shard
+from .shards import cut_shards as cut_shards
+from .shards import run_shard as run_shard
+from .slurm import SlurmEngine as SlurmEngine
