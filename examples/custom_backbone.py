@@ -1,7 +1,6 @@
 """Match with a network of your own: ``python examples/custom_backbone.py``.
 
-A backbone is any network with maps of several sizes. This one learns nothing: it says how strong edges of
-eight directions are in the 4 x 4 cells around, as SIFT does.
+This one learns nothing: it says how strong edges of eight directions are in the 4 x 4 cells around, as SIFT does.
 """
 
 import sys
@@ -36,7 +35,8 @@ class Edges(Backbone):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        dx, dy = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+        dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
         edges = F.relu(torch.einsum("ok,bkhw->bohw", self.directions, torch.cat([dx, dy], dim=1)))
         cells = [F.avg_pool2d(edges, stride) for stride in self.info.strides]
         around = [F.unfold(F.pad(c, (1, 2, 1, 2)), 4).reshape(len(x), -1, *c.shape[2:]) for c in cells]
@@ -47,7 +47,7 @@ BACKBONES = ((INFO,), Edges)  # what the entry point names
 
 
 def main() -> None:
-    # What `pip install` does for a package with this entry point in its pyproject.toml:
+    # What `pip install` does for a package that names this entry point:
     about = Path("site/edges-1.0.dist-info")
     about.mkdir(parents=True, exist_ok=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: edges\nVersion: 1.0\n")

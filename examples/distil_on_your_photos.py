@@ -17,12 +17,23 @@ RUN = Path("run")
 def main(folder: str, steps: str = "2") -> None:
     # A run that was stopped goes on with the same command. The settings make this one small; leave them out.
     command = [sys.executable, "-m", "gcm_cli", "distill", "disk_patch", "--photos", folder]
-    command += ["--output", str(RUN), "--steps", steps, "--set", "batch_size=2", "--set", "augmentation.crop=64"]
+    command += [
+        "--output",
+        str(RUN),
+        "--steps",
+        steps,
+        "--set",
+        "batch_size=2",
+        "--set",
+        "augmentation.crop=64",
+    ]
     command += ["--set", "augmentation.scale=[96, 128]", "--set", "validation_batches=1"]
     subprocess.run(command, check=True)
 
     # The student as the whole backbone; as `fine_model` it would do the last step alone.
-    config = gcm.MatcherConfig(model="GCM_PATCH", ratio_th=[0.95] * 5, weights_path=str(RUN / "student.safetensors"))
+    config = gcm.MatcherConfig(
+        model="GCM_PATCH", ratio_th=[0.95] * 5, weights_path=str(RUN / "student.safetensors")
+    )
     matches = gcm.match(HERE / "left.jpg", HERE / "right.jpg", config, max_side=256)
     print(f"{len(matches)} matches, {matches.inlier_count} on the homography")
 

@@ -102,7 +102,9 @@ def _told(callback: Callable[..., Any]) -> list[str]:
 def _names(option: _Option) -> str:
     if option.is_argument:
         return f"`{option.value}`"
-    given = [name for name in option.info.param_decls or () if name.startswith("-")]
+    # Typer takes the first name for the default where that stands elsewhere.
+    told = (option.info.default, *(option.info.param_decls or ()))
+    given = [name for name in told if isinstance(name, str) and name.startswith("-")]
     names = sorted(given or [f"--{option.name.replace('_', '-')}"], key=len, reverse=True)
     if option.plain is bool:
         return ", ".join(f"`{name}`" for name in names[0].split("/"))
@@ -134,6 +136,6 @@ def api_page() -> str:
                 continue
             lines.append(f"::: {name}")
             if name in MODULES:
-                lines += ["    options:", "      show_root_heading: false", "      heading_level: 2"]
+                lines += ["    options:", "      show_root_heading: false", "      show_root_toc_entry: false"]
             lines.append("")
     return "\n".join(lines)

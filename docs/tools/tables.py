@@ -127,7 +127,7 @@ def numbers_page(log: Path) -> str:
         "One table a question, made from [the log of the accuracy benchmark](measurements/accuracy.md), which "
         "names the commands. Speed and memory: [what was measured last](measurements/summary.md).",
         "",
-        f"- Measured on: {made}",
+        f"- Measured: {made.removesuffix(' Made by')}",
         f"- The rows of other matchers: {others.group(1)}, the same machine." if others else "",
         "- The machine: two cores of an AMD EPYC with AVX-512 and bfloat16, no GPU.",
         "",
