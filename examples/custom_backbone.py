@@ -1,6 +1,6 @@
 """Match with a network of your own: ``python examples/custom_backbone.py``.
 
-This one learns nothing: it says how strong edges of eight directions are in the 4 x 4 cells around, as SIFT does.
+This one learns nothing: it says how strong edges of eight directions are around a cell, as SIFT does.
 """
 
 import sys
@@ -16,14 +16,9 @@ from gcm.backbones.base import Backbone, BackboneInfo
 from gcm.images import PerImage
 
 HERE = Path(__file__).resolve().parent
-INFO = BackboneInfo(
-    "EDGES",
-    taps=("half", "quarter", "eighth"),
-    strides=(2, 4, 8),  # pixels a cell, fine to coarse
-    channels=(128, 128, 128),
-    weights=None,  # no default: the configuration names a file
-    normalisation=PerImage(grey=True),
-)
+# Pixels a cell, fine to coarse; no default weights: the configuration names a file.
+MAPS = {"taps": ("half", "quarter", "eighth"), "strides": (2, 4, 8), "channels": (128, 128, 128)}
+INFO = BackboneInfo("EDGES", **MAPS, weights=None, normalisation=PerImage(grey=True))
 
 
 class Edges(Backbone):
@@ -57,8 +52,7 @@ def main() -> None:
     save_file(Edges(INFO).state_dict(), "edges.safetensors")
     # A ratio a level, the coarsest stride twice; the method of the paper takes any network.
     config = gcm.MatcherConfig(model="EDGES", ratio_th=[0.95] * 4, weights_path="edges.safetensors")
-    matches = gcm.match(HERE / "left.jpg", HERE / "right.jpg", config)
-    print(f"{len(matches)} matches, {matches.inlier_count} on the homography")
+    print(gcm.match(HERE / "left.jpg", HERE / "right.jpg", config))
 
 
 if __name__ == "__main__":

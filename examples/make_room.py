@@ -19,7 +19,7 @@ WIDTH, HEIGHT, FOCAL = 640, 480, 560.0
 K = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
 SAMPLES = 3  # a side of each pixel, so that edges and textures are as smooth as a camera's
 
-# x to the right, y down, z ahead, metres. A surface: photo, corner, the side along its width, along its height.
+# x to the right, y down, z ahead, metres. A surface: photo, corner, sides along its width and height.
 SURFACES = [
     ("gravel.png", (-4, 1.3, 0.5), (8, 0, 0), (0, 0, 7)),
     ("hubble_deep_field.jpg", (-4, -2.7, 7.5), (8, 0, 0), (0, 4, 0)),

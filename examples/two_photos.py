@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 def main(left: str, right: str) -> None:
     matches = gcm.match(left, right)
     print(f"{len(matches)} matches, confidence {matches.confidence:.2f}")
-    for (x0, y0), (x1, y1), score in zip(matches.points0[:5], matches.points1[:5], matches.scores[:5]):
-        print(f"({x0:.2f}, {y0:.2f}) is ({x1:.2f}, {y1:.2f}), score {score:.2f}")
+    for (x0, y0), (x1, y1) in zip(matches.points0[:5], matches.points1[:5], strict=True):
+        print(f"({x0:.2f}, {y0:.2f}) is ({x1:.2f}, {y1:.2f})")
 
     matches.save("matches.npz")
     photos = read_image(left).pixels, read_image(right).pixels

@@ -1,4 +1,4 @@
-"""What docstrings, the README and the documentation name is there, and their numbers are those of the logs."""
+"""What docstrings, the README and the documentation name is there; their numbers are those of the logs."""
 
 from __future__ import annotations
 

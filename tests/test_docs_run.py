@@ -114,7 +114,7 @@ def test_blocks_that_are_marked_run(page: Path, workplace: Path) -> None:
 def test_examples(script: Path, tmp_path: Path) -> None:
     for module in EXTRAS.get(script.stem, ()):
         pytest.importorskip(module)
-    assert len(script.read_text(encoding="utf-8").splitlines()) < 61
+    assert len(script.read_text(encoding="utf-8").splitlines()) < 60
     done = run("python", f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')", tmp_path)
     assert done.stdout.strip() or done.stderr.strip()
 

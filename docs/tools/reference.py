@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -136,6 +136,10 @@ def api_page() -> str:
                 continue
             lines.append(f"::: {name}")
             if name in MODULES:
-                lines += ["    options:", "      show_root_heading: false", "      show_root_toc_entry: false"]
+                lines += [
+                    "    options:",
+                    "      show_root_heading: false",
+                    "      show_root_toc_entry: false",
+                ]
             lines.append("")
     return "\n".join(lines)

@@ -37,21 +37,22 @@ QUESTIONS = (
     ),
     Question(
         "Are matches right where the scene has depth?",
-        "Four stereo pairs with dense truth. Share of matches right to a third of a pixel and to one; coverage "
-        "is the share of what both photos show that lies near a right match.",
+        "Four stereo pairs with dense truth. Share of matches right to a third of a pixel and to one; "
+        "coverage is the share of what both photos show that lies near a right match.",
         "stereo",
         ("within 1/3 px", "within 1 px", "median error", "coverage", "matches"),
     ),
     Question(
         "Do they give the right epipolar geometry?",
-        "22 pairs with points marked by hand. mAA: share of these within 1 to 10 pixels of their lines, averaged.",
+        "22 pairs with points marked by hand. mAA: share of these within 1 to 10 pixels of their lines, "
+        "averaged.",
         "fmat-dev",
         ("mAA", "solved", "pairs", "matches"),
     ),
     Question(
         "Do they give the right pose, outdoors?",
-        "66 pairs of a castle and a church, laser-scanned. Area under the curve of pose errors to 5, 10 and 20 "
-        "degrees; median error in degrees.",
+        "66 pairs of a castle and a church, laser-scanned. Area under the curve of pose errors to 5, 10 and "
+        "20 degrees; median error in degrees.",
         "strecha-dev",
         ("AUC@5", "AUC@10", "AUC@20", "median error", "matches"),
     ),
@@ -124,8 +125,8 @@ def numbers_page(log: Path) -> str:
     lines = [
         "# Numbers",
         "",
-        "One table a question, made from [the log of the accuracy benchmark](measurements/accuracy.md), which "
-        "names the commands. Speed and memory: [what was measured last](measurements/summary.md).",
+        "One table a question, made from [the log of the accuracy benchmark](measurements/accuracy.md), "
+        "which names the commands. Speed and memory: [what was measured last](measurements/summary.md).",
         "",
         f"- Measured: {made.removesuffix(' Made by')}",
         f"- The rows of other matchers: {others.group(1)}, the same machine." if others else "",
