@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
+import gcm
 from gcm.config import load_config
 from gcm.options import GuidedOptions
 from gcm_cli.app import app
@@ -132,6 +134,34 @@ def test_modules_of_benchmarks_exist() -> None:
         for name in re.findall(r"(?<!-)\bbenchmarks(?:\.\w+)+\b(?!\.md)", file.read_text()):
             path = ROOT / name.replace(".", "/")
             assert (path / "__main__.py").is_file() or path.with_suffix(".py").is_file(), name
+
+
+def test_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == gcm.__version__
+    assert citation["license"] == "Apache-2.0"
+
+
+def test_workflows_run_every_python_that_is_promised_and_the_hooks_every_check() -> None:
+    workflows = ROOT / ".github" / "workflows"
+    if not workflows.is_dir():
+        pytest.skip("no checkout")
+    jobs = yaml.safe_load((workflows / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    matrix = jobs["tests"]["strategy"]["matrix"]
+    run = {*matrix["python"], *(entry["python"] for entry in matrix["include"])}
+    promised = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert run == set(promised)
+    assert {entry["versions"] for entry in matrix["include"]} >= {"lowest"}
+    systems = {"ubuntu-latest", "macos-latest", "windows-latest"}
+    assert set(jobs["installed"]["strategy"]["matrix"]["system"]) == systems
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0][
+        "hooks"
+    ]
+    checks = {hook["entry"].split(" --")[0] for hook in hooks}
+    told = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert all(check in told for check in checks)
+    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        assert yaml.safe_load(form.read_text(encoding="utf-8")), form
 
 
 def test_numbers_of_the_method_are_the_options() -> None:

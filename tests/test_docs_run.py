@@ -133,6 +133,25 @@ def test_notebook(tmp_path: Path) -> None:
     assert len(pictures) == 3
 
 
+def test_pictures_are_made_by_their_scripts(tmp_path: Path) -> None:
+    tools, images = ROOT / "docs" / "tools", ROOT / "docs" / "images"
+    code = f"""
+import sys
+sys.path.insert(0, {str(tools)!r})
+from pathlib import Path
+import front_picture, stage_pictures
+front_picture.main(Path("match.jpg"))
+stage_pictures.main(Path("stages"))
+"""
+    run("python", code, tmp_path)
+    committed = {path.relative_to(images): path for path in images.rglob("*.jpg")}
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*.jpg")} == set(committed)
+    for name, path in committed.items():  # other processors round otherwise
+        made, kept = (cv2.imread(str(file)).astype(float) for file in (tmp_path / name, path))
+        assert made.shape == kept.shape, name
+        assert np.abs(made - kept).mean() < 12, name
+
+
 class _Page(HTMLParser):
     """Links of a page, and the places in it that can be linked to."""
 
