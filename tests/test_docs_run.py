@@ -88,8 +88,7 @@ def test_every_command_of_the_readme(workplace: Path) -> None:
     for path in workplace.iterdir():  # what a checkout has, and nothing else
         if path.name != "examples":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for module in ("pycolmap",):
-        pytest.importorskip(module)
+    pytest.importorskip("pycolmap")
     ran = [run(kind, code, workplace) for kind, code, _ in blocks(ROOT / "README.md")]
     assert len(ran) >= 5
     for name in ("matches.npz", "matches.png", "overlay.png", "matches.json", "report.html", "lines.png"):
@@ -119,12 +118,12 @@ def test_examples(script: Path, tmp_path: Path) -> None:
     assert done.stdout.strip() or done.stderr.strip()
 
 
-def test_notebook(tmp_path: Path) -> None:
+def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # they are made anew, not kept
-    os.environ["PYTHONPATH"] = str(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}})
     client.execute()
     pictures = [
