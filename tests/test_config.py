@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import torch
@@ -466,7 +466,8 @@ def described(options: type[BaseModel], prefix: str) -> dict[str, str | None]:
         if prefix.endswith("frame.") and key == "neighbours":
             continue  # described in the group of that name
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        # On Python 3.10 tuple[int, ...] is a type, too.
+        if get_origin(inner) is None and isinstance(inner, type) and issubclass(inner, BaseModel):
             fields |= described(inner, f"{prefix}{key}.")
     return fields
 

@@ -276,12 +276,16 @@ def decode_with_opencv(stream: BinaryIO) -> NDArray[Any] | None:
     return np.asarray(array)
 
 
+_SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT."""
+
+
 @contextmanager
 def _silence_opencv() -> Iterator[None]:
     """OpenCV prints its errors besides raising them."""
-    log = cv2.utils.logging
+    log: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.8 has these functions at its top
     level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    log.setLogLevel(_SILENT)
     try:
         yield
     finally:

@@ -224,19 +224,19 @@ def _about_address(name: str, scheme: str) -> str:
     )
 
 
-def check_image_suffix(path: Path) -> str:
+def check_image_suffix(path: str | os.PathLike[str]) -> str:
     """The image format a file name asks for.
 
     Raises:
         UsageError: a suffix that names no image format.
     """
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in _PICTURE_FORMATS:
         raise UsageError(f"{path}: unknown image suffix '{suffix}'; use one of {', '.join(_PICTURE_FORMATS)}")
     return _PICTURE_FORMATS[suffix]
 
 
-def write_image(path: Path, image: RGBImage) -> None:
+def write_image(path: str | os.PathLike[str], image: RGBImage) -> None:
     """Write an image whole or not at all; the format follows from the suffix.
 
     Raises:
@@ -244,7 +244,7 @@ def write_image(path: Path, image: RGBImage) -> None:
         OutputError: the file cannot be written.
     """
     image_format = check_image_suffix(path)
-    with whole_file(path) as temporary:
+    with whole_file(Path(path)) as temporary:
         try:
             PILImage.fromarray(image).save(temporary, format=image_format)
         except ValueError as error:  # larger than the format allows

@@ -72,7 +72,7 @@ def test_standardised_grey_keeps_its_bits() -> None:
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8), (125, 90))
     mean, deviation = cv2.meanStdDev(image)
     scale = max(float(np.sqrt(np.mean(deviation**2))), 4.0)
-    total = torch.from_numpy(image.sum(axis=2)).float()[None, None]
+    total = torch.from_numpy(image.sum(axis=2).astype(np.int64)).float()[None, None]
     expected = total.mul_(1 / (3 * scale)).sub_(float(mean.mean()) / scale)
     assert torch.equal(network_input(image, 1, normalisation=PerImage(grey=True)), expected)
 

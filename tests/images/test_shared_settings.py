@@ -19,7 +19,7 @@ def settings() -> tuple[Any, ...]:
     return (
         list(warnings.filters),
         Image.MAX_IMAGE_PIXELS,
-        cv2.utils.logging.getLogLevel(),
+        getattr(cv2.utils, "logging", cv2).getLogLevel(),
         logging.getLogger("tifffile").disabled,
     )
 

@@ -60,7 +60,7 @@ def test_numbers_and_exif(tmp_path: Path) -> None:
     lying = photo("c.jpg", orientation=6)  # 480 x 640 in its file
     assert read_intrinsics("700", [PHOTOS[0], lying])[1].matrix[:2, 2].tolist() == [239.5, 319.5]
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA405] = 36
+    exif[0x8769] = {0xA405: 36}
     Image.new("RGB", LARGE).save(tmp_path / "p.jpg", exif=exif)
     (found,) = read_intrinsics("exif", [Photo(tmp_path / "p.jpg", "p.jpg", LARGE)])
     assert found.matrix[0, 0] == pytest.approx(36 / 43.267 * 800, rel=1e-3)

@@ -73,7 +73,7 @@ def test_the_nearest_are_partners() -> None:
 def test_a_photo_tells_where_it_was_taken(tmp_path: Path) -> None:
     for name, latitude, half in (("a", (48.0, 0.0, 0.0), "N"), ("b", (48.0, 0.0, 36.0), "N")):
         exif = Image.Exif()
-        exif.get_ifd(0x8825).update({1: half, 2: latitude, 3: "W", 4: (11.0, 0.0, 0.0), 6: 500.0})
+        exif[0x8825] = {1: half, 2: latitude, 3: "W", 4: (11.0, 0.0, 0.0), 6: 500.0}
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg", exif=exif)
     first, second = (read_place(tmp_path / f"{name}.jpg") for name in "ab")
     assert first is not None
