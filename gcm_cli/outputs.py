@@ -45,7 +45,10 @@ def check_outputs(
 
 def _resolve(option: str, path: Path) -> Path:
     try:
-        return path.resolve()
+        resolved = path.resolve()
+        if resolved.is_symlink():  # a circle, which Python from 3.13 on resolves to itself
+            resolved.stat()
+        return resolved
     except (OSError, ValueError, RuntimeError) as error:  # a NUL byte, a circle of links
         raise OutputError(f"{option} {path}: no file can have that name ({_reason(error)})") from error
 
