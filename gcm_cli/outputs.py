@@ -45,9 +45,13 @@ def check_outputs(
 
 def _resolve(option: str, path: Path) -> Path:
     try:
-        return path.resolve()
+        resolved = path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a NUL byte, a circle of links
         raise OutputError(f"{option} {path}: no file can have that name ({_reason(error)})") from error
+    if os.path.islink(resolved):  # noqa: PTH114 (of a name too long the method raises)
+        # Python from 3.13 on resolves a circle to itself.
+        raise OutputError(f"{option} {path}: no file can have that name (a circle of links)")
+    return resolved
 
 
 def _same_file(path: Path, other: str | os.PathLike[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_colmap_has_matches_and_geometries_of_every_pair(scene: MadeScene, datab
         assert len(pair_ids) == 10
         for geometry in geometries:
             assert len(geometry.inlier_matches) > 50
-    with sqlite3.connect(database) as raw:
+    with closing(sqlite3.connect(database)) as raw:
         assert raw.execute("select count(*) from two_view_geometries where config >= 2").fetchone() == (10,)
         assert raw.execute("select count(*) from rigs").fetchone()[0] > 0
 
