@@ -72,7 +72,7 @@ def match_list(
 ) -> Extraction:
     """Match the pairs of a list into a folder, with a progress bar."""
     from gcm.benchmark.extract import extract as run
-    from gcm.scale.results import results_folder
+    from gcm.benchmark.extract import results_folder
     from gcm.scale.shards import collect_shards
 
     how: dict[str, Any] = {

@@ -32,11 +32,11 @@ from gcm.benchmark.stores import MatchStore, clear_store, store_for_writing
 from gcm.benchmark.workers import Outcome, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError
 from gcm.matchers import MatcherSpec
-from gcm.storage.atomic import clear_leftovers, write_if_changed
+from gcm.storage.atomic import clear_leftovers, remove_files, write_if_changed
 from gcm.storage.locks import only_writer
 from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["Extraction", "ResultsFolder", "extract"]
+__all__ = ["Extraction", "ResultsFolder", "extract", "results_folder"]
 
 
 @dataclass
@@ -86,7 +86,7 @@ def extract(
         DatasetError: the folder's names stand for other images.
         GCMError: the matcher cannot be made, or the folder cannot be written.
     """
-    folder = _open_folder(output_dir, spec, store, precision, overwrite=overwrite)
+    folder = results_folder(output_dir, spec, store, precision, overwrite=overwrite)
     report = Extraction(len(pairs))
     pending = list(pairs)
     if not overwrite:
@@ -117,9 +117,22 @@ def extract(
     return report
 
 
-def _open_folder(
-    output_dir: Path, spec: MatcherSpec, store: str | None, precision: str | None, *, overwrite: bool
+def results_folder(
+    output_dir: Path,
+    spec: MatcherSpec,
+    store: str | None = None,
+    precision: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ResultsFolder:
+    """A folder of results, which need not be there yet, of a matcher and configuration.
+
+    `store`, `precision`, `overwrite` and further errors as of
+    :func:`gcm.benchmark.stores.store_for_writing`.
+
+    Raises:
+        OutputError: it is a file.
+    """
     if output_dir.exists() and not output_dir.is_dir():
         raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
     return ResultsFolder(
@@ -205,12 +218,7 @@ class ResultsFolder:
         """Remove every result; the configuration last, so that a kill on the way leaves it to be seen."""
         clear_store(self.path)
         stale = [*(self.path / CONVERTED_FOLDER).rglob(matches_name("*"))]
-        stale += [self.path / PAIRS_FILE, self.path / TIMES_FILE, self.path / CONFIG_FILE]
-        try:
-            for path in stale:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
+        remove_files([*stale, self.path / PAIRS_FILE, self.path / TIMES_FILE, self.path / CONFIG_FILE])
 
     def remove_without_results(self) -> None:
         """Leave nothing of a call that matched no pair at all."""
@@ -237,23 +245,14 @@ class ResultsFolder:
 
     def note(self, pair: Pair, seconds: float, confidence: float | None) -> None:
         """Seconds a pair took, and how sure its matcher is, where it says."""
-        path = self.path / TIMES_FILE
-        told = [] if confidence is None else [f"{confidence:.4f}"]
-        try:
-            with path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerow([pair.name, f"{seconds:.4f}", *told])
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+        self.note_rows({pair.name: (seconds, [] if confidence is None else [f"{confidence:.4f}"])})
 
     def note_rows(self, rows: Mapping[str, tuple[float, list[str]]]) -> None:
         """The same of pairs that :meth:`rows` of another folder told."""
         path = self.path / TIMES_FILE
-        text = io.StringIO()
-        written = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in rows.items()]
-        csv.writer(text, lineterminator="\n").writerows(written)
         try:
             with path.open("a", newline="", encoding="utf-8") as file:
-                file.write(text.getvalue())
+                file.write(_as_csv(rows))
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -270,11 +269,9 @@ class ResultsFolder:
         self._write_config(closing)
 
     def _write_times(self) -> None:
-        text = io.StringIO()
-        rows = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in self.rows().items()]
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        rows = self.rows()
         if rows or (self.path / TIMES_FILE).is_file():
-            write_if_changed(self.path / TIMES_FILE, text.getvalue().encode())
+            write_if_changed(self.path / TIMES_FILE, _as_csv(rows).encode())
 
     def times(self) -> tuple[float, float]:
         """Total and mean seconds of the finished pairs."""
@@ -303,6 +300,14 @@ class ResultsFolder:
     def _write_config(self, closing: dict[str, Any]) -> None:
         text = yaml.safe_dump(self.record | closing, sort_keys=False, allow_unicode=True)
         write_if_changed(self.path / CONFIG_FILE, text.encode())
+
+
+def _as_csv(rows: Mapping[str, tuple[float, list[str]]]) -> str:
+    """Lines of ``times.csv``."""
+    text = io.StringIO()
+    written = [[name, f"{seconds:.4f}", *told] for name, (seconds, told) in rows.items()]
+    csv.writer(text, lineterminator="\n").writerows(written)
+    return text.getvalue()
 
 
 def _differences(earlier: Any, now: Any, key: str = "") -> list[str]:

@@ -20,9 +20,12 @@ from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
 from gcm.storage.disk import try_room
 
-__all__ = ["DatabaseSummary", "first_line", "load_pycolmap", "write_database"]
+__all__ = ["LOG_SUFFIXES", "DatabaseSummary", "first_line", "load_pycolmap", "write_database"]
 
 _MAJOR = 4
+
+LOG_SUFFIXES = ("-wal", "-shm", "-journal")
+"""Of the files that SQLite writes beside a database."""
 
 SharedPoints = tuple[int, int, NDArray[np.int64]]
 """Two photos, and K x 2 rows of the points that both show."""
@@ -107,7 +110,7 @@ def write_database(
 
 
 def _remove_logs(file: Path) -> None:
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in LOG_SUFFIXES:
         file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 

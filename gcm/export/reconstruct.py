@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gcm.errors import GCMError, OutputError
 from gcm.export.cameras import UNKNOWN, Cameras
-from gcm.export.colmap import first_line, load_pycolmap
+from gcm.export.colmap import LOG_SUFFIXES, first_line, load_pycolmap
 from gcm.storage.atomic import clear_leftovers
 from gcm.storage.disk import try_room
 
@@ -83,7 +83,7 @@ def clear_killed(output: Path, names: Iterable[str] = ()) -> None:
     """Remove what a killed call left of its work and of files of these names; only where no other works."""
     for left in output.glob(f"{_WORK}*"):
         shutil.rmtree(left, ignore_errors=True)
-    logs = [f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
+    logs = [f"{DATABASE}{suffix}" for suffix in ("", *LOG_SUFFIXES)]
     clear_leftovers([output], [*logs, *names])
 
 

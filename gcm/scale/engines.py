@@ -12,17 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gcm.benchmark.extract import Extraction
+from gcm.benchmark.extract import Extraction, results_folder
 from gcm.benchmark.pairs import Pair
-from gcm.errors import GCMError, OutputError
+from gcm.errors import GCMError
 from gcm.matchers import MatcherSpec
 from gcm.scale.cut import Cut
-from gcm.scale.results import results_folder
 from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names, remove_scratch
 from gcm.storage.locks import only_writer
 
-__all__ = ["Engine", "Event", "Job", "Task", "Tasks", "extract_sharded"]
+__all__ = ["SHARDS_EACH", "Engine", "Event", "Job", "Task", "Tasks", "extract_sharded", "usual_shards"]
 
+SHARDS_EACH = 4
+"""Shards for a worker, so that none waits long for the others at the end."""
+_LEAST_PAIRS = 16
+"""Pairs that a shard should have where nobody says into how many to cut."""
 _LOSSES = 2
 """Workers lost at the same pair, after which the pair is held to be the cause."""
 _MOST_BLAMED = 3
@@ -118,6 +121,11 @@ class Tasks:
         return Event(failed=failed, note=f"shard {task.shard.number}: {reason}; taken up again")
 
 
+def usual_shards(workers: int, pairs: int) -> int:
+    """Into how many shards to cut that many pairs for so many workers, where nobody says."""
+    return max(1, min(SHARDS_EACH * workers, pairs // _LEAST_PAIRS))
+
+
 class Engine(Protocol):
     """Something that has workers."""
 
@@ -169,8 +177,6 @@ def extract_sharded(
         GCMError: the matcher cannot be made, or the engine not used.
     """
     output_dir = output_dir.absolute()
-    if output_dir.exists() and not output_dir.is_dir():
-        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
     folder = results_folder(output_dir, spec, store, precision, overwrite=overwrite)
     if overwrite:
         collect_shards(folder, discard=True)

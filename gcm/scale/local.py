@@ -16,15 +16,10 @@ from typing import TypeAlias
 
 from gcm.benchmark.workers import default_workers
 from gcm.errors import GCMError
-from gcm.scale.engines import Event, Job, Task, Tasks
+from gcm.scale.engines import Event, Job, Task, Tasks, usual_shards
 from gcm.scale.shards import Shard
 
 __all__ = ["LocalEngine", "visible_gpus"]
-
-_SHARDS_EACH = 4
-"""Shards for a worker, so that none waits long for the others at the end."""
-_LEAST_PAIRS = 16
-"""Pairs that a shard should have where nobody says into how many to cut."""
 
 Finished: TypeAlias = GCMError | None
 
@@ -52,7 +47,7 @@ class LocalEngine:
 
     def shards(self, pairs: int) -> int:
         """See :class:`gcm.scale.engines.Engine`."""
-        return max(1, min(_SHARDS_EACH * self._size(pairs), pairs // _LEAST_PAIRS))
+        return usual_shards(self._size(pairs), pairs)
 
     def run(self, tasks: Tasks, job: Job) -> Iterator[Event]:
         """See :class:`gcm.scale.engines.Engine`."""

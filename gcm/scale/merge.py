@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gcm.benchmark.extract import results_folder
 from gcm.benchmark.layout import CONFIG_FILE, read_places
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.stores import open_store
@@ -16,7 +17,6 @@ from gcm.scale.results import (
     differing,
     drop_damaged,
     finished_names,
-    results_folder,
     spec_of,
 )
 from gcm.scale.shards import collect_shards, shard_folders

@@ -15,15 +15,11 @@ from typing import Any
 
 from gcm.errors import DependencyError, GCMError
 from gcm.matchers import MatcherSpec
-from gcm.scale.engines import Event, Job, Task, Tasks
+from gcm.scale.engines import SHARDS_EACH, Event, Job, Task, Tasks, usual_shards
 from gcm.scale.shards import Shard
 
 __all__ = ["RayEngine"]
 
-_SHARDS_EACH = 4
-"""Shards for an actor, so that none waits long for the others at the end."""
-_LEAST_PAIRS = 16
-"""Pairs that a shard should have where nobody says into how many to cut."""
 _SECONDS_BETWEEN = 0.5
 """Between two looks at what the actors tell."""
 
@@ -56,8 +52,8 @@ class RayEngine:
 
     def shards(self, pairs: int) -> int:
         """See :class:`gcm.scale.engines.Engine`."""
-        size = self.workers or self.num_cpus or _SHARDS_EACH * (os.cpu_count() or 1)
-        return max(1, min(_SHARDS_EACH * size, pairs // _LEAST_PAIRS))
+        size = self.workers or self.num_cpus or SHARDS_EACH * (os.cpu_count() or 1)
+        return usual_shards(size, pairs)
 
     def run(self, tasks: Tasks, job: Job) -> Iterator[Event]:
         """See :class:`gcm.scale.engines.Engine`.

@@ -11,15 +11,12 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import numpy as np
-
-from gcm.benchmark.extract import ResultsFolder
+from gcm.benchmark.extract import ResultsFolder, results_folder
 from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, Places, read_places
 from gcm.benchmark.predictions import extracted_prediction
-from gcm.benchmark.stores import MatchStore, NpzStore, open_store, store_for_writing
+from gcm.benchmark.stores import MatchStore, NpzStore, open_store, same_matches
 from gcm.errors import ConfigError, DatasetError, OutputError
 from gcm.matchers import MatcherSpec
-from gcm.matches import Matches
 from gcm.storage.atomic import whole_file
 from gcm.storage.locks import LockHeldError, exclusive_lock
 from gcm.storage.yaml_files import read_yaml
@@ -31,24 +28,8 @@ __all__ = [
     "differing",
     "drop_damaged",
     "finished_names",
-    "results_folder",
     "spec_of",
 ]
-
-
-def results_folder(
-    path: Path,
-    spec: MatcherSpec,
-    store: str | None = None,
-    precision: str | None = None,
-    *,
-    overwrite: bool = False,
-) -> ResultsFolder:
-    """A folder of results, which need not be there yet, of a matcher and configuration.
-
-    `store`, `precision`, `overwrite` and errors as of :func:`gcm.benchmark.stores.store_for_writing`.
-    """
-    return ResultsFolder(path, spec, store_for_writing(path, store, precision, overwrite=overwrite))
 
 
 def finished_names(folder: Path) -> set[str]:
@@ -96,13 +77,7 @@ def drop_damaged(folder: Path) -> list[str]:
 def differing(folder0: Path, folder1: Path, names: Collection[str]) -> list[str]:
     """Those of the pairs, which both folders have, whose results are not the same."""
     with open_store(folder0) as store0, open_store(folder1) as store1:
-        return sorted(name for name in names if not _alike(store0.load(name), store1.load(name)))
-
-
-def _alike(matches0: Matches, matches1: Matches) -> bool:
-    arrays0, arrays1 = matches0.to_arrays(), matches1.to_arrays()
-    same = arrays0.keys() == arrays1.keys()
-    return same and all(np.array_equal(arrays0[key], arrays1[key]) for key in arrays0)
+        return sorted(name for name in names if not same_matches(store0.load(name), store1.load(name)))
 
 
 def check_places(folder: Path, places: Places) -> None:

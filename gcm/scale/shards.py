@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gcm.benchmark.extract import Extraction, ResultsFolder, extract
+from gcm.benchmark.extract import Extraction, ResultsFolder, extract, results_folder
 from gcm.benchmark.layout import CONFIG_FILE, describe_place, read_places
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import Outcome
@@ -23,7 +23,7 @@ from gcm.errors import ConfigError, OutputError
 from gcm.matchers import MatcherSpec
 from gcm.scale.cut import Cut, cut_pairs
 from gcm.scale.number import ShardNumber
-from gcm.scale.results import add_results, drop_damaged, finished_names, results_folder
+from gcm.scale.results import add_results, drop_damaged, finished_names
 from gcm.storage.locks import LockHeldError, exclusive_lock
 
 __all__ = [
@@ -205,8 +205,6 @@ def _check_beside(folder: ResultsFolder) -> None:
 
 @contextmanager
 def _lock(output_dir: Path, number: ShardNumber, *, wait: bool) -> Iterator[None]:
-    if output_dir.exists() and not output_dir.is_dir():
-        raise OutputError(f"{output_dir}: is a file; give a folder for the matches")
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive_lock(_lock_file(output_dir, number), wait=wait))

@@ -1,5 +1,6 @@
 from .archives import extract_archive as extract_archive
 from .atomic import clear_leftovers as clear_leftovers
+from .atomic import remove_files as remove_files
 from .atomic import sha256_of as sha256_of
 from .atomic import whole_file as whole_file
 from .atomic import write_if_changed as write_if_changed

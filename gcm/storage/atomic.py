@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gcm.errors import OutputError
 
-__all__ = ["clear_leftovers", "sha256_of", "whole_file", "write_if_changed"]
+__all__ = ["clear_leftovers", "remove_files", "sha256_of", "whole_file", "write_if_changed"]
 
 _LONGEST_STEM = 200
 """Bytes of a name that go into the temporary one; all of a long stem would not fit."""
@@ -91,6 +91,19 @@ def write_if_changed(path: Path, content: bytes, *, alone: bool = False) -> bool
 
 
 _LEFTOVER = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}(?P<suffix>\.[\w-]+)?")
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, one after the other; those that are not there are passed over.
+
+    Raises:
+        OutputError: one cannot be removed, and those after it were not tried.
+    """
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
 
 
 def clear_leftovers(folders: Iterable[Path], names: Iterable[str]) -> None:

@@ -12,14 +12,13 @@ import pytest
 import yaml
 from made_list import PAIRS, SPEC, contents, timed
 
-from gcm.benchmark.extract import Extraction, extract
+from gcm.benchmark.extract import Extraction, extract, results_folder
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import Outcome
 from gcm.errors import ConfigError, DatasetError, OutputError
 from gcm.matchers import matcher_spec
 from gcm.scale.merge import merge
 from gcm.scale.number import ShardNumber
-from gcm.scale.results import results_folder
 from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names, run_shard, shard_folders
 from gcm.storage.locks import exclusive_lock
 

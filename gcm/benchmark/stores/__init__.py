@@ -4,7 +4,7 @@
 writes one kind from another. h5py and pyarrow are imported only where a folder asks for them.
 """
 
-from gcm.benchmark.stores.base import STORES, MatchStore
+from gcm.benchmark.stores.base import STORES, MatchStore, same_matches
 from gcm.benchmark.stores.converting import StoreCopy, convert_store
 from gcm.benchmark.stores.npz import NpzStore
 from gcm.benchmark.stores.opening import clear_store, open_store, store_for_writing
@@ -21,5 +21,6 @@ __all__ = [
     "clear_store",
     "convert_store",
     "open_store",
+    "same_matches",
     "store_for_writing",
 ]

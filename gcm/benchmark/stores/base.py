@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol
 
+import numpy as np
+
 from gcm.matches import Matches
 
-__all__ = ["STORES", "MatchStore", "StoreBase"]
+__all__ = ["STORES", "MatchStore", "StoreBase", "same_matches"]
 
 STORES = ("npz", "h5", "parquet")
 """Kinds of store."""
@@ -112,3 +114,9 @@ class StoreBase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def same_matches(first: Matches, second: Matches) -> bool:
+    """Whether all that is kept of two pairs' matches is the same, to the last bit."""
+    arrays, others = first.to_arrays(), second.to_arrays()
+    return arrays.keys() == others.keys() and all(np.array_equal(arrays[key], others[key]) for key in arrays)

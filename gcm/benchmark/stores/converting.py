@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, PAIRS_FILE, TIMES_FILE, read_places
-from gcm.benchmark.stores.base import MatchStore
+from gcm.benchmark.stores.base import MatchStore, same_matches
 from gcm.benchmark.stores.opening import open_store, store_for_writing
 from gcm.benchmark.stores.precision import rounded
 from gcm.errors import DatasetError, OutputError, UsageError
@@ -120,8 +118,7 @@ def _made_by(folder: Path) -> tuple[object, object] | None:
 
 
 def _check(name: str, expected: Matches, copy: MatchStore) -> None:
-    there, wanted = copy.load(name).to_arrays(), expected.to_arrays()
-    if there.keys() != wanted.keys() or not all(np.array_equal(there[key], wanted[key]) for key in wanted):
+    if not same_matches(copy.load(name), expected):
         raise OutputError(f"{name}: its copy differs from the source; remove the copy and start again")
 
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged
+from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged, stamp_of
 from gcm.benchmark.stores.precision import decode_points, encode_points, score_type
 from gcm.errors import DependencyError
 from gcm.matches import Matches
@@ -61,7 +61,7 @@ class Hdf5Format:
 
     def read(self, path: Path) -> Hdf5Part:
         """Look at a file; raises FileNotFoundError, InputError."""
-        stamp = _stamp(path.stat())
+        stamp = stamp_of(path.stat())
         with _damage_told(path), _load_h5py().File(path, "r", locking=False) as file:
             if file.attrs["format"] != _FORMAT:
                 raise ValueError(f"format {file.attrs['format']}, of another version of gcm")
@@ -132,7 +132,7 @@ class Hdf5Part:
     def opened(self) -> Iterator[Callable[[str], Matches]]:
         """Loads pairs from the file, which is opened once."""
         with _damage_told(self.path), self.path.open("rb", buffering=0) as file:
-            if _stamp(os.fstat(file.fileno())) != self._stamp:
+            if stamp_of(os.fstat(file.fileno())) != self._stamp:
                 raise ReplacedError(str(self.path))
             yield lambda name: self._load(file, name)
 
@@ -230,10 +230,6 @@ def _checksum(values: Sequence[NDArray[Any]]) -> int:
     for array in values:
         checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, checksum)
     return checksum
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_ino, status.st_mtime_ns
 
 
 @contextmanager

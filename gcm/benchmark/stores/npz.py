@@ -9,9 +9,9 @@ from pathlib import Path
 from gcm.benchmark.layout import matches_name, name_of_matches
 from gcm.benchmark.stores.base import StoreBase
 from gcm.benchmark.stores.precision import FULL
-from gcm.errors import InputError, OutputError
+from gcm.errors import InputError
 from gcm.matches import Matches
-from gcm.storage.atomic import clear_leftovers
+from gcm.storage.atomic import clear_leftovers, remove_files
 
 __all__ = ["NpzStore"]
 
@@ -81,8 +81,4 @@ class NpzStore(StoreBase):
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove the files of some pairs; raises OutputError."""
-        try:
-            for name in names:
-                self.path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
+        remove_files(self.path(name) for name in names)

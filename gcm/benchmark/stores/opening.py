@@ -11,7 +11,8 @@ from gcm.benchmark.stores.npz import NpzStore
 from gcm.benchmark.stores.packed import RECORD, PackedStore, part_files
 from gcm.benchmark.stores.parts import PartFormat
 from gcm.benchmark.stores.precision import FULL, PRECISIONS
-from gcm.errors import ConfigError, InputError, OutputError, UsageError, did_you_mean
+from gcm.errors import ConfigError, InputError, UsageError, did_you_mean
+from gcm.storage.atomic import remove_files
 
 __all__ = ["clear_store", "open_store", "store_for_writing"]
 
@@ -94,12 +95,7 @@ def clear_store(output_dir: Path) -> None:
     """
     folder = output_dir / MATCHES_FOLDER
     # What says what they are goes last.
-    stale = [*folder.glob(matches_name("*")), *part_files(folder), folder / RECORD]
-    try:
-        for path in stale:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
+    remove_files([*folder.glob(matches_name("*")), *part_files(folder), folder / RECORD])
 
 
 def _make(folder: Path, kind: str, precision: str, *, mend: bool) -> MatchStore:

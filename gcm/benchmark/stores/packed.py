@@ -26,9 +26,9 @@ from gcm.benchmark.stores.base import StoreBase
 from gcm.benchmark.stores.npz import NpzStore
 from gcm.benchmark.stores.parts import Entry, Part, PartFormat, ReplacedError
 from gcm.benchmark.stores.precision import rounded
-from gcm.errors import InputError, OutputError
+from gcm.errors import InputError
 from gcm.matches import Matches
-from gcm.storage.atomic import clear_leftovers, whole_file, write_if_changed
+from gcm.storage.atomic import clear_leftovers, remove_files, whole_file, write_if_changed
 
 __all__ = ["RECORD", "PackedStore", "part_files"]
 
@@ -192,14 +192,14 @@ class PackedStore(StoreBase):
         clear_leftovers([self.folder], [self._part_name(k) for k in range(1, last + 2)])
         with self._lock:
             self._look()
-            self._remove(self._damaged)
+            remove_files(self._damaged)
             self._damaged = set()
             # Killed between writing what it packed and removing it:
             seen: set[str] = set()
             for part in sorted(self._parts.values(), key=lambda part: -len(part.entries)):
                 held = {entry.name for entry in part.entries}
                 if held <= seen:
-                    self._remove([part.path])
+                    remove_files([part.path])
                 seen |= held
             self._single.remove(name for name in self._single.names() if name in seen)
             self._unpacked = {
@@ -234,7 +234,7 @@ class PackedStore(StoreBase):
             sources |= {name: (len(found), partial(loaded.get, name)) for name, found in loaded.items()}  # type: ignore[misc]
             if sources:
                 self._write(sources)
-        self._remove(part.path for part in parts)
+        remove_files(part.path for part in parts)
         self._single.remove(loaded)
         self._unpacked = {name: size for name, size in self._unpacked.items() if name not in loaded}
 
@@ -250,13 +250,6 @@ class PackedStore(StoreBase):
 
     def _part_name(self, number: int) -> str:
         return f"part-{number:04d}{self._form.suffix}"
-
-    def _remove(self, paths: Iterable[Path]) -> None:
-        try:
-            for path in paths:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror})") from error
 
 
 def _part_number(path: Path) -> int:

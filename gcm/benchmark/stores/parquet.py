@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged
-from gcm.benchmark.stores.precision import FULL, decode_points, encode_points, score_type
+from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged, stamp_of
+from gcm.benchmark.stores.precision import decode_points, encode_points, score_type
 from gcm.errors import DependencyError
 from gcm.matches import Matches
 
@@ -130,8 +130,7 @@ class ParquetPart:
 
 
 def _schema(pa: Any, precision: str) -> Any:
-    position = {"float64": pa.float64(), "float32": pa.float32(), "uint16": pa.uint16()}[precision]
-    score = pa.float64() if precision == FULL else pa.float32()
+    position, score = (pa.from_numpy_dtype(kind) for kind in (precision, score_type(precision)))
     fields = [
         pa.field("name", pa.string(), nullable=False),
         pa.field("count", pa.int32(), nullable=False),
@@ -220,9 +219,9 @@ def _open(path: Path, metadata: Any) -> Iterator[tuple[Any, tuple[int, int]]]:
     pa, pq = _load_pyarrow()
     try:
         with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
+            stamp = stamp_of(os.fstat(stream.fileno()))
             with pq.ParquetFile(stream, metadata=metadata, page_checksum_verification=True) as file:
-                yield file, (status.st_ino, status.st_mtime_ns)
+                yield file, stamp
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple, Protocol
 from gcm.errors import InputError
 from gcm.matches import Matches
 
-__all__ = ["Entry", "Part", "PartFormat", "ReplacedError", "damaged"]
+__all__ = ["Entry", "Part", "PartFormat", "ReplacedError", "damaged", "stamp_of"]
 
 
 class Entry(NamedTuple):
@@ -79,3 +80,8 @@ def damaged(path: Path, error: object) -> InputError:
     """What is said of a file that cannot be read."""
     reason = " ".join(str(error).split())
     return InputError(f"{path}: damaged ({reason}); the gcm extract that wrote it, run again, mends it")
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from another of its name."""
+    return status.st_ino, status.st_mtime_ns
