@@ -17,8 +17,17 @@ from gcm_cli.extract import (
     WorkersOption,
 )
 from gcm_cli.matching import match_list, read_list, specify
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import (
+    ConfigOption,
+    FeaturesOption,
+    FeaturesSizeOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    parse_settings,
+)
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
+from gcm_cli.store import PrecisionOption, StoreOption
 
 if TYPE_CHECKING:
     from gcm.export.reconstruct import Model
@@ -50,6 +59,10 @@ def reconstruct(
     alpha: AlphaOption = False,
     min_confidence: MinConfidenceOption = 0.5,
     overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    precision: PrecisionOption = None,
+    features: FeaturesOption = None,
+    features_size: FeaturesSizeOption = 10.0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -68,16 +81,18 @@ def reconstruct(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_folder(output)
-    spec, _ = specify("gcm", config, None, parse_settings(settings))
+    kept = None if features is None else (features, features_size)
+    spec, _ = specify("gcm", config, None, parse_settings(settings), kept)
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
-    chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
+    chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config, features=kept)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
     masked = None if masks is None else (masks, images)
     listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
-    match_list(console, listed, output / _MATCHES, spec, workers=workers, overwrite=overwrite)
+    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "store": store, "precision": precision}
+    match_list(console, listed, output / _MATCHES, spec, **how)
     tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"), only_writer(output):

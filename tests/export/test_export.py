@@ -13,6 +13,7 @@ import pytest
 from scene.made_scene import SIZE, TURNED, K, MadeScene, make_scene
 from typer.testing import CliRunner, Result
 
+from gcm.benchmark.stores import open_store
 from gcm.scene.collection import read_collection, verify_pairs
 from gcm.scene.photos import list_photos
 from gcm.scene.tracks import Tracks, tracks_of
@@ -255,6 +256,21 @@ def test_photos_of_nothing_in_common_make_no_model(tmp_path: Path, photo: np.nda
     assert done.exit_code == 1
     assert "no pair of photos has enough in common" in done.stderr
     assert not (tmp_path / "model/database.db").exists()
+
+
+def test_a_model_s_matches_and_maps_are_kept_as_asked(tmp_path: Path, photo: np.ndarray) -> None:
+    import cv2
+
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"photos/{name}.png"), photo)
+    arguments = ["reconstruct", tmp_path / "photos", "-o", tmp_path / "model", "--config", "fast"]
+    gcm(*arguments, "--store", "h5", "--precision", "float32", "--features", tmp_path / "maps")
+    with open_store(tmp_path / "model/matches") as store:
+        assert store.load(next(iter(store.names()))).points0.shape[0] > 8
+    assert list((tmp_path / "model/matches").rglob("*.h5"))
+    assert not list((tmp_path / "model/matches").rglob("*.npz"))
+    assert any(path.is_file() for path in (tmp_path / "maps").rglob("*"))
 
 
 def test_a_photo_that_cannot_be_read_is_told_once_and_left_out(tmp_path: Path, photo: np.ndarray) -> None:
