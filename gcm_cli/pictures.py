@@ -145,11 +145,14 @@ class MatchPictures:
 
 
 def homography_of_pixels(h_0_to_1: Matrix, photo0: LoadedImage, photo1: LoadedImage) -> Matrix:
-    """A homography for the pixels that were read, 3 x 3: of a huge photo they may be fewer than points are in.
+    """A homography for the pixels that were read; of a huge photo they may be fewer than points are in.
 
     Args:
         h_0_to_1: 3 x 3, pixels of the photos as given.
         photo0, photo1: as they were read.
+
+    Returns:
+        3 x 3, pixels of the one to pixels of the other.
     """
     from gcm.geometry import resize_matrix
     from gcm.images.sizes import image_size
