@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
-__all__ = ["PARTIAL", "Console", "command", "human_size", "one_line", "plural"]
+__all__ = ["INTERRUPTED", "PARTIAL", "Console", "command", "human_size", "one_line", "plural"]
 
 PARTIAL = 3
 """Exit code when part of a batch failed."""
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

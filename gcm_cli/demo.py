@@ -6,7 +6,9 @@ import errno
 import ipaddress
 import os
 import socket
+import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from gcm_cli.console import Console, command
+from gcm_cli.console import INTERRUPTED, Console, command
 from gcm_cli.options import ConfigOption, QuietOption
 
 __all__ = ["demo"]
@@ -56,39 +58,56 @@ def demo(
 
     console = Console(quiet=quiet)
     presets = offered_presets(config, device=device)
-    with _bound(host, port) as listener, _private_folder() as folder:
-        with console.waiting("loading Gradio and the networks"):
-            _import_gradio()
-            from gcm_cli.demo_page import make_page
-            from gcm_cli.demo_server import serve
+    try:
+        with _bound(host, port) as listener, _private_folder() as folder:
+            with console.waiting("loading Gradio and the networks"):
+                _import_gradio()
+                from gcm_cli.demo_page import make_page
+                from gcm_cli.demo_server import serve
 
-            answers = Answers(presets, folder)
-            answers.load(answers.presets[0])
-            page = make_page(
-                answers,
-                examples=example_photos(folder),
-                waiting=WAITING,
-                minutes=max(1, round(KEEP / 60)),
-                report=console.error,
+                answers = Answers(presets, folder)
+                answers.load(answers.presets[0])
+                page = make_page(
+                    answers,
+                    examples=example_photos(folder),
+                    waiting=WAITING,
+                    minutes=max(1, round(KEEP / 60)),
+                    report=console.error,
+                )
+            address, local = _address(listener), _is_local(listener)
+            if not local:
+                console.warn(f"--host {host}: everybody who reaches this machine can use the page, unasked")
+
+            def started() -> None:
+                console.note(f"the page is at {address} (Ctrl-C ends it)")
+                if open_page:
+                    webbrowser.open(address)
+
+            serve(
+                page,
+                listener,
+                folder,
+                max_upload=round(max_upload * 2**20),
+                keep=KEEP,
+                hosts=["localhost", "127.0.0.1", host] if local else ["*"],
+                started=started,
             )
-        address, local = _address(listener), _is_local(listener)
-        if not local:
-            console.warn(f"--host {host}: everybody who reaches this machine can use the page, unasked")
+    except (KeyboardInterrupt, SystemExit) as ended:
+        _leave_pair(console, ended)
+        raise
 
-        def started() -> None:
-            console.note(f"the page is at {address} (Ctrl-C ends it)")
-            if open_page:
-                webbrowser.open(address)
 
-        serve(
-            page,
-            listener,
-            folder,
-            max_upload=round(max_upload * 2**20),
-            keep=KEEP,
-            hosts=["localhost", "127.0.0.1", host] if local else ["*"],
-            started=started,
-        )
+def _leave_pair(console: Console, ended: BaseException) -> None:
+    """End at once where a pair is in hand: Python would wait for its thread, which nobody can stop."""
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if not others:
+        return
+    code = ended.code if isinstance(ended, SystemExit) and isinstance(ended.code, int) else INTERRUPTED
+    if code == INTERRUPTED:
+        console.note("gcm: interrupted")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _import_gradio() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,6 +28,9 @@ __all__ = ["serve"]
 
 _SWEEP = 30.0
 """Seconds between two looks for files that are old."""
+
+_GRACE = 3.0
+"""Seconds that answers on their way get when the demo ends."""
 
 _MOST_KEPT = 2 * 2**30
 """Bytes of uploads and answers at a time."""
@@ -147,8 +151,19 @@ def serve(
         css=CSS,
     )
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+    server = _Server(config, started)
+    # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     with _terminating():
-        _Server(config, started).run([listener])
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.5)
+        finally:
+            server.should_exit = True
+            thread.join(_GRACE)
+    if not server.started:
+        raise RuntimeError("the server did not start")
 
 
 async def _sweep(folder: Path, keep: float, needed: frozenset[Path]) -> None:
