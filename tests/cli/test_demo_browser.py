@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -267,6 +268,23 @@ def test_programs_are_answered_and_refused(demo: Demo, tmp_path: Path) -> None:
         assert outcome == "error"
         assert told in data["error"]
         assert "Traceback" not in data["error"]
+
+
+def test_the_program_of_the_documentation(demo: Demo) -> None:
+    page = (ROOT / "docs" / "how-to" / "demo.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert "http://127.0.0.1:7860" in code
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:7860", demo.url)],
+        cwd=LEFT.parent,
+        env=os.environ | {"TMPDIR": str(demo.folder.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "They match" in done.stdout
+    assert "matches.csv" in done.stdout
 
 
 def test_requests_that_are_not_let_in(demo: Demo) -> None:
