@@ -120,6 +120,10 @@ class Answers:
         overlay, reason = _overlay(folder, matches, *photos)
         if overlay is None:
             verdict += f"\n\nThe photos are not laid over each other: {reason}."
+        elif geometry.kind == "general":
+            verdict += (
+                "\n\nThe scene has depth, so laid over each other the photos fit in one plane of it only."
+            )
         return Answer(verdict, _drawing(folder, matches, geometry, *photos), overlay, files)
 
     def _read(self, label: str, file: Path | None) -> LoadedImage:

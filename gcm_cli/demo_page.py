@@ -36,7 +36,7 @@ _EXPLANATION = """- **Confidence** is how likely it is that both photos show the
 _PRESETS = {
     "default": "default: the most exact",
     "fast": "fast: in less time",
-    "robust": "robust: for hard pairs, as by day and by night; takes long",
+    "robust": "robust: for hard pairs, as by day and by night; slow",
 }
 
 CSS = """

@@ -123,6 +123,25 @@ def serve(
         KeyboardInterrupt: Ctrl-C.
         SystemExit: SIGTERM, with 143.
     """
+    app = _application(page, folder, max_upload, keep, hosts)
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+    server = _Server(config, started)
+    # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    with _terminating():
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.5)
+        finally:
+            server.should_exit = True
+            thread.join(_GRACE)
+    if not server.started:
+        raise RuntimeError("the server did not start")
+
+
+def _application(page: gr.Blocks, folder: Path, max_upload: int, keep: float, hosts: list[str]) -> FastAPI:
+    """The page behind its gate; see :func:`serve`."""
     needed = frozenset(folder.rglob("*"))  # the examples
 
     @asynccontextmanager
@@ -150,20 +169,7 @@ def serve(
         theme=make_theme(),
         css=CSS,
     )
-    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    server = _Server(config, started)
-    # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    with _terminating():
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(0.5)
-        finally:
-            server.should_exit = True
-            thread.join(_GRACE)
-    if not server.started:
-        raise RuntimeError("the server did not start")
+    return app
 
 
 async def _sweep(folder: Path, keep: float, needed: frozenset[Path]) -> None:

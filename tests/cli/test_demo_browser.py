@@ -205,6 +205,7 @@ def test_our_own_photos_are_offered(browser: Any, demo: Demo) -> None:
         visit.press()
         verdict = visit.verdict()
         assert "a scene with depth, seen from two places" in verdict
+        assert "fit in one plane of it only" in verdict
         assert "preset fast" in verdict
         assert visit.errors == []
 

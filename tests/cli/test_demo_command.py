@@ -154,7 +154,11 @@ def test_bad_photos_are_told_by_their_own_names(
         answers.answer(LEFT, RIGHT, "fats")
 
 
-def test_the_examples_are_copies(tmp_path: Path) -> None:
+def test_the_examples_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = example_photos(tmp_path)
     assert len(pairs) == 3
     assert all(photo.parent == tmp_path and photo.stat().st_size > 1000 for pair in pairs for photo in pair)
+    monkeypatch.setattr(
+        demo_answers, "__file__", str(tmp_path / "site-packages" / "gcm_cli" / "demo_answers.py")
+    )
+    assert example_photos(tmp_path) == []
