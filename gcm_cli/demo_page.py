@@ -57,15 +57,21 @@ class _Page(gr.Blocks):
     Gradio's own would also take the path of any file on this machine, or an address, and fetch it.
     """
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self._folder = folder.resolve()
+    def __init__(self, folder: Path, report: Callable[[str], None], **options: Any) -> None:
+        self._folder, self._report = folder.resolve(), report
         super().__init__(**options)
 
     async def process_api(self, block_fn: Any, inputs: Any, *rest: Any, **named: Any) -> dict[str, Any]:
         for path in _paths(inputs):
             if not Path(path).resolve().is_relative_to(self._folder):
                 raise gr.Error("only photos that were uploaded are taken", print_exception=False)
-        return await super().process_api(block_fn, inputs, *rest, **named)
+        try:
+            return await super().process_api(block_fn, inputs, *rest, **named)
+        except gr.Error:
+            raise
+        except Exception as error:  # of which Gradio would print the traceback
+            self._report(one_line(error))
+            raise gr.Error("this request cannot be answered", print_exception=False) from None
 
 
 def _paths(data: Any) -> Iterator[str]:
@@ -96,8 +102,7 @@ def make_page(
         minutes: after how many uploads are deleted, to tell people.
         report: told of errors that nobody foresaw.
     """
-
-    page = _Page(answers.folder, title="gcm: match two photos", analytics_enabled=False)
+    page = _Page(answers.folder, report, title="gcm: match two photos", analytics_enabled=False)
     with page:
         gr.Markdown(_INTRODUCTION)
         with gr.Row():

@@ -264,6 +264,7 @@ def test_programs_are_answered_and_refused(demo: Demo, tmp_path: Path) -> None:
         (uploaded(str(LEFT)), "fast", "only photos that were uploaded"),
         (uploaded(f"{demo.folder}/../left.jpg"), "fast", "only photos that were uploaded"),
         (uploaded("https://example.org/a.jpg"), "fast", "only photos that were uploaded"),
+        ("no file at all", "fast", "this request cannot be answered"),
     ):
         outcome, data = demo.answer(demo.ask(photo0, right, preset))
         assert outcome == "error"
