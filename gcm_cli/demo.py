@@ -89,7 +89,7 @@ def demo(
                 folder,
                 max_upload=round(max_upload * 2**20),
                 keep=KEEP,
-                hosts=["localhost", "127.0.0.1", host] if local else ["*"],
+                hosts=["localhost", "127.0.0.1", "::1", "[::1]", host] if local else ["*"],
                 started=started,
             )
     except (KeyboardInterrupt, SystemExit) as ended:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.e2e
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install 'gcm[demo]'")
 httpx = pytest.importorskip("httpx")
+
+get, post = (partial(call, timeout=120) for call in (httpx.get, httpx.post))
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT, RIGHT = ROOT / "examples" / "left.jpg", ROOT / "examples" / "right.jpg"
@@ -65,22 +68,18 @@ class Demo:
 
     def upload(self, file: Path) -> Any:
         with file.open("rb") as stream:
-            sent = httpx.post(
-                f"{self.url}/gradio_api/upload", files={"files": (file.name, stream)}, timeout=60
-            )
+            sent = post(f"{self.url}/gradio_api/upload", files={"files": (file.name, stream)})
         assert sent.status_code == 200, sent.text
         return uploaded(sent.json()[0])
 
     def ask(self, photo0: Any, photo1: Any, preset: str = "fast") -> Any:
-        return httpx.post(
-            f"{self.url}/gradio_api/call/match", json={"data": [photo0, photo1, preset]}, timeout=60
-        )
+        return post(f"{self.url}/gradio_api/call/match", json={"data": [photo0, photo1, preset]})
 
     def answer(self, asked: Any) -> tuple[str, Any]:
         """What became of a request that was let in: ``complete`` or ``error``, and the data."""
         assert asked.status_code == 200, asked.text
         place = f"{self.url}/gradio_api/call/match/{asked.json()['event_id']}"
-        lines = httpx.get(place, timeout=120).text.strip().splitlines()
+        lines = get(place).text.strip().splitlines()
         return lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
 
 
@@ -296,20 +295,18 @@ def test_requests_that_are_not_let_in(demo: Demo) -> None:
 
     upload = f"{demo.url}/gradio_api/upload"
     form = {"Content-Type": "multipart/form-data; boundary=x"}
-    large = httpx.post(
-        upload, content=zeros(), headers={**form, "Content-Length": str(TOO_LARGE)}, timeout=120
-    )
+    large = post(upload, content=zeros(), headers={**form, "Content-Length": str(TOO_LARGE)}, timeout=120)
     assert large.status_code == 413
     assert large.text == "too large: a photo's file may have up to 50 MiB"
-    assert httpx.post(upload, content=zeros(), headers=form, timeout=120).status_code == 411
-    long = httpx.post(f"{demo.url}/gradio_api/call/match", json={"data": ["x" * 200_000] * 3})
+    assert post(upload, content=zeros(), headers=form).status_code == 411
+    long = post(f"{demo.url}/gradio_api/call/match", json={"data": ["x" * 200_000] * 3})
     assert long.status_code == 413
     left = {"data": [None, None, "fast"]}
-    assert httpx.post(f"{demo.url}/gradio_api/run/match", json=left).status_code == 404
-    assert httpx.get(f"{demo.url}/gradio_api/file=https://example.org").status_code == 404
-    assert httpx.get(f"{demo.url}/gradio_api/file={LEFT}").status_code == 403
-    assert httpx.get(demo.url, headers={"Host": "example.org"}).status_code == 400
-    assert httpx.get(demo.url).status_code == 200
+    assert post(f"{demo.url}/gradio_api/run/match", json=left).status_code == 404
+    assert get(f"{demo.url}/gradio_api/file=https://example.org").status_code == 404
+    assert get(f"{demo.url}/gradio_api/file={LEFT}").status_code == 403
+    assert get(demo.url, headers={"Host": "example.org"}).status_code == 400
+    assert get(demo.url).status_code == 200
 
 
 def test_twenty_at_once_wait_or_are_refused(browser: Any, tmp_path: Path) -> None:
@@ -358,13 +355,19 @@ def test_nothing_is_left_behind(tmp_path: Path, number: int, code: int) -> None:
         assert list(demo.folder.iterdir()) == []
 
 
-def test_photos_are_deleted_after_a_while(tmp_path: Path) -> None:
-    with serving(tmp_path / "tmp", before="import gcm_cli.demo\ngcm_cli.demo.KEEP = 2.0") as demo:
+def test_photos_are_bounded_together_and_deleted_after_a_while(tmp_path: Path) -> None:
+    few = "import gcm_cli.demo, gcm_cli.demo_server\ngcm_cli.demo.KEEP = 10.0\n"
+    few += "gcm_cli.demo_server._MOST_KEPT = 400_000"
+    with serving(tmp_path / "tmp", before=few) as demo:
         examples = set(demo.files())
         assert len(examples) == 6
+        assert sum(file.stat().st_size for file in examples) < 390_000
         left = demo.upload(LEFT)
+        more = post(f"{demo.url}/gradio_api/upload", files={"files": ("b.jpg", b"x")})
+        assert more.status_code == 507
+        assert "holds too many photos" in more.text
         assert demo.answer(demo.ask(left, left))[0] == "complete"
-        for _ in range(300):
+        for _ in range(600):
             if set(demo.files()) == examples:
                 break
             time.sleep(0.1)
@@ -372,10 +375,11 @@ def test_photos_are_deleted_after_a_while(tmp_path: Path) -> None:
         outcome, data = demo.answer(demo.ask(left, left))
         assert outcome == "error"
         assert "was deleted" in data["error"]
+        assert demo.upload(LEFT)["path"] == left["path"]
 
 
 def test_another_host_is_warned_of(tmp_path: Path) -> None:
     with serving(tmp_path / "tmp", "--host", "0.0.0.0") as demo:
         assert demo.url.startswith("http://localhost:")
-        assert httpx.get(demo.url, headers={"Host": "example.org"}).status_code == 200
+        assert get(demo.url, headers={"Host": "example.org"}).status_code == 200
     assert "warning: --host 0.0.0.0: everybody" in (tmp_path / "tmp.log").read_text()
