@@ -48,8 +48,8 @@ _UNUSED = ("/deep_link", "/file=http", "/process_recording", "/proxy=", "/stream
 class _Gate:
     """Lets requests in that are not too large and ask for what the page needs."""
 
-    def __init__(self, app: ASGIApp, *, most: int, folder: Path) -> None:
-        self.app, self.most, self.folder = app, most, folder
+    def __init__(self, app: ASGIApp, *, most: int, folder: Path, strangers: bool) -> None:
+        self.app, self.most, self.folder, self.strangers = app, most, folder, strangers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,21 +68,22 @@ class _Gate:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         path, headers = scope["path"], dict(scope["headers"])
-        if any(unused in path for unused in _UNUSED):
-            return PlainTextResponse("not part of this page", 404)
-        if scope["method"] not in ("POST", "PUT", "PATCH"):
-            return None
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit():
-            return PlainTextResponse("the request does not say how large it is (Content-Length)", 411)
+        origin, length = headers.get(b"origin"), headers.get(b"content-length", b"")
         upload = path.endswith("/upload")
-        if int(length) > (self.most if upload else 0) + _OVERHEAD:
-            return PlainTextResponse(
-                f"too large: a photo's file may have up to {self.most / 2**20:g} MiB", 413
-            )
-        if upload and _size(self.folder) > _MOST_KEPT:
-            return PlainTextResponse("the demo holds too many photos just now; try again later", 507)
-        return None
+        told: tuple[str, int] | None = None
+        if any(unused in path for unused in _UNUSED):
+            told = "not part of this page", 404
+        elif scope["method"] not in ("POST", "PUT", "PATCH"):
+            pass  # without a body
+        elif origin and not self.strangers and origin.split(b"//")[-1] != headers.get(b"host"):
+            told = "asked by a page of somebody else's", 403
+        elif not length.isdigit():
+            told = "the request does not say how large it is (Content-Length)", 411
+        elif int(length) > (self.most if upload else 0) + _OVERHEAD:
+            told = f"too large: a photo's file may have up to {self.most / 2**20:g} MiB", 413
+        elif upload and _size(self.folder) > _MOST_KEPT:
+            told = "the demo holds too many photos just now; try again later", 507
+        return None if told is None else PlainTextResponse(*told)
 
 
 class _Server(uvicorn.Server):
@@ -150,8 +151,8 @@ def _application(page: gr.Blocks, folder: Path, max_upload: int, keep: float, ho
         yield
         task.cancel()
 
-    gate = Middleware(_Gate, most=max_upload, folder=folder)
-    # Else a site of somebody else's could have its own name lead here, and a visitor's browser ask.
+    # A site of somebody else's could have a browser on this machine ask, or have its own name lead here.
+    gate = Middleware(_Gate, most=max_upload, folder=folder, strangers="*" in hosts)
     names = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app = FastAPI(lifespan=sweeping, middleware=[names, gate], openapi_url=None)
     gr.mount_gradio_app(

@@ -317,6 +317,8 @@ def test_requests_that_are_not_let_in(demo: Demo) -> None:
     assert get(f"{demo.url}/gradio_api/file=https://example.org").status_code == 404
     assert get(f"{demo.url}/gradio_api/file={LEFT}").status_code == 403
     assert get(demo.url, headers={"Host": "example.org"}).status_code == 400
+    theirs = post(upload, files={"files": ("a.jpg", b"x")}, headers={"Origin": "https://example.org"})
+    assert theirs.status_code == 403
     assert get(demo.url).status_code == 200
 
 
