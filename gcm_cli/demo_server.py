@@ -7,8 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,14 +129,17 @@ def serve(
     server = _Server(config, started)
     # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    with _terminating():
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(0.5)
-        finally:
-            server.should_exit = True
-            thread.join(_GRACE)
+    before = signal.getsignal(signal.SIGTERM)
+    thread.start()
+    try:
+        while thread.is_alive():
+            # Each time, since PyCOLMAP, which LightGlue's package brings when it is loaded, sets its own.
+            signal.signal(signal.SIGTERM, _leave)
+            thread.join(0.5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        server.should_exit = True
+        thread.join(_GRACE)
     if not server.started:
         raise RuntimeError("the server did not start")
 
@@ -195,15 +198,6 @@ def _size(folder: Path) -> int:
     return total
 
 
-@contextmanager
-def _terminating() -> Iterator[None]:
+def _leave(number: int, frame: Any) -> None:
     """SIGTERM ends the command as Ctrl-C does, so that nothing is left behind."""
-
-    def leave(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    raise SystemExit(128 + number)

