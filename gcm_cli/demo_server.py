@@ -127,19 +127,26 @@ def serve(
     app = _application(page, folder, max_upload, keep, hosts)
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
     server = _Server(config, started)
-    # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    ended = threading.Event()  # in place of joining: a thread whose join is interrupted counts as dead
+
+    def run() -> None:
+        try:
+            server.run([listener])
+        finally:
+            ended.set()
+
     before = signal.getsignal(signal.SIGTERM)
-    thread.start()
+    # In a thread, since a loop that is to end would wait for the pair in hand, however long that takes.
+    threading.Thread(target=run, daemon=True).start()
     try:
-        while thread.is_alive():
+        while not ended.is_set():
             # Each time, since PyCOLMAP, which LightGlue's package brings when it is loaded, sets its own.
             signal.signal(signal.SIGTERM, _leave)
-            thread.join(0.5)
+            ended.wait(0.5)
     finally:
         signal.signal(signal.SIGTERM, before)
         server.should_exit = True
-        thread.join(_GRACE)
+        ended.wait(_GRACE)
     if not server.started:
         raise RuntimeError("the server did not start")
 
