@@ -10,6 +10,7 @@ import typer
 from gcm_cli import (
     backbones,
     convert,
+    demo,
     distill,
     download,
     evaluate,
@@ -73,6 +74,7 @@ def main(
 app.command("match")(match.match)
 app.command("pose")(pose.pose)
 app.command("stitch")(stitch.stitch)
+app.command("demo")(demo.demo)
 app.command("pairs")(pairs.pairs)
 app.command("extract")(extract.extract)
 app.command("merge")(merge.merge)

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
-__all__ = ["PARTIAL", "Console", "command", "human_size", "plural"]
+__all__ = ["INTERRUPTED", "PARTIAL", "Console", "command", "human_size", "one_line", "plural"]
 
 PARTIAL = 3
 """Exit code when part of a batch failed."""
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -172,7 +173,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if os.environ.get("GCM_DEBUG") == "1":
                 raise
-            typer.echo(f"gcm: error: {_one_line(error)}", err=True)
+            typer.echo(f"gcm: error: {one_line(error)}", err=True)
             raise typer.Exit(error.exit_code if isinstance(error, GCMError) else 1) from None
         except KeyboardInterrupt:
             typer.echo("gcm: interrupted", err=True)
@@ -181,7 +182,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error as people are told of it; of one that nobody foresaw also its kind."""
     text = printable(re.sub(r"\s*[\r\n]\s*", " ", str(error).strip()))
     if isinstance(error, GCMError):
         return text

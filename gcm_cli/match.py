@@ -20,6 +20,7 @@ from gcm_cli.options import (
 )
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import ColourOption, DrawOption, LinesOption, MatchPictures, ViewOption, WarpOption
+from gcm_cli.verdict import no_matches, summary_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,9 +62,6 @@ _MinConfidence = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="Return nothing when less sure that both show the same."),
 ]
-
-_NOTHING = 1e-12
-"""An entry of a homography below this is a rounding error; the smallest that count are near 1e-8."""
 
 
 @command
@@ -153,7 +151,8 @@ def _tell(
     if not console.json_output:
         console.table(_summary(*names, matches, geometry))
     if len(matches) == 0:
-        console.warn(_no_matches(matches.confidence))
+        hint = "; --min-confidence 0 returns what was found" if matches.confidence else ""
+        console.warn(no_matches(matches.confidence) + hint)
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if console.json_output:
@@ -162,15 +161,6 @@ def _tell(
 
 def _paths(*files: Path | None) -> list[str]:
     return [str(file) for file in files if file is not None]
-
-
-def _no_matches(confidence: float | None) -> str:
-    if confidence:
-        return (
-            f"no matches: it is only {confidence:.2f} sure that the photos show the same thing; "
-            "--min-confidence 0 returns what was found"
-        )
-    return "no matches; do the photos show the same thing, and at a similar angle and scale?"
 
 
 def _check_files(output: Path | None, pictures: MatchPictures, *, inputs: Sequence[str | None]) -> None:
@@ -194,39 +184,13 @@ def _check_weights(config: MatcherConfig) -> None:
 def _summary(name0: str, name1: str, matches: Matches, geometry: TwoViewGeometry) -> Table:
     from rich.table import Table
 
-    from gcm.estimation.two_view import KIND_TEXT
-
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
     # Folded, not cut: two long paths often differ in their last letters only.
     table.add_column(overflow="fold")
-    for label, name, size in (("A", name0, matches.size0), ("B", name1, matches.size1)):
-        table.add_row(label, f"{name} ({size[0]} x {size[1]})")
-    info = matches.info
-    table.add_row("preset", f"{info['preset']} ({info['model']}) on {info['device']}")
-    table.add_row("matches", str(len(matches)))
-    if matches.confidence is not None:
-        table.add_row("confidence", f"{matches.confidence:.2f} that both show the same")
-    if geometry.kind != "unknown":
-        # Of a scene with depth no homography explains much, however good its matches are.
-        share = 100 * geometry.inliers.sum() / len(matches)
-        table.add_row("geometry", f"{KIND_TEXT[geometry.kind]}; {share:.0f} % of the matches agree")
-    if matches.h_0_to_1 is None:
-        table.add_row("homography", "none found")
-    else:
-        share = 100 * matches.inlier_count / max(1, len(matches))
-        table.add_row("inliers", f"{matches.inlier_count} ({share:.0f} %) of the homography A to B")
-        rows = ["  ".join(f"{_rounded(v):>11.6g}" for v in row) for row in matches.h_0_to_1.tolist()]
-        table.add_row("homography", "\n".join(rows))
-    seconds = info["seconds"]
-    stages = ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())
-    table.add_row("seconds", f"{sum(seconds.values()):.2f} ({stages})")
+    for row in summary_rows(name0, name1, matches, geometry):
+        table.add_row(*row)
     return table
-
-
-def _rounded(value: float) -> float:
-    """An entry of a homography as people read it: what moves no pixel of any photo is 0."""
-    return 0.0 if abs(value) < _NOTHING else value
 
 
 def _document(name0: str, name1: str, matches: Matches, written: dict[str, Path]) -> dict[str, Any]:

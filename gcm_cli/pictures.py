@@ -12,6 +12,7 @@ from gcm_cli.console import Console
 
 if TYPE_CHECKING:
     from gcm.estimation import TwoViewGeometry
+    from gcm.geometry import Matrix
     from gcm.images.loaded import LoadedImage
     from gcm.matches import Matches
 
@@ -24,6 +25,7 @@ __all__ = [
     "View",
     "ViewOption",
     "WarpOption",
+    "homography_of_pixels",
     "write_epipolar_lines",
 ]
 
@@ -128,23 +130,37 @@ class MatchPictures:
 
     def _warp(self, file: Path, matches: Matches, photo0: LoadedImage, photo1: LoadedImage) -> str | None:
         """Why there is no picture, or None."""
-        from gcm.geometry import resize_matrix
         from gcm.images.files import write_image
-        from gcm.images.sizes import image_size
         from gcm.viz.overlay import OverlayError, overlay_photos
 
         if matches.h_0_to_1 is None:
             return "no homography was found to warp by"
-        # A huge JPEG may have been decoded at a smaller size than the one points are in.
-        enlarge0 = resize_matrix(image_size(photo0.pixels), photo0.size)
-        shrink1 = resize_matrix(photo1.size, image_size(photo1.pixels))
-        h = shrink1 @ matches.h_0_to_1 @ enlarge0
+        h = homography_of_pixels(matches.h_0_to_1, photo0, photo1)
         try:
             picture = overlay_photos(photo0.pixels, photo1.pixels, h, view=self.view or "blend")
         except OverlayError as error:
             return str(error)
         write_image(file, picture)
         return None
+
+
+def homography_of_pixels(h_0_to_1: Matrix, photo0: LoadedImage, photo1: LoadedImage) -> Matrix:
+    """A homography for the pixels that were read; of a huge photo they may be fewer than points are in.
+
+    Args:
+        h_0_to_1: 3 x 3, pixels of the photos as given.
+        photo0, photo1: as they were read.
+
+    Returns:
+        3 x 3, pixels of the one to pixels of the other.
+    """
+    from gcm.geometry import resize_matrix
+    from gcm.images.sizes import image_size
+
+    enlarge0 = resize_matrix(image_size(photo0.pixels), photo0.size)
+    shrink1 = resize_matrix(photo1.size, image_size(photo1.pixels))
+    h: Matrix = shrink1 @ h_0_to_1 @ enlarge0
+    return h
 
 
 def write_epipolar_lines(

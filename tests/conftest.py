@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -118,6 +119,15 @@ def tiny_release(tmp_path_factory: pytest.TempPathFactory, photo: NDArray[np.uin
                 rows = [[1, 0, -shift], [0, 1, -shift], [0, 0, 1]]
                 (sequence / f"H_1_{k}").write_text("\n".join(" ".join(map(str, row)) for row in rows) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser in which pages are looked at; tests that need it skip without it."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium; on Debian: apt-get install chromium")
+    return found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -97,14 +96,6 @@ def test_what_cannot_be_reported(
     assert done.exit_code == code
     assert told in " ".join(done.stderr.split())
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium; on Debian: apt-get install chromium")
-    return found
 
 
 def browse(chromium: str, page: Path, hash_: str, width: int = 1280) -> tuple[str, str]:
