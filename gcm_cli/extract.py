@@ -11,12 +11,13 @@ from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.matching import match_list, read_list, specify
 from gcm_cli.options import (
     ConfigOption,
+    DeviceOption,
     FeaturesOption,
     FeaturesSizeOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
 from gcm_cli.sharded import (
@@ -46,7 +47,11 @@ __all__ = [
 OutputDirOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for the matches of this configuration alone.", show_default="the configuration's"
+        "--output-dir",
+        "--output",
+        "-o",
+        help="Folder for the matches of this configuration alone.",
+        show_default="the configuration's",
     ),
 ]
 DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")]
@@ -129,6 +134,7 @@ def extract(
     algorithm: AlgorithmOption = "gcm",
     ratio: RatioOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     workers: WorkersOption = None,
     at_once: AtOnceOption = None,
     overwrite: OverwriteOption = False,
@@ -152,7 +158,7 @@ def extract(
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
     kept = None if features is None else (features, features_size)
-    spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings), kept)
+    spec, default_folder = specify(algorithm, config, ratio, read_changes(settings, device=device), kept)
     if estimate:
         listed = read_list(console, _estimated(_list_file(pairs, dataset_dir), given), root=root)
         estimate_cost(console, listed, spec, shards=shards, workers=workers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +11,13 @@ import typer
 from gcm_cli.console import Console, command
 from gcm_cli.options import (
     ConfigOption,
+    DeviceOption,
     FeaturesOption,
     FeaturesSizeOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import ColourOption, DrawOption, LinesOption, MatchPictures, ViewOption, WarpOption
@@ -42,7 +43,6 @@ _Mask0 = Annotated[
 ]
 _Mask1 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for B.")]
 _Alpha = Annotated[bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")]
-_Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _MaxSide = Annotated[
     int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
 ]
@@ -81,7 +81,7 @@ def match(
     mask0: _Mask0 = None,
     mask1: _Mask1 = None,
     alpha: _Alpha = False,
-    device: _Device = None,
+    device: DeviceOption = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
     precision: _Precision = None,
@@ -104,8 +104,14 @@ def match(
     console = Console(json_output=json_output, quiet=quiet)
     pictures = MatchPictures(draw, colour, lines, warp, view)
     _check_files(output, pictures, inputs=(image0, image1, config, *_paths(mask0, mask1)))
-    options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
-    changes = _changes(settings, {**options, "min_confidence": min_confidence})
+    changes = read_changes(
+        settings,
+        max_side=max_side,
+        device=device,
+        hypotheses=hypotheses,
+        precision=precision,
+        min_confidence=min_confidence,
+    )
     resolved = load_config(config, **changes)
     # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
     # are is only known after them.
@@ -134,11 +140,6 @@ def _load(config: MatcherConfig, name: str, features: tuple[Path | None, float],
 
     choose_device(config.device, strict=strict)
     return Matcher(config, name=name, features=features[0], features_size=features[1])
-
-
-def _changes(settings: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of the configuration that options of their own, or --set, give another value."""
-    return parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
 
 
 def _tell(

@@ -13,10 +13,11 @@ from gcm_cli.options import (
     INTRINSICS,
     INTRINSICS_HELP,
     ConfigOption,
+    DeviceOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import write_epipolar_lines
@@ -69,6 +70,7 @@ def pose(
     draw: _Draw = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -84,13 +86,15 @@ def pose(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_drawing(draw, (image0, image1, config, intrinsics, intrinsics1))
-    resolved = load_config(config, **parse_settings(settings))
+    resolved = load_config(config, **read_changes(settings, device=device))
     photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
     described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
     k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
+        from gcm.features.device import choose_device
         from gcm.matcher import Matcher
 
+        choose_device(resolved.device, strict=device is not None)
         matcher = Matcher(resolved, name=config or "default")
     with console.waiting("matching"):
         matches = matcher.match(*photos)

@@ -17,7 +17,7 @@ from gcm_cli.extract import (
     WorkersOption,
 )
 from gcm_cli.matching import match_list, read_list, specify
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def reconstruct(
     most: MostOption = 10,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     workers: WorkersOption = None,
     masks: MasksOption = None,
     alpha: AlphaOption = False,
@@ -68,7 +69,7 @@ def reconstruct(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_folder(output)
-    spec, _ = specify("gcm", config, None, parse_settings(settings))
+    spec, _ = specify("gcm", config, None, read_changes(settings, device=device))
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gcm_cli.console import Console, command, plural
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.outputs import check_outputs
 
 __all__ = ["stitch"]
@@ -24,6 +24,7 @@ def stitch(
     output: _Output,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -45,11 +46,13 @@ def stitch(
     check_image_suffix(output)
     check_outputs({"--output": output}, photos)
     check_read_once(*photos)
-    resolved = load_config(config, **parse_settings(settings))
+    resolved = load_config(config, **read_changes(settings, device=device))
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
     with console.waiting("loading the networks"):
+        from gcm.features.device import choose_device
         from gcm.matcher import Matcher
 
+        choose_device(resolved.device, strict=device is not None)
         matcher = Matcher(resolved, name=config or "default")
     chosen = list(combinations(range(len(photos)), 2))
     pairs = {}
