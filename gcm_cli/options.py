@@ -47,11 +47,15 @@ SetOption = Annotated[
 FeaturesOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Keep what the network made of each photo here, for later runs; of gcm's own matcher only."
+        metavar="FOLDER",
+        help="Keep what the network makes of each photo, for later runs; of gcm's own matcher.",
     ),
 ]
 FeaturesSizeOption = Annotated[
-    float, typer.Option(metavar="GIB", min=0.001, help="What --features may take; those not used for longest go.")
+    float,
+    typer.Option(
+        metavar="GIB", min=0.001, help="What --features may take; what was not used for longest goes."
+    ),
 ]
 DeviceOption = Annotated[
     str | None,
@@ -62,7 +66,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, n
 
 
 def read_changes(settings: Sequence[str] | None, **options: Any) -> dict[str, Any]:
-    """Keys of the configuration that ``--set``, or options of their own where given, have another value for."""
+    """Keys of the configuration that ``--set``, or options of their own, change."""
     return parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import DependencyError, GCMError, OutputError
+from gcm.errors import DependencyError, GCMError, OutputError, to_install
 from gcm.export.cameras import UNKNOWN, Cameras
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
@@ -53,7 +53,7 @@ def load_pycolmap() -> Any:
         import pycolmap
     except ImportError as error:
         raise DependencyError(
-            f"this needs pycolmap {_MAJOR} or newer ({error}); pip install 'gcm[colmap]'"
+            f"this needs pycolmap {_MAJOR} or newer ({error}); {to_install('colmap')}"
         ) from error
     version = str(getattr(pycolmap, "__version__", "0"))
     if int(version.split(".", maxsplit=1)[0]) < _MAJOR:

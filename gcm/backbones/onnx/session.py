@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 
 __all__ = ["Provider", "Session", "check_packages", "choose_providers"]
 
@@ -41,7 +41,7 @@ def check_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise DependencyError(f"ONNX needs more packages ({error}); pip install 'gcm[onnx]'") from error
+        raise DependencyError(f"ONNX needs more packages ({error}); {to_install('onnx')}") from error
 
 
 def choose_providers(device: str | None) -> tuple[list[Provider], list[str]]:
