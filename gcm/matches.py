@@ -268,7 +268,8 @@ class Matches:
         """
         suffix = Path(path).suffix.lower()
         if suffix not in _SUFFIXES:
-            raise UsageError(f"{path}: unknown suffix '{suffix}'; use one of {', '.join(_SUFFIXES)}")
+            told = f"unknown suffix '{suffix}'" if suffix else "no suffix, which tells the kind of file"
+            raise UsageError(f"{path}: {told}; use one of {', '.join(_SUFFIXES)}")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to .npz, .json or .csv, whole or not at all.

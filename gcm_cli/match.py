@@ -171,7 +171,10 @@ def _no_matches(confidence: float | None) -> str:
             f"no matches: it is only {confidence:.2f} sure that the photos show the same thing; "
             "--min-confidence 0 returns what was found"
         )
-    return "no matches; do the photos show the same thing, and at a similar angle and scale?"
+    return (
+        "no matches; do the photos show the same thing, and at a similar angle and scale? "
+        "--config robust looks harder"
+    )
 
 
 def _check_files(output: Path | None, pictures: MatchPictures, *, inputs: Sequence[str | None]) -> None:

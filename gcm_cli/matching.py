@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from gcm.matchers import MatcherSpec
     from gcm_cli.sharded import Sharding
 
-__all__ = ["match_list", "read_list", "specify"]
+__all__ = ["MATCHES", "match_list", "read_list", "results_in", "specify"]
+
+MATCHES = "matches"
+"""The folder of results in the folder that ``gcm reconstruct`` makes."""
+
+
+def results_in(folder: Path) -> Path:
+    """The folder of results that is meant: the one given, or the one in what ``gcm reconstruct`` made."""
+    from gcm.benchmark.layout import PAIRS_FILE
+
+    below = folder / MATCHES
+    return below if not (folder / PAIRS_FILE).exists() and (below / PAIRS_FILE).is_file() else folder
 
 
 def read_list(

@@ -104,6 +104,8 @@ def pose(
     document["files"] = {"draw": str(draw)} if drawn else {}
     console.table(_table(document))
     console.document(document)
+    if k0 is None and geometry.kind != "unknown":
+        console.note("note: without --intrinsics there is no rotation and no translation")
     for weakness in geometry.weaknesses:
         console.warn(weakness)
     if drawn:
@@ -207,8 +209,10 @@ def _table(document: dict[str, Any]) -> Table:
         table.add_row("estimator", document["estimator"])
     elif document["fundamental"] is not None:
         table.add_row("fundamental", _matrix(document["fundamental"]))
-        known = "cannot be told" if document["focal"] is None else f"about {document['focal']:.0f} px"
-        table.add_row("focal length", f"{known} (no intrinsics given)")
+        known = "these two photos do not tell it" if document["focal"] is None else "about {:.0f} px"
+        table.add_row("focal length", known.format(document["focal"]))
+    elif document["homography"] is not None:
+        table.add_row("homography", _matrix(document["homography"]))
     return table
 
 

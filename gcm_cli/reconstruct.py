@@ -16,7 +16,7 @@ from gcm_cli.extract import (
     OverwriteOption,
     WorkersOption,
 )
-from gcm_cli.matching import match_list, read_list, specify
+from gcm_cli.matching import MATCHES, match_list, read_list, specify
 from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["reconstruct"]
 
-_MATCHES = "matches"
 _PAIRS = "pairs.txt"
 _SUMMARY = "summary.json"
 
@@ -40,9 +39,9 @@ def reconstruct(
     intrinsics: IntrinsicsOption = None,
     one_camera: OneCameraOption = False,
     method: MethodOption = None,
-    window: WindowOption = 5,
+    window: WindowOption = None,
     loop: LoopOption = False,
-    most: MostOption = 10,
+    most: MostOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     device: DeviceOption = None,
@@ -78,8 +77,8 @@ def reconstruct(
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
     masked = None if masks is None else (masks, images)
     listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
-    match_list(console, listed, output / _MATCHES, spec, workers=workers, overwrite=overwrite)
-    tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
+    match_list(console, listed, output / MATCHES, spec, workers=workers, overwrite=overwrite)
+    tracks = join_tracks(output / MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"), only_writer(output):
         clear_killed(output, (_PAIRS, _SUMMARY))
@@ -96,6 +95,7 @@ def _check_folder(output: Path) -> None:
 
 
 def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) -> None:
+    from gcm.export.reconstruct import POINTS, SPARSE
     from gcm.storage.atomic import write_if_changed
 
     summary = {"output": str(output), **told, **model.to_dict()}
@@ -104,6 +104,10 @@ def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) ->
         f"{output}: {model.registered} of {plural(model.photos, 'photo')} placed, {model.points} points seen "
         f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
         + (f"; {model.models} separate models" if model.models > 1 else "")
+    )
+    console.note(
+        f"cameras and points: {output / SPARSE / '0'} (for COLMAP, pycolmap); points alone: {output / POINTS} "
+        "(for viewers of point clouds)"
     )
     for name in model.unregistered:
         console.note(f"not placed: {name}")

@@ -14,7 +14,10 @@ from gcm_cli.outputs import check_outputs
 
 __all__ = ["stitch"]
 
-_Photos = Annotated[list[str], typer.Argument(metavar="A B ...", help="Two photos or more, in any order.")]
+_Photos = Annotated[
+    list[str],
+    typer.Argument(metavar="A B ...", help="Two photos or more, in any order; or a folder of them."),
+]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The picture.")]
 
 
@@ -41,6 +44,7 @@ def stitch(
     from gcm.viz.panorama import stitch as blend
 
     console = Console(json_output=json_output, quiet=quiet)
+    photos = _photos_in(photos)
     if len(photos) < 2:
         raise UsageError("one photo is a picture already; give two or more")
     check_image_suffix(output)
@@ -80,3 +84,11 @@ def stitch(
     )
     if left:
         raise typer.Exit(3)
+
+
+def _photos_in(given: list[str]) -> list[str]:
+    """The photos that are given, those of a folder in its place."""
+    from gcm.images.folders import find_photos
+
+    listed = (find_photos(Path(one)) if one != "-" and Path(one).is_dir() else [one] for one in given)
+    return [str(photo) for photos in listed for photo in photos]
