@@ -75,6 +75,8 @@ def export(
     if to == "colmap":
         colmap.load_pycolmap()  # before the work that leads there
     photos = list_photos(images, console.warn)
+    if to == "colmap":
+        colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
     tracks = join_tracks(results_in(results), photos, console, min_confidence)
     summary: Any

@@ -71,6 +71,7 @@ def reconstruct(
     spec, _ = specify("gcm", config, None, read_changes(settings, device=device))
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
+    colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
@@ -105,10 +106,7 @@ def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) ->
         f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
         + (f"; {model.models} separate models" if model.models > 1 else "")
     )
-    console.note(
-        f"cameras and points: {output / SPARSE / '0'} (for COLMAP, pycolmap); points alone: {output / POINTS} "
-        "(for viewers of point clouds)"
-    )
+    console.note(f"cameras and points: {output / SPARSE / '0'} (COLMAP, pycolmap); points: {output / POINTS}")
     for name in model.unregistered:
         console.note(f"not placed: {name}")
     console.document(summary)

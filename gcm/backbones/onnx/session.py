@@ -27,11 +27,14 @@ _BY_DEVICE = {
     "mps": ("CoreMLExecutionProvider",),
 }
 
+_PYTORCH = (2, 7)
+"""The first whose exporter writes what is asked of it here."""
+
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 
 
 def check_packages() -> None:
-    """Refuse where a package is missing that exporting and running takes.
+    """Refuse where a package that exporting and running takes is missing or too old.
 
     Raises:
         DependencyError: it is.
@@ -42,6 +45,14 @@ def check_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise DependencyError(f"ONNX needs more packages ({error}); {to_install('onnx')}") from error
+    import torch
+
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _PYTORCH:
+        least = ".".join(map(str, _PYTORCH))
+        raise DependencyError(
+            f"ONNX needs PyTorch {least} or newer, this is {torch.__version__}; "
+            f'pip install --upgrade "torch>={least}"'
+        )
 
 
 def choose_providers(device: str | None) -> tuple[list[Provider], list[str]]:
