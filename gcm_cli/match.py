@@ -169,7 +169,7 @@ def _no_matches(confidence: float | None) -> str:
     if confidence:
         return (
             f"no matches: it is only {confidence:.2f} sure that the photos show the same thing; "
-            "--min-confidence 0 returns what was found"
+            "--config robust looks harder, --min-confidence 0 returns what was found"
         )
     return (
         "no matches; do the photos show the same thing, and at a similar angle and scale? "
