@@ -1,4 +1,4 @@
-"""What people try who have read the README once: good guesses are taken, others answered with what is right."""
+"""What people try who have read the README once: good guesses are taken, others told what is right."""
 
 from __future__ import annotations
 
