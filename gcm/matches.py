@@ -286,7 +286,7 @@ class Matches:
                 with temporary.open("wb") as file:  # given a name, numpy would add .npz to .NPZ
                     np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
             elif suffix == ".json":
-                temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8", newline="\n")
             else:
                 self._write_csv(temporary)
 

@@ -62,7 +62,9 @@ class WorkProgress(Progress):
             if isinstance(column, TextColumn):
                 column.markup = False  # descriptions hold names from outside
         self._bytes = any(isinstance(column, DownloadColumn) for column in chosen)
-        self._say = None if quiet or console.is_terminal else say
+        # One of which rich cannot move the cursor, as Emacs' shell, gets lines as well.
+        drawn = console.is_terminal and not console.is_dumb_terminal
+        self._say = None if quiet or drawn else say
         self._said = time.monotonic()
         self._unsaid: set[TaskID] = set()
         self._spoken: set[TaskID] = set()
@@ -70,7 +72,7 @@ class WorkProgress(Progress):
             *chosen,
             console=console,
             transient=True,
-            disable=quiet or not console.is_terminal,
+            disable=quiet or not drawn,
             speed_estimate_period=SECONDS_LOOKED_BACK,
         )
 

@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 from gcm.errors import InputError, UsageError
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_upright
+from gcm.storage.text import decode_text
 
 __all__ = ["CAMERA_MODELS", "EXIF", "Intrinsics", "focal_by_exif", "read_intrinsics"]
 
@@ -197,7 +198,7 @@ def _from_numbers(text: str, photos: Sequence[Photo]) -> list[_Told]:
 def _from_file(path: Path) -> _Told | dict[str, _Told]:
     """One camera for all photos, or the photos' by name."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode_text(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(_no_text_model(path)) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -275,7 +276,7 @@ def _of_images(cameras: dict[str, _Told], path: Path) -> _Told | dict[str, _Told
             "of which"
         )
     named = {}
-    lines = iter(images.read_text(encoding="utf-8-sig").splitlines())
+    lines = iter(decode_text(images.read_bytes()).splitlines())
     for line in lines:
         if not line.strip() or line.startswith("#"):
             continue

@@ -268,7 +268,8 @@ def _pin_file(path: Path) -> Path:
 def _pin(path: Path) -> None:
     """Record the hash of a file whose true one nobody publishes: trust on first use."""
     with whole_file(_pin_file(path)) as temporary:
-        temporary.write_text(json.dumps({"file": path.name, "sha256": sha256_of(path)}) + "\n")
+        pin = json.dumps({"file": path.name, "sha256": sha256_of(path)}) + "\n"
+        temporary.write_text(pin, encoding="utf-8", newline="\n")
 
 
 def _pinned(path: Path) -> str | None:
