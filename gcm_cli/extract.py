@@ -152,8 +152,7 @@ def extract(
 ) -> None:
     """Match all pairs of a data set or list, or of a folder of photos or a video.
 
-    Finished pairs are skipped: run it again after an interruption.
-    A pair that fails is reported, the rest go on, and the exit code is 3.
+    Run it again after an interruption. A pair that fails is reported, the rest go on; exit code 3.
     """
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
@@ -169,7 +168,7 @@ def extract(
     how |= {"at_once": at_once, "store": store, "precision": precision}
     list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
-        method = method or (None if video is None else "sequential")
+        method = method or ("sequential" if video else None)
         photos = images if video is None else _frames(console, video, folder, every)
         list_file = _list_photos(console, folder, photos, new, method, window, loop, most, config, kept)
     masked, beside = None if masks is None else (masks, images), None if new is None else folder

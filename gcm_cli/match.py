@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcm_cli.console import Console, command
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import (
     ConfigOption,
     DeviceOption,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from gcm.config import MatcherConfig
     from gcm.estimation import TwoViewGeometry
-    from gcm.matcher import Matcher
     from gcm.matches import Matches
 
 __all__ = ["match"]
@@ -104,14 +104,8 @@ def match(
     console = Console(json_output=json_output, quiet=quiet)
     pictures = MatchPictures(draw, colour, lines, warp, view)
     _check_files(output, pictures, inputs=(image0, image1, config, *_paths(mask0, mask1)))
-    changes = read_changes(
-        settings,
-        max_side=max_side,
-        device=device,
-        hypotheses=hypotheses,
-        precision=precision,
-        min_confidence=min_confidence,
-    )
+    options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
+    changes = read_changes(settings, **options, min_confidence=min_confidence)
     resolved = load_config(config, **changes)
     # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
     # are is only known after them.
@@ -120,7 +114,7 @@ def match(
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
         kept = (features, features_size)
-        matcher = _load(resolved, config or "default", kept, strict="device" in changes)
+        matcher = load_matcher(resolved, config, kept, strict="device" in changes)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
         matches = matches.best(top_k=top_k, min_score=min_score)
@@ -131,15 +125,6 @@ def match(
         matches.save(output)
     written |= pictures.write(console, matches, geometry, photo0, photo1)
     _tell(console, (image0, image1), matches, geometry, written)
-
-
-def _load(config: MatcherConfig, name: str, features: tuple[Path | None, float], *, strict: bool) -> Matcher:
-    """The matcher; a device in a file may give way to the CPU, one that was asked for just now may not."""
-    from gcm.features.device import choose_device
-    from gcm.matcher import Matcher
-
-    choose_device(config.device, strict=strict)
-    return Matcher(config, name=name, features=features[0], features_size=features[1])
 
 
 def _tell(

@@ -14,10 +14,12 @@ from gcm_cli.watch import Watch, pair_bar
 if TYPE_CHECKING:
     from gcm.benchmark.extract import Extraction
     from gcm.benchmark.pairs import Pair
+    from gcm.config import MatcherConfig
+    from gcm.matcher import Matcher
     from gcm.matchers import MatcherSpec
     from gcm_cli.sharded import Sharding
 
-__all__ = ["MATCHES", "match_list", "read_list", "results_in", "specify"]
+__all__ = ["MATCHES", "load_matcher", "match_list", "read_list", "results_in", "specify"]
 
 MATCHES = "matches"
 """The folder of results in the folder that ``gcm reconstruct`` makes."""
@@ -103,6 +105,24 @@ def match_list(
             report = run(listed, spec, folder, on_begin=watch.begin, on_pair=watch.advance, **how)
         watch.close()
         return report
+
+
+def load_matcher(
+    config: MatcherConfig,
+    name: str | None,
+    features: tuple[Path | None, float] = (None, 10.0),
+    *,
+    strict: bool,
+) -> Matcher:
+    """The matcher of a configuration; a device in a file may give way to the CPU, where not `strict`.
+
+    `features` are the folder in which maps are kept, and the GiB they may take.
+    """
+    from gcm.features.device import choose_device
+    from gcm.matcher import Matcher
+
+    choose_device(config.device, strict=strict)
+    return Matcher(config, name=name or "default", features=features[0], features_size=features[1])
 
 
 def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:

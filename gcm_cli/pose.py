@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcm_cli.console import Console, command
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import (
     INTRINSICS,
     INTRINSICS_HELP,
@@ -91,11 +92,7 @@ def pose(
     described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
     k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
-        from gcm.features.device import choose_device
-        from gcm.matcher import Matcher
-
-        choose_device(resolved.device, strict=device is not None)
-        matcher = Matcher(resolved, name=config or "default")
+        matcher = load_matcher(resolved, config, strict=device is not None)
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gcm_cli.console import Console, command, plural
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.outputs import check_outputs
 
@@ -53,11 +54,7 @@ def stitch(
     resolved = load_config(config, **read_changes(settings, device=device))
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
     with console.waiting("loading the networks"):
-        from gcm.features.device import choose_device
-        from gcm.matcher import Matcher
-
-        choose_device(resolved.device, strict=device is not None)
-        matcher = Matcher(resolved, name=config or "default")
+        matcher = load_matcher(resolved, config, strict=device is not None)
     chosen = list(combinations(range(len(photos)), 2))
     pairs = {}
     with console.progress() as bar:

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH (pathlib would be loaded before its functions are replaced)
+# ruff: noqa: PTH115, PTH123, PTH208
 """Loaded by Python at its start where this folder is in ``PYTHONPATH``: it lacks and refuses what Windows does.
 
 Modules and names that Windows lacks are gone; files that are open anywhere cannot be removed or replaced;

@@ -53,7 +53,8 @@ def test_help_flows_to_the_width_of_the_terminal(command: str, columns: int) -> 
     assert found
     for lines in found:
         for line, following in pairwise(lines):
-            assert len(line) + 1 + len(following.split()[0]) > columns - 4, (line, following)
+            full = len(line) + 1 + len(following.split()[0]) > columns - 4
+            assert full or line.endswith("."), (line, following)  # old Typer parts paragraphs by one break
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
