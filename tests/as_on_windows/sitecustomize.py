@@ -1,5 +1,5 @@
 # ruff: noqa: PTH115, PTH123, PTH208
-"""Loaded by Python at its start where this folder is in ``PYTHONPATH``: it lacks and refuses what Windows does.
+"""Loaded by Python at its start where this folder is in ``PYTHONPATH``: lacks and refuses what Windows does.
 
 Modules and names that Windows lacks are gone; files that are open anywhere cannot be removed or replaced;
 symbolic links take rights that nobody has; and text is opened by `gcm` with its encoding named, for the one
