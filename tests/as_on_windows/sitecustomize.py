@@ -46,22 +46,27 @@ def _open_files() -> Iterator[str]:
             continue
 
 
-def _refusing(function: Any, paths: int) -> Any:
-    """The function, but for files that are open, among its first arguments."""
+class _Refusing:
+    """A function, but for files that are open, among its first arguments.
 
-    def call(*args: Any, **options: Any) -> Any:
-        named = {os.path.realpath(os.fsdecode(path)) for path in args[:paths]}
+    An object and no function, for Python 3.10 keeps it as an attribute of a class.
+    """
+
+    def __init__(self, function: Any, paths: int) -> None:
+        self._function = function
+        self._paths = paths
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        named = {os.path.realpath(os.fsdecode(path)) for path in args[: self._paths]}
         if named & set(_open_files()):
             raise PermissionError(13, "it is being used by another process", os.fsdecode(args[0]))
-        return function(*args, **options)
-
-    return call
+        return self._function(*args, **options)
 
 
 def _no_right(*args: Any, **options: Any) -> None:
     raise OSError(22, "a required privilege is not held by the client")
 
 
-os.unlink = os.remove = _refusing(os.unlink, 1)
-os.replace, os.rename = _refusing(os.replace, 2), _refusing(os.rename, 2)
+os.unlink = os.remove = _Refusing(os.unlink, 1)
+os.replace, os.rename = _Refusing(os.replace, 2), _Refusing(os.rename, 2)
 os.symlink = _no_right
