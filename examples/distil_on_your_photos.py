@@ -1,6 +1,6 @@
 """Train a patch descriptor on your photos: ``python examples/distil_on_your_photos.py [FOLDER [STEPS]]``.
 
-Needs ``pip install 'gcm[distill]'``. Nobody has to say what the photos show: a student learns to describe
+Needs ``pip install ".[distill]"``. Nobody has to say what the photos show: a student learns to describe
 each place as a teacher, DISK, does. Two steps, as here, teach next to nothing; the recipe takes 3000.
 """
 

@@ -1,6 +1,6 @@
 """From a folder of photos to a sparse 3D model: ``python examples/folder_to_model.py [FOLDER]``.
 
-Needs ``pip install 'gcm[colmap]'``. It calls the command; the model is read with pycolmap.
+Needs ``pip install ".[colmap]"``. It calls the command; the model is read with pycolmap.
 """
 
 import subprocess

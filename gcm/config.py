@@ -220,12 +220,17 @@ def _find_config(source: str | PathLike[str]) -> Path:
 # -- from flat keys to the union ---------------------------------------------------------------
 
 
+_CALLED = {"preset": " (a preset is named by 'config')"}
+"""What people call things that have another name."""
+
+
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
     known = known_keys()
     for key in values:
         if key.removeprefix("method.").partition(".")[0] not in known:
             raise ConfigError(
-                f"{where}unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}"
+                f"{where}unknown key '{key}'{_CALLED.get(key) or did_you_mean(key, known)}; known: "
+                f"{', '.join(known)}"
             )
 
 

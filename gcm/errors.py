@@ -7,6 +7,7 @@ prints it and exits with `exit_code`; library users catch :class:`GCMError` or a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "WeightsError",
     "WrongTypeError",
     "did_you_mean",
+    "to_install",
 ]
 
 
@@ -78,3 +80,20 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[near[0]]}'?)" if near else ""
+
+
+def to_install(extra: str) -> str:
+    """Return the command that installs what an extra of `gcm` needs: ``pip install "pycolmap>=4.0"``.
+
+    It names the packages, not ``gcm[extra]``: `gcm` comes from a checkout, and what has its name on PyPI is
+    another project. Its quotes hold in every shell, also in that of Windows.
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    asks = re.compile(rf"""\bextra\s*==\s*['"]{re.escape(extra)}['"]""")
+    try:
+        lines = [line.partition(";") for line in requires("gcm") or []]
+    except PackageNotFoundError:
+        lines = []
+    packages = [f'"{package.strip()}"' for package, _, condition in lines if asks.search(condition)]
+    return f"pip install {' '.join(packages)}" if packages else f'pip install ".[{extra}]" in the checkout'

@@ -268,7 +268,8 @@ class Matches:
         """
         suffix = Path(path).suffix.lower()
         if suffix not in _SUFFIXES:
-            raise UsageError(f"{path}: unknown suffix '{suffix}'; use one of {', '.join(_SUFFIXES)}")
+            told = f"unknown suffix '{suffix}'" if suffix else "no suffix, which tells the kind of file"
+            raise UsageError(f"{path}: {told}; use one of {', '.join(_SUFFIXES)}")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to .npz, .json or .csv, whole or not at all.
@@ -285,7 +286,7 @@ class Matches:
                 with temporary.open("wb") as file:  # given a name, numpy would add .npz to .NPZ
                     np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
             elif suffix == ".json":
-                temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8", newline="\n")
             else:
                 self._write_csv(temporary)
 

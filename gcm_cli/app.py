@@ -28,6 +28,7 @@ from gcm_cli import (
     stitch,
     store,
 )
+from gcm_cli.commands import Command, Group, hinting
 from gcm_cli.streams import guarded_streams
 
 __all__ = ["app"]
@@ -47,6 +48,7 @@ class _App(typer.Typer):
 
 app = _App(
     name="gcm",
+    cls=Group,
     help="Precise point correspondences between two photos of the same thing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -71,22 +73,26 @@ def main(
     """Precise point correspondences between two photos of the same thing."""
 
 
-app.command("match")(match.match)
-app.command("pose")(pose.pose)
-app.command("stitch")(stitch.stitch)
-app.command("demo")(demo.demo)
-app.command("pairs")(pairs.pairs)
-app.command("extract")(extract.extract)
-app.command("merge")(merge.merge)
-app.command("export")(export.export)
-app.command("reconstruct")(reconstruct.reconstruct)
-app.command("store")(store.store)
-app.command("report")(report.report)
-app.command("download")(download.download)
-app.command("organize-hpatches")(organize.organize_hpatches)
-app.command("convert")(convert.convert)
-app.command("evaluate")(evaluate.evaluate)
-app.command("backbones")(backbones.backbones)
-app.command("export-network")(export_network.export_network)
-app.command("fetch-weights")(fetch_weights.fetch_weights)
-app.command("distill")(distill.distill)
+_TWO = "give two photos; 'gcm extract --images FOLDER' matches those of a folder"
+_FOLDER = "give one folder, which holds the photos"
+_SOURCE = "say what it is: --images FOLDER, --pairs FILE or --video FILE"
+
+app.command("match", cls=hinting(_TWO))(match.match)
+app.command("pose", cls=hinting(_TWO))(pose.pose)
+app.command("stitch", cls=Command)(stitch.stitch)
+app.command("demo", cls=Command)(demo.demo)
+app.command("pairs", cls=hinting(_FOLDER))(pairs.pairs)
+app.command("extract", cls=hinting(_SOURCE))(extract.extract)
+app.command("merge", cls=Command)(merge.merge)
+app.command("export", cls=Command)(export.export)
+app.command("reconstruct", cls=hinting(_FOLDER))(reconstruct.reconstruct)
+app.command("store", cls=Command)(store.store)
+app.command("report", cls=Command)(report.report)
+app.command("download", cls=Command)(download.download)
+app.command("organize-hpatches", cls=Command)(organize.organize_hpatches)
+app.command("convert", cls=Command)(convert.convert)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("backbones", cls=Command)(backbones.backbones)
+app.command("export-network", cls=Command)(export_network.export_network)
+app.command("fetch-weights", cls=Command)(fetch_weights.fetch_weights)
+app.command("distill", cls=Command)(distill.distill)

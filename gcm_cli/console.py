@@ -78,11 +78,13 @@ class Console:
 
     def waiting(self, activity: str) -> AbstractContextManager[object]:
         """A spinner on stderr while something takes a moment; silent when quiet or no terminal."""
-        if self.quiet or not self._err.is_terminal:
+        if self.quiet or not self._err.is_terminal or self._err.is_dumb_terminal:
             return nullcontext()
         from rich.text import Text
 
-        return self._err.status(Text(printable(activity)))
+        # Rich swaps lines and boxes for ASCII where the encoding lacks them, but not its spinners.
+        spinner = "line" if self._err.options.ascii_only else "dots"
+        return self._err.status(Text(printable(activity)), spinner=spinner)
 
     def error(self, message: str) -> None:
         """One thing of several failed; on stderr even when quiet."""

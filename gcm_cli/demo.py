@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from gcm_cli.console import INTERRUPTED, Console, command
-from gcm_cli.options import ConfigOption, QuietOption
+from gcm_cli.options import ConfigOption, DeviceOption, QuietOption
 
 __all__ = ["demo"]
 
@@ -35,7 +35,6 @@ _Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is 
 _MaxUpload = Annotated[
     float, typer.Option(metavar="MIB", min=0.1, max=1000, help="How large a photo's file may be.")
 ]
-_Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 
@@ -44,7 +43,7 @@ def demo(
     host: _Host = "127.0.0.1",
     port: _Port = 7860,
     config: ConfigOption = None,
-    device: _Device = None,
+    device: DeviceOption = None,
     max_upload: _MaxUpload = 50,
     open_page: _Open = False,
     quiet: QuietOption = False,
@@ -116,12 +115,12 @@ def _import_gradio() -> None:
     Raises:
         DependencyError: it is not installed.
     """
-    from gcm.errors import DependencyError
+    from gcm.errors import DependencyError, to_install
 
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise DependencyError(f"gcm demo needs Gradio ({error}); pip install 'gcm[demo]'") from error
+        raise DependencyError(f"gcm demo needs Gradio ({error}); {to_install('demo')}") from error
 
 
 @contextmanager

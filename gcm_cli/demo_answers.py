@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PIXELS", "SUFFIXES", "Answer", "Answers", "example_photos", "offered_presets"]
 
 MAX_PIXELS = 100_000_000
-"""Of a photo: more than cameras have, and a tenth of a gigabyte would hide far more in a file."""
+"""Of a photo: more than nearly all cameras have; a small file could unpack to far more."""
 
 SUFFIXES = (".npz", ".json", ".csv")
 """Of the files of matches."""

@@ -9,7 +9,7 @@ import typer
 
 from gcm.errors import UsageError
 from gcm_cli.console import Console, command, plural
-from gcm_cli.options import JsonOption, QuietOption, parse_settings
+from gcm_cli.options import DeviceOption, JsonOption, QuietOption, parse_settings
 
 if TYPE_CHECKING:
     from gcm.distillation.recipe import DistillRecipe
@@ -38,7 +38,7 @@ def distill(
             help="Change a key of the recipe, as augmentation.blur=3.",
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")] = None,
+    device: DeviceOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare crops.")] = 1,
     json_output: JsonOption = False,
     quiet: QuietOption = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcm_cli.console import Console, command, plural
+from gcm_cli.matching import results_in
 from gcm_cli.options import INTRINSICS, INTRINSICS_HELP, JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ __all__ = ["IntrinsicsOption", "MinConfidenceOption", "OneCameraOption", "export
 
 Target = Literal["colmap", "hloc", "kapture"]
 
-_Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract wrote into.")]
+_Results = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract or reconstruct wrote into.")
+]
 _Images = Annotated[Path, typer.Option(metavar="FOLDER", help="The photos that were matched.")]
 _To = Annotated[Target, typer.Option("--to", help="For which tool.")]
 _Output = Annotated[
@@ -72,8 +75,10 @@ def export(
     if to == "colmap":
         colmap.load_pycolmap()  # before the work that leads there
     photos = list_photos(images, console.warn)
+    if to == "colmap":
+        colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
-    tracks = join_tracks(results, photos, console, min_confidence)
+    tracks = join_tracks(results_in(results), photos, console, min_confidence)
     summary: Any
     if to == "colmap":
         summary = colmap.write_database(output, images, photos, tracks, cameras, overwrite=overwrite)

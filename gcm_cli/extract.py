@@ -11,12 +11,13 @@ from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.matching import match_list, read_list, specify
 from gcm_cli.options import (
     ConfigOption,
+    DeviceOption,
     FeaturesOption,
     FeaturesSizeOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, PairMethod, WindowOption, choose_pairs
 from gcm_cli.sharded import (
@@ -46,7 +47,11 @@ __all__ = [
 OutputDirOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for the matches of this configuration alone.", show_default="the configuration's"
+        "--output-dir",
+        "--output",
+        "-o",
+        help="Folder for the matches of this configuration alone.",
+        show_default="the configuration's",
     ),
 ]
 DatasetDirOption = Annotated[Path, typer.Option(help="Organised data set: a folder with image_pairs.txt.")]
@@ -123,12 +128,13 @@ def extract(
     alpha: AlphaOption = False,
     root: RootOption = None,
     method: MethodOption = None,
-    window: WindowOption = 5,
+    window: WindowOption = None,
     loop: LoopOption = False,
-    most: MostOption = 10,
+    most: MostOption = None,
     algorithm: AlgorithmOption = "gcm",
     ratio: RatioOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     workers: WorkersOption = None,
     at_once: AtOnceOption = None,
     overwrite: OverwriteOption = False,
@@ -146,13 +152,12 @@ def extract(
 ) -> None:
     """Match all pairs of a data set or list, or of a folder of photos or a video.
 
-    Finished pairs are skipped: run it again after an interruption.
-    A pair that fails is reported, the rest go on, and the exit code is 3.
+    Run it again after an interruption. A pair that fails is reported, the rest go on; exit code 3.
     """
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
     kept = None if features is None else (features, features_size)
-    spec, default_folder = specify(algorithm, config, ratio, parse_settings(settings), kept)
+    spec, default_folder = specify(algorithm, config, ratio, read_changes(settings, device=device), kept)
     if estimate:
         listed = read_list(console, _estimated(_list_file(pairs, dataset_dir), given), root=root)
         estimate_cost(console, listed, spec, shards=shards, workers=workers)
@@ -163,7 +168,7 @@ def extract(
     how |= {"at_once": at_once, "store": store, "precision": precision}
     list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
-        method = method or (None if video is None else "sequential")
+        method = method or ("sequential" if video else None)
         photos = images if video is None else _frames(console, video, folder, every)
         list_file = _list_photos(console, folder, photos, new, method, window, loop, most, config, kept)
     masked, beside = None if masks is None else (masks, images), None if new is None else folder
@@ -220,9 +225,9 @@ def _list_photos(
     images: Path | None,
     new: Path | None,
     method: PairMethod | None,
-    window: int,
+    window: int | None,
     loop: bool,
-    most: int,
+    most: int | None,
     config: str | None,
     features: tuple[Path, float] | None,
 ) -> Path:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcm_cli.console import Console, command
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import (
     ConfigOption,
+    DeviceOption,
     FeaturesOption,
     FeaturesSizeOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import ColourOption, DrawOption, LinesOption, MatchPictures, ViewOption, WarpOption
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from gcm.config import MatcherConfig
     from gcm.estimation import TwoViewGeometry
-    from gcm.matcher import Matcher
     from gcm.matches import Matches
 
 __all__ = ["match"]
@@ -43,7 +44,6 @@ _Mask0 = Annotated[
 ]
 _Mask1 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for B.")]
 _Alpha = Annotated[bool, typer.Option("--alpha", help="No match lies where a photo is wholly transparent.")]
-_Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is.")]
 _MaxSide = Annotated[
     int | None, typer.Option(min=16, help="Work at a smaller size; answers stay in original pixels.")
 ]
@@ -79,7 +79,7 @@ def match(
     mask0: _Mask0 = None,
     mask1: _Mask1 = None,
     alpha: _Alpha = False,
-    device: _Device = None,
+    device: DeviceOption = None,
     max_side: _MaxSide = None,
     hypotheses: _Hypotheses = None,
     precision: _Precision = None,
@@ -103,7 +103,7 @@ def match(
     pictures = MatchPictures(draw, colour, lines, warp, view)
     _check_files(output, pictures, inputs=(image0, image1, config, *_paths(mask0, mask1)))
     options = {"max_side": max_side, "device": device, "hypotheses": hypotheses, "precision": precision}
-    changes = _changes(settings, {**options, "min_confidence": min_confidence})
+    changes = read_changes(settings, **options, min_confidence=min_confidence)
     resolved = load_config(config, **changes)
     # What may be mistyped is looked at before the seconds that importing torch takes; which backbones there
     # are is only known after them.
@@ -112,7 +112,7 @@ def match(
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
         kept = (features, features_size)
-        matcher = _load(resolved, config or "default", kept, strict="device" in changes)
+        matcher = load_matcher(resolved, config, kept, strict="device" in changes)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
         matches = matches.best(top_k=top_k, min_score=min_score)
@@ -123,20 +123,6 @@ def match(
         matches.save(output)
     written |= pictures.write(console, matches, geometry, photo0, photo1)
     _tell(console, (image0, image1), matches, geometry, written)
-
-
-def _load(config: MatcherConfig, name: str, features: tuple[Path | None, float], *, strict: bool) -> Matcher:
-    """The matcher; a device in a file may give way to the CPU, one that was asked for just now may not."""
-    from gcm.features.device import choose_device
-    from gcm.matcher import Matcher
-
-    choose_device(config.device, strict=strict)
-    return Matcher(config, name=name, features=features[0], features_size=features[1])
-
-
-def _changes(settings: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of the configuration that options of their own, or --set, give another value."""
-    return parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
 
 
 def _tell(
@@ -151,8 +137,7 @@ def _tell(
     if not console.json_output:
         console.table(_summary(*names, matches, geometry))
     if len(matches) == 0:
-        hint = "; --min-confidence 0 returns what was found" if matches.confidence else ""
-        console.warn(no_matches(matches.confidence) + hint)
+        console.warn(no_matches(matches.confidence) + _what_else(matches))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if console.json_output:
@@ -161,6 +146,13 @@ def _tell(
 
 def _paths(*files: Path | None) -> list[str]:
     return [str(file) for file in files if file is not None]
+
+
+def _what_else(matches: Matches) -> str:
+    """What to try where there are no matches."""
+    more = [] if matches.info["preset"] == "robust" else ["--config robust looks harder"]
+    more += ["--min-confidence 0 returns what was found"] if matches.confidence else []
+    return f"; {', '.join(more)}" if more else ""
 
 
 def _check_files(output: Path | None, pictures: MatchPictures, *, inputs: Sequence[str | None]) -> None:

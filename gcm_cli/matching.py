@@ -14,10 +14,23 @@ from gcm_cli.watch import Watch, pair_bar
 if TYPE_CHECKING:
     from gcm.benchmark.extract import Extraction
     from gcm.benchmark.pairs import Pair
+    from gcm.config import MatcherConfig
+    from gcm.matcher import Matcher
     from gcm.matchers import MatcherSpec
     from gcm_cli.sharded import Sharding
 
-__all__ = ["match_list", "read_list", "specify"]
+__all__ = ["MATCHES", "load_matcher", "match_list", "read_list", "results_in", "specify"]
+
+MATCHES = "matches"
+"""The folder of results in the folder that ``gcm reconstruct`` makes."""
+
+
+def results_in(folder: Path) -> Path:
+    """The folder of results that is meant: the one given, or the one in what ``gcm reconstruct`` made."""
+    from gcm.benchmark.layout import PAIRS_FILE
+
+    below = folder / MATCHES
+    return below if not (folder / PAIRS_FILE).exists() and (below / PAIRS_FILE).is_file() else folder
 
 
 def read_list(
@@ -92,6 +105,24 @@ def match_list(
             report = run(listed, spec, folder, on_begin=watch.begin, on_pair=watch.advance, **how)
         watch.close()
         return report
+
+
+def load_matcher(
+    config: MatcherConfig,
+    name: str | None,
+    features: tuple[Path | None, float] = (None, 10.0),
+    *,
+    strict: bool,
+) -> Matcher:
+    """The matcher of a configuration; a device in a file may give way to the CPU, where not `strict`.
+
+    `features` are the folder in which maps are kept, and the GiB they may take.
+    """
+    from gcm.features.device import choose_device
+    from gcm.matcher import Matcher
+
+    choose_device(config.device, strict=strict)
+    return Matcher(config, name=name or "default", features=features[0], features_size=features[1])
 
 
 def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:

@@ -12,12 +12,14 @@ __all__ = [
     "INTRINSICS",
     "INTRINSICS_HELP",
     "ConfigOption",
+    "DeviceOption",
     "FeaturesOption",
     "FeaturesSizeOption",
     "JsonOption",
     "QuietOption",
     "SetOption",
     "parse_settings",
+    "read_changes",
 ]
 
 INTRINSICS = "FX,FY,CX,CY|F|FILE|exif"
@@ -31,7 +33,11 @@ INTRINSICS_HELP = (
 ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="NAME|FILE", help="A preset (the default: 'default') or a YAML file."
+        "--config",
+        "--preset",
+        "-c",
+        metavar="NAME|FILE",
+        help="A preset (the default: 'default') or a YAML file.",
     ),
 ]
 SetOption = Annotated[
@@ -41,14 +47,27 @@ SetOption = Annotated[
 FeaturesOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Keep the maps of photos here, for other runs with the same network; gcm only."
+        metavar="FOLDER",
+        help="Keep what the network makes of each photo, for later runs; of gcm's own matcher.",
     ),
 ]
 FeaturesSizeOption = Annotated[
-    float, typer.Option(metavar="GIB", min=0.001, help="What they may take; those not used for longest go.")
+    float,
+    typer.Option(
+        metavar="GIB", min=0.001, help="What --features may take; what was not used for longest goes."
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps.", show_default="the best there is"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress, no tables.")]
+
+
+def read_changes(settings: Sequence[str] | None, **options: Any) -> dict[str, Any]:
+    """Keys of the configuration that ``--set``, or options of their own, change."""
+    return parse_settings(settings) | {key: value for key, value in options.items() if value is not None}
 
 
 def parse_settings(settings: Sequence[str] | None, option: str = "--set") -> dict[str, Any]:

@@ -22,6 +22,8 @@ PairMethod = Literal["exhaustive", "sequential", "similar", "near"]
 
 _EXHAUSTIVE = 30
 """Photos up to which every pair is matched where nothing else was asked for."""
+_WINDOW, _MOST = 5, 10
+"""Photos that follow a photo, and pairs a photo, where nothing else was asked for."""
 
 _Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, with folders in it.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The list of pairs.")]
@@ -33,12 +35,18 @@ MethodOption = Annotated[
         show_default=f"exhaustive up to {_EXHAUSTIVE} photos, above that similar",
     ),
 ]
-WindowOption = Annotated[int, typer.Option(min=1, help="sequential: photos that follow a photo.")]
+WindowOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="sequential: photos that follow a photo.", show_default=str(_WINDOW)),
+]
 LoopOption = Annotated[bool, typer.Option("--loop", help="sequential: the way ends where it began.")]
 MostOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "-k", min=1, help="similar: pairs a photo, on average. near: partners that a photo asks for."
+        "-k",
+        min=1,
+        help="similar: pairs a photo, on average. near: partners that a photo asks for.",
+        show_default=str(_MOST),
     ),
 ]
 
@@ -48,9 +56,9 @@ def pairs(
     images: _Images,
     output: _Output,
     method: MethodOption = None,
-    window: WindowOption = 5,
+    window: WindowOption = None,
     loop: LoopOption = False,
-    most: MostOption = 10,
+    most: MostOption = None,
     config: ConfigOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -75,9 +83,9 @@ def choose_pairs(
     photos: Sequence[Photo],
     console: Console,
     method: PairMethod | None,
-    window: int,
+    window: int | None,
     loop: bool,
-    most: int,
+    most: int | None,
     config: str | None,
     *,
     new: Collection[int] | None = None,
@@ -91,8 +99,10 @@ def choose_pairs(
     from gcm.errors import DatasetError
     from gcm.scene import pair_lists
 
-    if method is None:
-        method = "exhaustive" if len(photos) <= _EXHAUSTIVE else "similar"
+    method = _asked_for(method, window, loop, most) or (
+        "exhaustive" if len(photos) <= _EXHAUSTIVE else "similar"
+    )
+    window, most = window or _WINDOW, most or _MOST
     if method == "exhaustive":
         found = pair_lists.exhaustive(len(photos))
     elif method == "sequential":
@@ -115,6 +125,22 @@ def choose_pairs(
     else:
         found = _similar(photos, console, most, config, new, features)
     return method, [(i, j) for i, j in found if new is None or i in new or j in new]
+
+
+def _asked_for(
+    method: PairMethod | None, window: int | None, loop: bool, most: int | None
+) -> PairMethod | None:
+    """The method that the options ask for: by its name, or by those that only it takes."""
+    from gcm.errors import UsageError
+
+    takes: dict[str, tuple[PairMethod, ...]] = {"sequential": ("sequential",), "-k": ("similar", "near")}
+    given = {"--window": window is not None, "--loop": loop, "-k": most is not None}
+    for option in (option for option, is_given in given.items() if is_given):
+        fitting = takes.get(option, takes["sequential"])
+        if method is not None and method not in fitting:
+            raise UsageError(f"{option} is for --method {' and '.join(fitting)}, not for {method}")
+        method = method or fitting[0]
+    return method
 
 
 def _similar(

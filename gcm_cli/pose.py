@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gcm_cli.console import Console, command
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import (
     INTRINSICS,
     INTRINSICS_HELP,
     ConfigOption,
+    DeviceOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pictures import write_epipolar_lines
@@ -69,6 +71,7 @@ def pose(
     draw: _Draw = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -84,14 +87,12 @@ def pose(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_drawing(draw, (image0, image1, config, intrinsics, intrinsics1))
-    resolved = load_config(config, **parse_settings(settings))
+    resolved = load_config(config, **read_changes(settings, device=device))
     photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
     described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
     k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
-        from gcm.matcher import Matcher
-
-        matcher = Matcher(resolved, name=config or "default")
+        matcher = load_matcher(resolved, config, strict=device is not None)
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)
@@ -100,6 +101,8 @@ def pose(
     document["files"] = {"draw": str(draw)} if drawn else {}
     console.table(_table(document))
     console.document(document)
+    if k0 is None and geometry.kind != "unknown":
+        console.note("note: without --intrinsics there is no rotation and no translation")
     for weakness in geometry.weaknesses:
         console.warn(weakness)
     if drawn:
@@ -203,8 +206,10 @@ def _table(document: dict[str, Any]) -> Table:
         table.add_row("estimator", document["estimator"])
     elif document["fundamental"] is not None:
         table.add_row("fundamental", _matrix(document["fundamental"]))
-        known = "cannot be told" if document["focal"] is None else f"about {document['focal']:.0f} px"
-        table.add_row("focal length", f"{known} (no intrinsics given)")
+        known = "these two photos do not tell it" if document["focal"] is None else "about {:.0f} px"
+        table.add_row("focal length", known.format(document["focal"]))
+    elif document["homography"] is not None:
+        table.add_row("homography", _matrix(document["homography"]))
     return table
 
 

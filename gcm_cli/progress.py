@@ -28,6 +28,8 @@ __all__ = ["WorkProgress"]
 
 SECONDS_BETWEEN_LINES = 15.0
 """Off a terminal. Shorter work prints no line at all."""
+SECONDS_LOOKED_BACK = 600.0
+"""For the time to go. Pairs take from a fifth of a second to ten; of half a minute's it would jump."""
 
 
 class WorkProgress(Progress):
@@ -60,11 +62,19 @@ class WorkProgress(Progress):
             if isinstance(column, TextColumn):
                 column.markup = False  # descriptions hold names from outside
         self._bytes = any(isinstance(column, DownloadColumn) for column in chosen)
-        self._say = None if quiet or console.is_terminal else say
+        # One of which rich cannot move the cursor, as Emacs' shell, gets lines as well.
+        drawn = console.is_terminal and not console.is_dumb_terminal
+        self._say = None if quiet or drawn else say
         self._said = time.monotonic()
         self._unsaid: set[TaskID] = set()
         self._spoken: set[TaskID] = set()
-        super().__init__(*chosen, console=console, transient=True, disable=quiet or not console.is_terminal)
+        super().__init__(
+            *chosen,
+            console=console,
+            transient=True,
+            disable=quiet or not drawn,
+            speed_estimate_period=SECONDS_LOOKED_BACK,
+        )
 
     def add_task(self, description: str, *args: Any, **fields: Any) -> TaskID:
         """See :class:`rich.progress.Progress`."""

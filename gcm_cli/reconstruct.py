@@ -16,15 +16,16 @@ from gcm_cli.extract import (
     OverwriteOption,
     WorkersOption,
 )
-from gcm_cli.matching import match_list, read_list, specify
+from gcm_cli.matching import MATCHES, match_list, read_list, specify
 from gcm_cli.options import (
     ConfigOption,
+    DeviceOption,
     FeaturesOption,
     FeaturesSizeOption,
     JsonOption,
     QuietOption,
     SetOption,
-    parse_settings,
+    read_changes,
 )
 from gcm_cli.pairs import LoopOption, MethodOption, MostOption, WindowOption, choose_pairs
 from gcm_cli.store import PrecisionOption, StoreOption
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["reconstruct"]
 
-_MATCHES = "matches"
 _PAIRS = "pairs.txt"
 _SUMMARY = "summary.json"
 
@@ -49,11 +49,12 @@ def reconstruct(
     intrinsics: IntrinsicsOption = None,
     one_camera: OneCameraOption = False,
     method: MethodOption = None,
-    window: WindowOption = 5,
+    window: WindowOption = None,
     loop: LoopOption = False,
-    most: MostOption = 10,
+    most: MostOption = None,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     workers: WorkersOption = None,
     masks: MasksOption = None,
     alpha: AlphaOption = False,
@@ -82,9 +83,10 @@ def reconstruct(
     console = Console(json_output=json_output, quiet=quiet)
     _check_folder(output)
     kept = None if features is None else (features, features_size)
-    spec, _ = specify("gcm", config, None, parse_settings(settings), kept)
+    spec, _ = specify("gcm", config, None, read_changes(settings, device=device), kept)
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
+    colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
     chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config, features=kept)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
@@ -92,8 +94,8 @@ def reconstruct(
     masked = None if masks is None else (masks, images)
     listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
     how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "store": store, "precision": precision}
-    match_list(console, listed, output / _MATCHES, spec, **how)
-    tracks = join_tracks(output / _MATCHES, photos, console, min_confidence)
+    match_list(console, listed, output / MATCHES, spec, **how)
+    tracks = join_tracks(output / MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"), only_writer(output):
         clear_killed(output, (_PAIRS, _SUMMARY))
@@ -110,6 +112,7 @@ def _check_folder(output: Path) -> None:
 
 
 def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) -> None:
+    from gcm.export.reconstruct import POINTS, SPARSE
     from gcm.storage.atomic import write_if_changed
 
     summary = {"output": str(output), **told, **model.to_dict()}
@@ -119,6 +122,7 @@ def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) ->
         f"by {model.track_length:.1f} photos each, to {model.reprojection_error:.2f} px"
         + (f"; {model.models} separate models" if model.models > 1 else "")
     )
+    console.note(f"cameras and points: {output / SPARSE / '0'} (COLMAP, pycolmap); points: {output / POINTS}")
     for name in model.unregistered:
         console.note(f"not placed: {name}")
     console.document(summary)

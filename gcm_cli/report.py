@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from gcm_cli.console import Console, command, human_size, plural
+from gcm_cli.matching import results_in
 from gcm_cli.options import JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
 
 __all__ = ["report"]
 
-_Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract wrote into.")]
+_Results = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract or reconstruct wrote into.")
+]
 _Images = Annotated[Path, typer.Option(metavar="FOLDER", help="The photos that were matched.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page, .html.")]
 
@@ -41,6 +44,7 @@ def report(
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output}: a page ends in .html")
     check_outputs({"--output": output})
+    results = results_in(results)
     photos = list_photos(images, console.warn)
     pairs = list(read_results(results, photos))
     record = results / CONFIG_FILE

@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from gcm_cli.console import Console, command, plural
-from gcm_cli.options import ConfigOption, JsonOption, QuietOption, SetOption, parse_settings
+from gcm_cli.matching import load_matcher
+from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.outputs import check_outputs
 
 __all__ = ["stitch"]
 
-_Photos = Annotated[list[str], typer.Argument(metavar="A B ...", help="Two photos or more, in any order.")]
+_Photos = Annotated[
+    list[str],
+    typer.Argument(metavar="A B ...", help="Two photos or more, in any order; or a folder of them."),
+]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The picture.")]
 
 
@@ -24,6 +28,7 @@ def stitch(
     output: _Output,
     config: ConfigOption = None,
     settings: SetOption = None,
+    device: DeviceOption = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -40,17 +45,16 @@ def stitch(
     from gcm.viz.panorama import stitch as blend
 
     console = Console(json_output=json_output, quiet=quiet)
+    photos = _photos_in(photos)
     if len(photos) < 2:
         raise UsageError("one photo is a picture already; give two or more")
     check_image_suffix(output)
     check_outputs({"--output": output}, photos)
     check_read_once(*photos)
-    resolved = load_config(config, **parse_settings(settings))
+    resolved = load_config(config, **read_changes(settings, device=device))
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
     with console.waiting("loading the networks"):
-        from gcm.matcher import Matcher
-
-        matcher = Matcher(resolved, name=config or "default")
+        matcher = load_matcher(resolved, config, strict=device is not None)
     chosen = list(combinations(range(len(photos)), 2))
     pairs = {}
     with console.progress() as bar:
@@ -77,3 +81,11 @@ def stitch(
     )
     if left:
         raise typer.Exit(3)
+
+
+def _photos_in(given: list[str]) -> list[str]:
+    """The photos that are given, those of a folder in its place."""
+    from gcm.images.folders import find_photos
+
+    listed = (find_photos(Path(one)) if one != "-" and Path(one).is_dir() else [one] for one in given)
+    return [str(photo) for photos in listed for photo in photos]

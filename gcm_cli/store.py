@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from gcm_cli.console import Console, command, human_size, plural
+from gcm_cli.matching import results_in
 from gcm_cli.options import JsonOption, QuietOption
 
 __all__ = ["PrecisionOption", "StoreOption", "store"]
@@ -31,7 +32,9 @@ PrecisionOption = Annotated[
         show_default="what the folder has, else float64",
     ),
 ]
-_Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract wrote into.")]
+_Results = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="Folder that gcm extract or reconstruct wrote into.")
+]
 _To = Annotated[StoreKind, typer.Option("--to", help="What the copy is.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="A new folder of results.")]
 
@@ -56,7 +59,7 @@ def store(
     with console.progress() as bar:
         task = bar.add_task("copying and checking", total=None)
         report = convert_store(
-            results,
+            results_in(results),
             output,
             to,
             precision,

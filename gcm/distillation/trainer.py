@@ -144,7 +144,7 @@ class _Training:
         # A recipe alone, of a start that failed or was stopped at once, holds nothing that could be lost.
         if not any((self.output / name).exists() for name in (_CHECKPOINT, _LOG, _STUDENT)):
             with whole_file(recipe_file) as path:
-                path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+                path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8", newline="\n")
         elif not _holds(recipe_file, values):
             raise ConfigError(
                 f"{self.output}: holds a run of another recipe; choose another --output or remove it"
@@ -336,4 +336,4 @@ def _truncate_log(log: Path, step: int) -> None:
         line for line, cells in rows if len(cells) == len(_LOG_FIELDS) and int(cells[0]) <= step
     ]
     with whole_file(log) as path:
-        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        path.write_text("\n".join(kept) + "\n", encoding="utf-8", newline="\n")

@@ -2,7 +2,7 @@
 
 >>> from gcm.estimation import estimate_homography
 >>> estimate_homography(points0, points1, threshold=3.0)                      # OpenCV
->>> estimate_homography(points0, points1, threshold=3.0, library="poselib")   # pip install 'gcm[poselib]'
+>>> estimate_homography(points0, points1, threshold=3.0, library="poselib")   # pip install ".[poselib]"
 """
 
 from gcm.estimation.base import (

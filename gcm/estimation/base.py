@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gcm.errors import UsageError
+
 __all__ = [
     "Estimator",
     "Fit",
@@ -18,6 +20,7 @@ __all__ = [
     "Points",
     "RelativePose",
     "RobustOptions",
+    "camera_matrix",
 ]
 
 Points = NDArray[np.float64]
@@ -26,6 +29,23 @@ Mask = NDArray[np.bool_]
 
 Fit = tuple[Matrix, Mask]
 """A 3 x 3 model and which of the N matches agree with it."""
+
+
+def camera_matrix(intrinsics: ArrayLike, name: str) -> Matrix:
+    """Intrinsics as a 3 x 3 matrix of numbers.
+
+    Raises:
+        UsageError: it is none; the message calls it `name`.
+    """
+    try:
+        matrix = np.asarray(intrinsics, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.zeros(0)
+    if matrix.shape != (3, 3):
+        raise UsageError(
+            f"{name} is no 3 x 3 camera matrix; give [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], in pixels"
+        )
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,10 @@ class RelativePose:
         Args:
             intrinsics0, intrinsics1: 3 x 3 camera matrices.
         """
-        to_ray0, to_ray1 = (np.linalg.inv(np.asarray(k, np.float64)) for k in (intrinsics0, intrinsics1))
+        to_ray0, to_ray1 = (
+            np.linalg.inv(camera_matrix(k, f"intrinsics{n}"))
+            for n, k in enumerate((intrinsics0, intrinsics1))
+        )
         product: Matrix = to_ray1.T @ self.essential @ to_ray0
         return product
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.estimation.base import Fit, Mask, Matrix, Points, RelativePose, RobustOptions
 
 try:
     import poselib
 except ImportError as error:
     raise DependencyError(
-        f"poselib: the package is not installed ({error}); pip install 'gcm[poselib]', or use opencv"
+        f"poselib: the package is not installed ({error}); {to_install('poselib')}, or use opencv"
     ) from error
 
 __all__ = ["PoseLibEstimator"]

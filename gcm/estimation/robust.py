@@ -19,6 +19,7 @@ from gcm.estimation.base import (
     Points,
     RelativePose,
     RobustOptions,
+    camera_matrix,
 )
 from gcm.estimation.opencv import OpenCVEstimator
 from gcm.estimation.registry import estimator
@@ -128,10 +129,10 @@ def estimate_relative_pose(
         iterations, confidence, seed, library: see :func:`estimate_homography`.
 
     Raises:
-        UsageError: no such library.
+        UsageError: no such library, or intrinsics that are no 3 x 3 matrix.
         DependencyError: the library is not installed.
     """
-    k0, k1 = np.asarray(intrinsics0, dtype=np.float64), np.asarray(intrinsics1, dtype=np.float64)
+    k0, k1 = camera_matrix(intrinsics0, "intrinsics0"), camera_matrix(intrinsics1, "intrinsics1")
     points0, points1, usable = _usable(points0, points1)
     chosen = estimator(library)
     if len(points0) < _FEWEST["pose"]:

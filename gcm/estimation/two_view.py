@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcm.estimation.base import Mask, Matrix, Points, RelativePose
+from gcm.estimation.base import Mask, Matrix, Points, RelativePose, camera_matrix
 from gcm.estimation.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from gcm.geometry import apply_homography, epipolar_distances, inverse
 
@@ -118,7 +118,7 @@ def two_view_geometry(
         library, seed: see :func:`gcm.estimation.estimate_homography`.
 
     Raises:
-        UsageError: no such library.
+        UsageError: no such library, or intrinsics that are no 3 x 3 matrix.
         DependencyError: the library is not installed.
     """
     nothing = np.zeros(len(points0), dtype=bool)
@@ -137,7 +137,7 @@ def two_view_geometry(
         if share >= _ALL:
             return TwoViewGeometry("plane or rotation", on_plane, None, h_0_to_1, share)
         return TwoViewGeometry("general", on_lines, fundamental.matrix, h_0_to_1, share)
-    k0, k1 = np.asarray(intrinsics0, np.float64), np.asarray(intrinsics1, np.float64)
+    k0, k1 = camera_matrix(intrinsics0, "intrinsics0"), camera_matrix(intrinsics1, "intrinsics1")
     turn = None if h_0_to_1 is None else _turn(points0[on_plane], points1[on_plane], k0, k1)
     if turn is not None:
         turned = _within(apply_homography(k1 @ turn @ inverse(k0), points0), points1, 2 * threshold)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import DependencyError, GCMError, OutputError
+from gcm.errors import DependencyError, GCMError, ImageError, OutputError, to_install
 from gcm.export.cameras import UNKNOWN, Cameras
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_stored
@@ -20,12 +20,21 @@ from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
 from gcm.storage.disk import try_room
 
-__all__ = ["LOG_SUFFIXES", "DatabaseSummary", "first_line", "load_pycolmap", "write_database"]
+__all__ = [
+    "LOG_SUFFIXES",
+    "DatabaseSummary",
+    "check_photos",
+    "first_line",
+    "load_pycolmap",
+    "write_database",
+]
 
 _MAJOR = 4
 
 LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 """Of the files that SQLite writes beside a database."""
+
+_HEIC = (".heic", ".heif")
 
 SharedPoints = tuple[int, int, NDArray[np.int64]]
 """Two photos, and K x 2 rows of the points that both show."""
@@ -53,7 +62,7 @@ def load_pycolmap() -> Any:
         import pycolmap
     except ImportError as error:
         raise DependencyError(
-            f"this needs pycolmap {_MAJOR} or newer ({error}); pip install 'gcm[colmap]'"
+            f"this needs pycolmap {_MAJOR} or newer ({error}); {to_install('colmap')}"
         ) from error
     version = str(getattr(pycolmap, "__version__", "0"))
     if int(version.split(".", maxsplit=1)[0]) < _MAJOR:
@@ -63,6 +72,21 @@ def load_pycolmap() -> Any:
         signal.signal(signal.SIGTERM, terminate)
     pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value  # errors are raised, and told once
     return pycolmap
+
+
+def check_photos(photos: Sequence[Photo]) -> None:
+    """Refuse photos that COLMAP cannot read, before the work that leads there.
+
+    Raises:
+        ImageError: a photo in HEIC.
+    """
+    heic = [photo for photo in photos if photo.path.suffix.lower() in _HEIC]
+    if heic:
+        raise ImageError(
+            f"{heic[0].path}: COLMAP reads no HEIC photos"
+            + (f", of which there are {len(heic)}" if len(heic) > 1 else "")
+            + "; save them as JPEG in another folder"
+        )
 
 
 def write_database(
@@ -87,10 +111,12 @@ def write_database(
         overwrite: replace a database that is there.
 
     Raises:
+        ImageError: a photo that COLMAP cannot read.
         OutputError: there is one already, or it cannot be written.
         DependencyError: pycolmap is missing or too old.
     """
     pycolmap = load_pycolmap()
+    check_photos(photos)
     if file.exists() and not overwrite:
         raise OutputError(f"{file}: is there already; give another name, or --overwrite to replace it")
     pairs = list(tracks.pairs())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.errors import DependencyError, OutputError
+from gcm.errors import DependencyError, OutputError, to_install
 from gcm.scene.photos import Photo, as_stored
 from gcm.scene.tracks import FEWEST_SHARED, Tracks
 from gcm.storage.atomic import whole_file
@@ -119,5 +119,5 @@ def _load_h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise DependencyError(f"this needs h5py ({error}); pip install 'gcm[hloc]'") from error
+        raise DependencyError(f"this needs h5py ({error}); {to_install('hloc')}") from error
     return h5py

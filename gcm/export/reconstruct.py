@@ -154,7 +154,12 @@ def _adjust(model: Any, mapping: Any) -> None:
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = max(float(np.median(residuals)), 1e-3)
-    pycolmap.bundle_adjustment(model, options)
+    photos = pycolmap.BundleAdjustmentConfig()
+    for image in model.reg_image_ids():
+        photos.add_image(image)
+    photos.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    # What pycolmap.bundle_adjustment does; that one also writes its log to the terminal, whatever it is told.
+    pycolmap.create_default_bundle_adjuster(options, photos, model).solve()
     model.update_point_3d_errors()
 
 

@@ -95,7 +95,8 @@ class FeatureFolder:
                 stream.write(checksum)
                 stream.write(content)
         except OutputError as error:
-            self.problem = str(error)
+            # Windows replaces no file that is open: another process has put it there and somebody reads it.
+            self.problem = None if file.is_file() else str(error)
         else:
             self._written += size
 

@@ -232,7 +232,8 @@ def check_image_suffix(path: str | os.PathLike[str]) -> str:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _PICTURE_FORMATS:
-        raise UsageError(f"{path}: unknown image suffix '{suffix}'; use one of {', '.join(_PICTURE_FORMATS)}")
+        told = f"unknown image suffix '{suffix}'" if suffix else "no suffix, which tells the kind of image"
+        raise UsageError(f"{path}: {told}; use one of {', '.join(_PICTURE_FORMATS)}")
     return _PICTURE_FORMATS[suffix]
 
 

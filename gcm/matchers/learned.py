@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.features.device import choose_device
 from gcm.images.files import RGBImage
 from gcm.matchers.local_features import LocalFeatures
@@ -107,7 +107,7 @@ class LightGlueMatcher(LocalFeatures[Features]):
 
 
 def _missing(name: str, extra: str, error: ImportError) -> str:
-    return f"{name}: needs packages that are not installed ({error}); pip install 'gcm[{extra}]'"
+    return f"{name}: needs packages that are not installed ({error}); {to_install(extra)}"
 
 
 def xfeat(max_keypoints: int = _KEYPOINTS, min_cosine: float = -1.0) -> XFeatMatcher:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gcm.errors import DependencyError, GCMError
+from gcm.errors import DependencyError, GCMError, to_install
 from gcm.matchers import MatcherSpec
 from gcm.scale.engines import SHARDS_EACH, Event, Job, Task, Tasks, usual_shards
 from gcm.scale.shards import Shard
@@ -110,7 +110,7 @@ def _import() -> Any:
         import ray
         import ray.util.queue
     except ImportError as error:
-        raise DependencyError("--executor ray needs Ray: pip install 'gcm[ray]'") from error
+        raise DependencyError(f"--executor ray needs Ray: {to_install('ray')}") from error
     return ray
 
 

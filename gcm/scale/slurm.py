@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gcm.errors import DependencyError, GCMError, UsageError
+from gcm.errors import DependencyError, GCMError, UsageError, to_install
 from gcm.scale.engines import Event, Job, Task, Tasks
 from gcm.scale.shards import JOBS_FOLDER, SHARDS_FOLDER, Shard, known_names
 
@@ -66,7 +66,7 @@ class SlurmEngine:
         try:
             import submitit
         except ImportError as error:
-            raise DependencyError("--executor slurm needs submitit: pip install 'gcm[slurm]'") from error
+            raise DependencyError(f"--executor slurm needs submitit: {to_install('slurm')}") from error
         try:
             executor = submitit.AutoExecutor(folder, cluster=self.cluster)
         except RuntimeError as error:

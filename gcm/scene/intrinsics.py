@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 from gcm.errors import InputError, UsageError
 from gcm.geometry import CORNER
 from gcm.scene.photos import Photo, as_upright
+from gcm.storage.text import decode_text
 
 __all__ = ["CAMERA_MODELS", "EXIF", "Intrinsics", "focal_by_exif", "read_intrinsics"]
 
@@ -108,7 +109,8 @@ def read_intrinsics(text: str, photos: Sequence[Photo]) -> list[Intrinsics]:
         text: ``fx,fy,cx,cy``, or a focal length alone (the principal point is then the middle), of one camera
             for all photos; ``exif``; or a file, or the folder of COLMAP's text files:
 
-            - a 3 x 3 matrix in text, or JSON with it or with it under ``K``: one camera for all photos;
+            - a 3 x 3 matrix or ``fx fy cx cy`` in text, or JSON with a matrix or with one under ``K``: one
+              camera for all photos;
             - JSON of such matrices by the photo's name (``{"a.jpg": ...}``, or ``[{"image": "a.jpg", "K":
               ...}]``);
             - COLMAP's ``cameras.txt``: one camera for all photos, or those that the ``images.txt`` beside it
@@ -164,10 +166,15 @@ def _matrix(fx: float, fy: float, cx: float, cy: float) -> Matrix:
 # -- numbers ---------------------------------------------------------------------------------------
 
 
+def _split(text: str) -> list[str]:
+    """Numbers, between which stand commas or white space."""
+    return text.replace(",", " ").split()
+
+
 def _from_numbers(text: str, photos: Sequence[Photo]) -> list[_Told]:
     source = f"intrinsics '{text}'"
     try:
-        values = [float(value) for value in text.split(",")]
+        values = [float(value) for value in _split(text)]
     except ValueError:
         raise UsageError(
             f"{source}: no such file, and not numbers; give FX,FY,CX,CY in pixels, a focal "
@@ -191,7 +198,7 @@ def _from_numbers(text: str, photos: Sequence[Photo]) -> list[_Told]:
 def _from_file(path: Path) -> _Told | dict[str, _Told]:
     """One camera for all photos, or the photos' by name."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode_text(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(_no_text_model(path)) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -203,7 +210,8 @@ def _from_file(path: Path) -> _Told | dict[str, _Told]:
         if rows and all(len(row) > 4 and row[1].isupper() for row in rows):
             cameras = {row[0]: _from_colmap(row, path) for row in rows}
             return _of_images(cameras, path) if all(name.isdigit() for name in cameras) else cameras
-        return _Told(_from_matrix([float(value) for row in rows for value in row]), str(path))
+        values = [float(value) for row in rows for value in _split(" ".join(row))]
+        return _Told(Intrinsics.pinhole(*values) if len(values) == 4 else _from_matrix(values), str(path))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"{path}: not intrinsics ({error}); a 3 x 3 matrix, JSON with K, or COLMAP's cameras.txt are"
@@ -213,8 +221,8 @@ def _from_file(path: Path) -> _Told | dict[str, _Told]:
 def _no_text_model(path: Path) -> str:
     if path.with_suffix(".bin").is_file():
         return (
-            f"{path.parent}: a model in COLMAP's binary form; write it as text first: colmap model_converter "
-            f"--input_path {path.parent} --output_path {path.parent} --output_type TXT"
+            f"{path.parent}: a model in COLMAP's binary form; write it as text first: python -c "
+            f"\"import pycolmap; m = r'{path.parent}'; pycolmap.Reconstruction(m).write_text(m)\""
         )
     return f"{path.parent}: holds no {path.name}; give the folder of COLMAP's text files, or a file"
 
@@ -268,7 +276,7 @@ def _of_images(cameras: dict[str, _Told], path: Path) -> _Told | dict[str, _Told
             "of which"
         )
     named = {}
-    lines = iter(images.read_text(encoding="utf-8-sig").splitlines())
+    lines = iter(decode_text(images.read_bytes()).splitlines())
     for line in lines:
         if not line.strip() or line.startswith("#"):
             continue

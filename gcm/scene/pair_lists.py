@@ -126,7 +126,7 @@ def write_pair_list(file: Path, paths: Sequence[Path], pairs: Sequence[IndexPair
     folder = file.absolute().parent
     names = [_relative(path, folder) for path in paths]
     for name in names:
-        if re.search(r"[\t\r\n\"]", name) or name.startswith("#"):
+        if re.search(r"[\t\r\n\"\ud800-\udfff]", name) or name.startswith("#"):
             raise UsageError(f"{name!r}: a list of pairs cannot hold this name; rename the photo")
     between = "\t" if any(re.search(r"\s", name) for name in names) else " "
     with whole_file(file) as temporary:

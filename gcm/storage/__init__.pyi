@@ -10,4 +10,5 @@ from .download import offline as offline
 from .http import is_web_address as is_web_address
 from .locks import only_writer as only_writer
 from .npz import Npz as Npz
+from .text import decode_text as decode_text
 from .yaml_files import read_yaml as read_yaml

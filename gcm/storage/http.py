@@ -287,7 +287,7 @@ class Transfer:
         # The part must not outlive the note's change: a kill between the two leaves neither mixed.
         self.partial_file.unlink(missing_ok=True)
         with whole_file(self.record_file) as temporary:
-            temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8", newline="\n")
 
     def _remove_partial(self) -> None:
         self.partial_file.unlink(missing_ok=True)

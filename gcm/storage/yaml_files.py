@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from gcm.errors import ConfigError
+from gcm.storage.text import decode_text
 
 __all__ = ["read_yaml"]
 
@@ -19,7 +20,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, is no YAML, or holds something else than keys and values.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(decode_text(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

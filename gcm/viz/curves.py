@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as PILImage
 
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.images.files import check_image_suffix
 from gcm.metrics.bootstrap import LEVEL, bootstrap_means, interval
 from gcm.metrics.matching import THRESHOLDS
@@ -138,7 +138,7 @@ def _write(path: Path, title: str, names: Sequence[str], panels: Sequence[_Panel
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DependencyError(
-            "--plot needs matplotlib, which is not installed; pip install 'gcm[plot]'"
+            f"--plot needs matplotlib, which is not installed; {to_install('plot')}"
         ) from error
     image_format = check_image_suffix(path)
     figure = Figure(figsize=(9, 4.5), dpi=150, layout="constrained")

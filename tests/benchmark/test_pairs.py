@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gcm.benchmark.pairs import Pair, check_files, name_pairs, read_pairs
+from gcm.benchmark.growing import name_beside
+from gcm.benchmark.pairs import Pair, check_files, name_pairs, read_homography, read_pairs
+from gcm.benchmark.poses import read_pose_pairs
 from gcm.errors import DatasetError
+from gcm.scene.intrinsics import read_intrinsics
+from gcm.scene.photos import Photo
+from gcm.storage.yaml_files import read_yaml
 
 
 def listed(tmp_path: Path, text: str) -> list[Pair]:
@@ -86,6 +91,45 @@ def test_names_tell_pairs_apart() -> None:
     assert names[2] == "x_2"
     assert [pair.image0 for pair in named][:2] == [Path("/d/s1/1.png"), Path("/d/s2/1.png")]
     assert names == [pair.name for pair in name_pairs([Pair(Path(a), Path(b)) for a, b in rows])]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("IMG_1", "img_1"), ("Été", "E\u0301te\u0301"), ("straße", "STRASSE"), ("a", "a")]
+)
+def test_names_differ_for_every_file_system(first: str, second: str) -> None:
+    """Windows and macOS would put the matches of one pair into the file of the other."""
+    rows = [(f"/d/x/{first}.jpg", "/d/x/b.jpg"), (f"/d/y/{second}.jpg", "/d/y/b.jpg")]
+    names = [pair.name for pair in name_pairs([Pair(Path(a), Path(b)) for a, b in rows])]
+    assert names == [f"x-{first}_x-b", f"y-{second}_y-b"]
+    places = {f"{first}_b": {"image0": f"d/x/{first}.jpg", "image1": "d/x/b.jpg"}}
+    beside = name_beside([Pair(Path(rows[1][0]), Path(rows[1][1]), name=f"{second}_b")], places)
+    assert beside[0].name == f"y-{second}_y-b"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_as_windows_writes_it(tmp_path: Path, encoding: str) -> None:
+    """With a byte order mark, and two characters at the end of a line."""
+
+    def write(name: str, text: str) -> Path:
+        (tmp_path / name).write_text(text, encoding=encoding, newline="\r\n")
+        return tmp_path / name
+
+    (pair,) = read_pairs(write("pairs.txt", "# two photos\na.png b.png H\n"))
+    assert (pair.image0.name, pair.image1.name, pair.homography) == ("a.png", "b.png", tmp_path / "H")
+    homography = read_homography(write("H", "1 0 5\n0 1 6\n0 0 1\n"))
+    assert homography[:2, 2].tolist() == [5, 6]
+    numbers = " ".join(["1 0 0 0 1 0 0 0 1"] * 2 + ["1 0 0 1 0 1 0 0 0 0 1 0 0 0 0 1"])
+    (posed,) = read_pose_pairs(write("poses.txt", f"a.png b.png 0 0 {numbers}\n"))
+    assert posed.pose_0_to_1[0, 3] == 1
+    assert read_yaml(write("c.yml", "max_side: 640\n")) == {"max_side": 640}
+    photo = Photo(tmp_path / "a.png", "a.png", (640, 480))
+    for name, text in (
+        ("k.txt", "800 0 320\n0 800 240\n0 0 1\n"),
+        ("k.json", '{"K": [[800, 0, 320], [0, 800, 240], [0, 0, 1]]}'),
+        ("cameras.txt", "# of COLMAP\n1 PINHOLE 640 480 800 800 320.5 240.5\n"),
+    ):
+        (camera,) = read_intrinsics(str(write(name, text)), [photo])
+        assert camera.matrix.tolist() == [[800, 0, 320], [0, 800, 240], [0, 0, 1]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

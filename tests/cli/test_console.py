@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -157,3 +158,45 @@ def test_on_a_terminal_a_bar_is_drawn_with_names_as_they_are(monkeypatch: pytest
         bar.refresh()
     assert "[/work]" in terminal.getvalue()
     assert "1/2" in terminal.getvalue()
+
+
+class Terminal(io.TextIOWrapper):
+    """One of a given encoding."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def shown(self) -> str:
+        self.flush()
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+@pytest.mark.parametrize(("encoding", "spun"), [("cp1252", "[|/-]"), ("utf-8", "[\u2800-\u28ff]")])
+def test_what_a_console_lacks_is_not_drawn(monkeypatch: pytest.MonkeyPatch, encoding: str, spun: str) -> None:
+    """Windows' older consoles have no UTF-8."""
+    terminal = Terminal(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console()
+    with console.waiting("loading"):
+        pass
+    with console.progress() as bar:
+        bar.add_task("work", total=2)
+    shown = terminal.shown()
+    assert re.search(rf"{spun}\S* loading", re.sub("\x1b\\[[0-9;]*m", "", shown)), shown
+    assert "\\u2" not in shown
+
+
+def test_a_terminal_without_a_cursor_gets_lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shell of Emacs."""
+    terminal = Terminal(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console()
+    with console.waiting("loading"), console.progress() as bar:
+        task = bar.add_task("work", total=2)
+        clock.now += 20
+        bar.advance(task)
+    assert terminal.shown().splitlines()[0].startswith("work: 1 of 2 (50 %)")
+    assert "\x1b" not in terminal.shown()

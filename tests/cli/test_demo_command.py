@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 import gcm
 from gcm.config import load_config
-from gcm.errors import ConfigError, ImageError, UsageError
+from gcm.errors import ConfigError, ImageError, UsageError, to_install
 from gcm.matches import Matches
 from gcm_cli import demo_answers
 from gcm_cli.app import app
@@ -35,7 +35,7 @@ def test_without_gradio_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch
     done = run("--port", "0")
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
-    assert "pip install 'gcm[demo]'" in done.stderr
+    assert to_install("demo") in done.stderr
     assert done.stdout == ""
 
 

@@ -305,7 +305,11 @@ def photos(tmp_path: Path) -> Path:
         (["--draw", "round.png"], 1, "round.png: "),
         (["--draw", "/proc/x.png"], 1, "/proc/x.png: cannot be written"),
         (["--draw", "x.gif"], 2, "unknown image suffix '.gif'; use one of .png, .jpg, .jpeg, .webp, "),
-        (["--warp", "x"], 2, "unknown image suffix ''; use one of .png, .jpg, .jpeg, .webp, "),
+        (
+            ["--warp", "x"],
+            2,
+            "no suffix, which tells the kind of image; use one of .png, .jpg, .jpeg, .webp, ",
+        ),
     ],
 )
 def test_outputs_are_checked_before_the_work(

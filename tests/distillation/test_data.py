@@ -103,7 +103,7 @@ def test_photos_of_any_size_give_crops(shape: tuple[int, int, int]) -> None:
 def test_finding_photos(photos: Path, tmp_path: Path) -> None:
     names = [str(path.relative_to(photos)) for path in find_photos(photos)]
     assert names == ["0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png"]
-    for folder, told in ((tmp_path, "no photos found"), (tmp_path / "none", "no such folder of photos")):
+    for folder, told in ((tmp_path, "holds no photos"), (tmp_path / "none", "no such folder of photos")):
         with pytest.raises(DatasetError, match=told):
             find_photos(folder)
 

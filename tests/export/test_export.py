@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scene.made_scene import SIZE, TURNED, K, MadeScene, make_scene
 from typer.testing import CliRunner, Result
 
 from gcm.benchmark.stores import open_store
+from gcm.errors import to_install
 from gcm.scene.collection import read_collection, verify_pairs
 from gcm.scene.photos import list_photos
 from gcm.scene.tracks import Tracks, tracks_of
@@ -131,13 +134,16 @@ def model_of(scene: MadeScene, folder: Path, off: float = 0.0) -> tuple[Any, flo
     return model, float(np.ptp(ratios) / np.mean(ratios))
 
 
-def test_a_model_is_made_of_the_photos(scene: MadeScene, tmp_path: Path) -> None:
+def test_a_model_is_made_of_the_photos(
+    scene: MadeScene, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The mapper's own cameras are those of the made scene, up to a similarity."""
     model, out_of_proportion = model_of(scene, tmp_path)
     assert (model.registered, model.photos, model.models) == (4, 4, 1)
     assert model.reprojection_error < 0.2
     assert (tmp_path / "points.ply").stat().st_size > 1000
     assert out_of_proportion < 0.02
+    assert capfd.readouterr() == ("", "")  # nor does COLMAP write its log to the terminal
 
 
 def test_a_few_positions_that_are_off_do_not_move_cameras(
@@ -243,7 +249,30 @@ def test_an_old_or_missing_pycolmap_is_told(
     monkeypatch.setitem(__import__("sys").modules, "pycolmap", None)
     done = gcm(*arguments)
     assert done.exit_code == 1
-    assert "pip install 'gcm[colmap]'" in done.stderr
+    assert f"(import of pycolmap halted; None in sys.modules); {to_install('colmap')}" in done.stderr
+
+
+def test_photos_that_colmap_cannot_read_are_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"photos/{name}.heic", format="PNG")  # the name decides
+    done = gcm("reconstruct", tmp_path / "photos", "-o", tmp_path / "model")
+    assert done.exit_code == 1
+    assert "a.heic: COLMAP reads no HEIC photos, of which there are 2" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_of_results_is_found_in_a_model(plain: MadeScene, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    shutil.copytree(plain.results, tmp_path / "model/matches")
+    for results in (tmp_path / "model", tmp_path / "model/matches"):
+        page = tmp_path / f"{results.name}.html"
+        done = gcm("report", results, "--images", plain.images, "-o", page)
+        assert done.exit_code == 0, done.stderr
+        assert gcm("store", results, "--to", "h5", "-o", tmp_path / f"{results.name}_h5").exit_code == 0
+        to = ["--to", "kapture", "-o", page.with_suffix(".k")]
+        done = gcm("export", results, "--images", plain.images, *to)
+        assert done.exit_code == 0, done.stderr
 
 
 def test_photos_of_nothing_in_common_make_no_model(tmp_path: Path, photo: np.ndarray) -> None:

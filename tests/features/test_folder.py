@@ -203,6 +203,23 @@ def test_a_full_disk_stops_no_match(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_maps_that_another_process_put_there_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to replace a file that somebody reads; that is no reason to keep no more maps."""
+    folder, other = (FeatureFolder(tmp_path, 2**20) for _ in range(2))
+
+    def refuse(source: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        other.put(KEYS[0], tensors(0))
+        raise PermissionError(13, "it is being used by another process")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    folder.put(KEYS[0], tensors(0))
+    assert folder.problem is None
+    assert folder.get(KEYS[0]) is not None
+    folder.put(KEYS[1], tensors(1))
+    assert folder.get(KEYS[1]) is not None
+
+
 def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be made"):

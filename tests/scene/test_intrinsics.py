@@ -143,7 +143,7 @@ def test_numbers_that_cannot_be(tmp_path: Path, text: str, error: type[Exception
         ("k.json", "{", "not intrinsics"),
         ("k.json", '{"p.jpg": {"f": 1}}', "not intrinsics"),
         ("k.txt", "", "not intrinsics .0 numbers"),
-        ("cameras.bin", "x", "COLMAP's binary form; write it as text first: colmap model_converter"),
+        ("cameras.bin", "x", "COLMAP's binary form; write it as text first: python -c .import pycolmap"),
         ("other", "x", "holds no cameras.txt"),
     ],
 )  # fmt: skip

@@ -95,8 +95,10 @@ def test_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
         (paths[0].resolve(), paths[1].resolve()),
         (paths[1].resolve(), paths[2].resolve()),
     ]
-    with pytest.raises(UsageError, match="rename the photo"):
-        write_pair_list(tmp_path / "x.txt", [Path('a"b.png'), Path("c.png")], [(0, 1)])
+    for name in ('a"b.png', "a\udce9.png"):  # the second is in no UTF-8: bytes of another encoding
+        with pytest.raises(UsageError, match="rename the photo"):
+            write_pair_list(tmp_path / "x.txt", [Path(name), Path("c.png")], [(0, 1)])
+    assert not (tmp_path / "x.txt").exists()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 
 __all__ = ["Provider", "Session", "check_packages", "choose_providers"]
 
@@ -27,11 +27,14 @@ _BY_DEVICE = {
     "mps": ("CoreMLExecutionProvider",),
 }
 
+_PYTORCH = (2, 7)
+"""The first whose exporter writes what is asked of it here."""
+
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 
 
 def check_packages() -> None:
-    """Refuse where a package is missing that exporting and running takes.
+    """Refuse where a package that exporting and running takes is missing or too old.
 
     Raises:
         DependencyError: it is.
@@ -41,7 +44,15 @@ def check_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise DependencyError(f"ONNX needs more packages ({error}); pip install 'gcm[onnx]'") from error
+        raise DependencyError(f"ONNX needs more packages ({error}); {to_install('onnx')}") from error
+    import torch
+
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _PYTORCH:
+        least = ".".join(map(str, _PYTORCH))
+        raise DependencyError(
+            f"ONNX needs PyTorch {least} or newer, this is {torch.__version__}; "
+            f'pip install --upgrade "torch>={least}"'
+        )
 
 
 def choose_providers(device: str | None) -> tuple[list[Provider], list[str]]:

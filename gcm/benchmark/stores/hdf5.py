@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged, stamp_of
 from gcm.benchmark.stores.precision import decode_points, encode_points, score_type
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.matches import Matches
 
 __all__ = ["Hdf5Format"]
@@ -252,5 +252,5 @@ def _load_h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise DependencyError(f"matches in h5 need h5py ({error}); pip install 'gcm[h5]'") from error
+        raise DependencyError(f"matches in h5 need h5py ({error}); {to_install('h5')}") from error
     return h5py

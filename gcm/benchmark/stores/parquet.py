@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gcm.benchmark.stores.parts import Entry, ReplacedError, damaged, stamp_of
 from gcm.benchmark.stores.precision import decode_points, encode_points, score_type
-from gcm.errors import DependencyError
+from gcm.errors import DependencyError, to_install
 from gcm.matches import Matches
 
 __all__ = ["ParquetFormat"]
@@ -234,6 +234,6 @@ def _load_pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise DependencyError(
-            f"matches in parquet need pyarrow ({error}); pip install 'gcm[parquet]'"
+            f"matches in parquet need pyarrow ({error}); {to_install('parquet')}"
         ) from error
     return pyarrow, pyarrow.parquet
