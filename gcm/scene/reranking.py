@@ -9,7 +9,8 @@ nothing special is the idea of its weights by frequency (Sivic and Zisserman, IC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def cells_in_common(
     others = {int(k): _on(cells[k], device) for k in spread}
     usual: dict[int, Tensor] = {}
     worth = np.zeros(len(pairs))
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         for k in compared:
             usual[k] = _usual_likeness(_on(cells[k], device), [v for o, v in others.items() if o != k])
             tell()
@@ -68,6 +69,17 @@ def cells_in_common(
             worth[number] = _worth(alike, usual[i], usual[j])
             tell()
     return worth
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a processor, a product this small is done before a second thread has been woken."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _on(cells: NDArray[np.floating[Any]], device: torch.device | str) -> Tensor:
