@@ -153,8 +153,7 @@ def _similar(
 ) -> list[tuple[int, int]]:
     from gcm.config import load_config
     from gcm.matcher import Matcher
-    from gcm.scene.pair_lists import similar
-    from gcm.scene.similarity import describe_photos
+    from gcm.scene.similarity import likest_pairs, photo_cells
 
     loaded = load_config(config, feature_cache=0)
     if features is None:
@@ -163,7 +162,13 @@ def _similar(
         matcher = Matcher(loaded, name=config, features=features[0], features_size=features[1])
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
-        descriptors = describe_photos(
-            [photo.path for photo in photos], matcher.features, lambda: bar.advance(task)
+        cells = photo_cells([photo.path for photo in photos], matcher.features, lambda: bar.advance(task))
+    with console.progress() as bar:
+        task = bar.add_task("comparing the likest", total=None)
+        return likest_pairs(
+            cells,
+            most,
+            asking,
+            device=matcher.device,
+            on_compared=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    return similar(descriptors, most, asking)

@@ -11,7 +11,8 @@ from .pair_lists import similar as similar
 from .pair_lists import write_pair_list as write_pair_list
 from .photos import Photo as Photo
 from .photos import list_photos as list_photos
-from .similarity import describe_photos as describe_photos
+from .similarity import likest_pairs as likest_pairs
+from .similarity import photo_cells as photo_cells
 from .tracks import TrackOptions as TrackOptions
 from .tracks import Tracks as Tracks
 from .tracks import tracks_of as tracks_of

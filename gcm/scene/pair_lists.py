@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -50,44 +50,87 @@ def sequential(count: int, window: int, *, loop: bool = False) -> list[IndexPair
 
 
 def similar(
-    descriptors: NDArray[np.float32], most: int, asking: Collection[int] | None = None
+    descriptors: NDArray[np.float32],
+    most: int,
+    asking: Collection[int] | None = None,
+    compare: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None,
 ) -> list[IndexPair]:
     """The pairs of photos that are likest, with several for each photo; at most ``N most`` in all.
 
     Half of them are given out in turns: a photo asks for the likest that it is not paired with already, so
     that none is left alone. The other half are the likest of all, since some photos have many that show the
-    same and others have few.
+    same and others have few. Work and memory grow with N, but for the products of all descriptors.
 
     Args:
         descriptors: N x D, unit length: how like two photos are is their product.
         most: pairs for each photo that asks, on average.
         asking: the photos that ask, without one of which no pair is made; all unless given.
+        compare: looks at the likest more closely: of M x 2 photos, those that are likest to each photo that
+            asks, it says how much they have in common; pairs are chosen by that.
 
     Raises:
         UsageError: fewer than 1.
     """
     if most < 1:
         raise UsageError(f"a photo needs at least 1 partner, not {most}")
-    alike = (descriptors @ descriptors.T).astype(np.float64)
-    np.fill_diagonal(alike, -np.inf)
-    asks = np.ones(len(alike), dtype=bool)
-    if asking is not None:
-        asks = np.isin(np.arange(len(alike)), list(asking))
-        alike[~(asks[:, None] | asks)] = -np.inf
-    pairs = set()
-    for _ in range(min(-(-most // 2), len(alike) - 1)):
-        order = np.argsort(-alike.max(axis=1), kind="stable")
-        for i in order[asks[order]].tolist():
-            j = int(alike[i].argmax())
-            if np.isfinite(alike[i, j]):
-                pairs.add((min(i, j), max(i, j)))
-                alike[i, j] = alike[j, i] = -np.inf
-    rows, columns = np.triu_indices(len(alike), 1)
-    left = alike[rows, columns]
-    likest = np.argsort(-left, kind="stable")[: most * int(asks.sum()) - len(pairs)]
-    likest = likest[np.isfinite(left[likest])]
-    pairs |= set(zip(rows[likest].tolist(), columns[likest].tolist(), strict=True))
-    return sorted(pairs)
+    asks = sorted(range(len(descriptors)) if asking is None else set(asking))
+    if len(descriptors) < 2 or not asks:
+        return []
+    pairs, worth = _likest_to_each(descriptors, asks, max(_CONSIDERED * most, _LEAST_CONSIDERED))
+    if compare is not None:
+        worth = compare(pairs)
+    return sorted(_share_out(pairs, worth, most, asks))
+
+
+_CONSIDERED, _LEAST_CONSIDERED = 3, 30
+"""Photos that may become a photo's partners, for each that it asks for, and at least."""
+
+_ROWS = 1024
+"""Photos that are compared with all at once."""
+
+
+def _likest_to_each(
+    descriptors: NDArray[np.float32], asks: Sequence[int], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """M x 2 pairs, each once: of each photo that asks with those likest to it; and how like they are."""
+    count = min(count, len(descriptors) - 1)
+    found, values = [], []
+    for start in range(0, len(asks), _ROWS):
+        rows = np.array(asks[start : start + _ROWS])
+        alike = descriptors[rows] @ descriptors.T
+        alike[np.arange(len(rows)), rows] = -np.inf
+        likest = np.argpartition(-alike, count - 1, axis=1)[:, :count]
+        found.append(np.stack([np.repeat(rows, count), likest.ravel()], axis=1))
+        values.append(np.take_along_axis(alike, likest, axis=1).ravel())
+    pairs, first = np.unique(np.sort(np.concatenate(found), axis=1), axis=0, return_index=True)
+    return pairs.astype(np.int64), np.concatenate(values)[first].astype(np.float64)
+
+
+def _share_out(
+    pairs: NDArray[np.int64], worth: NDArray[np.float64], most: int, asks: Sequence[int]
+) -> list[IndexPair]:
+    """Choose of M pairs: half of them in turns, the others by their worth alone."""
+    best_first = np.argsort(-worth, kind="stable").tolist()
+    partners: dict[int, list[int]] = {photo: [] for photo in asks}
+    for number in reversed(best_first):  # the best last, where it can be popped
+        for photo in pairs[number].tolist():
+            if photo in partners:
+                partners[photo].append(number)
+    chosen: set[int] = set()
+    for _ in range(-(-most // 2)):
+        for own in partners.values():
+            while own and own[-1] in chosen:
+                own.pop()
+        in_turn = sorted((photo for photo in asks if partners[photo]), key=lambda p: -worth[partners[p][-1]])
+        for photo in in_turn:
+            own = partners[photo]
+            while own and own[-1] in chosen:
+                own.pop()
+            if own:
+                chosen.add(own.pop())
+    left = [number for number in best_first if number not in chosen]
+    chosen.update(left[: max(0, most * len(asks) - len(chosen))])
+    return [(i, j) for i, j in pairs[sorted(chosen)].tolist()]
 
 
 def nearest(places: Sequence[tuple[float, float, float] | None], most: int) -> list[IndexPair]:

@@ -1,0 +1,1 @@
+"""The list of likest pairs beside what matching every pair finds."""
