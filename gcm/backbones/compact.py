@@ -8,7 +8,8 @@ that covers the pixel, to be evaluated only where there are matches. Trained by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,14 @@ PIXEL_CHANNELS, CHANNELS = 24, (32, 48, 64)
 
 _PIXEL_HIDDEN = 64
 
-_WHOLE_CELLS = 2**19
-"""Cells of the stride-2 map (two megapixels of the image) up to which its layers run on the whole map; those
-of a larger one run strip by strip, which takes half the memory."""
+_WHOLE_CELLS = {"cpu": 2**17}
+"""Cells of the stride-2 map up to which its layers run on the whole map, by device. Those of a larger one run
+strip by strip: what they pass on stays in a core's cache, and takes no memory."""
+_WHOLE_ELSEWHERE = 2**19
 
-_STRIP_ROWS = 64
+_STRIP_CELLS = {"cpu": 2**14}
+"""Cells of a strip."""
+_STRIP_ELSEWHERE = 2**17
 
 
 class CompactNetwork(nn.Module):
@@ -76,52 +80,96 @@ class CompactNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """All three maps, fine to coarse."""
-        c2, c4, t8 = self._trunk(x)
-        t4 = self.fuse4(self.across4(c4) + _enlarge(self.down4(t8), c4))
-        if torch.is_grad_enabled() or c2.shape[-2] * c2.shape[-1] <= _WHOLE_CELLS:
-            t2 = self.fuse2(self.across2(c2) + _enlarge(self.down2(t4), c2))
+        x = _grey(x)
+        if torch.is_grad_enabled() or len(_strips(x)) == 1:
+            c2 = self.stage2(self.stem(x))
+            c4 = self.stage4(c2)
+            t8 = self._wide(c4)
+            t4 = self._middle(c4, t8)
+            t2 = self.fuse2(self.across2(c2).add_(_enlarge(self.down2(t4), c2)))
             return [self.head2(t2), self.head4(t4), self.head8(t8)]
-        maps = [self.head4(t4), self.head8(t8)]
-        fused = _enlarge(self.down2(t4), c2)
-        del c4, t4, t8
-        for rows in _strips(c2):
-            fused[..., rows, :] += self.across2(c2[..., rows, :])
-        del c2
-        return [self._finest_in_strips(fused), *maps]
-
-    def _finest_in_strips(self, fused: Tensor) -> Tensor:
-        """``head2(fuse2(fused))`` of a large map, without whole maps between the layers."""
-        convolution, norm, relu = self.fuse2
-        assert isinstance(convolution, nn.Conv2d)
-        height = fused.shape[-2]
-        whole: Tensor | None = None
-        for rows in _strips(fused):
-            top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
-            missing = (0, 0, top - rows.start + 1, rows.stop + 1 - bottom)  # beyond the map are zeros
-            strip = F.pad(fused[..., top:bottom, :], missing)
-            strip = F.conv2d(strip, convolution.weight, convolution.bias, padding=(0, 1))
-            part = self.head2(relu(norm(strip)))
-            if whole is None:
-                shape = (*part.shape[:2], *fused.shape[-2:])
-                whole = torch.empty(
-                    shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last
-                )
-            whole[..., rows, :] = part
-        assert whole is not None
-        return whole
+        strips = deque(self._narrow(x, rows) for rows in _strips(x))
+        c4 = self._halved(strips)
+        t8 = self._wide(c4)
+        t4 = self._middle(c4, t8)
+        del c4
+        maps, above = [self.head4(t4), self.head8(t8)], self.down2(t4)
+        del t4, t8
+        return [self._finest(strips, above), *maps]
 
     def coarse(self, x: Tensor) -> Tensor:
         """The stride-8 map alone."""
-        return self.head8(self._trunk(x)[2])  # type: ignore[no-any-return]
+        x = _grey(x)
+        if torch.is_grad_enabled() or len(_strips(x)) == 1:
+            c4 = self.stage4(self.stage2(self.stem(x)))
+        else:
+            c4 = self._halved(self._narrow(x, rows) for rows in _strips(x))
+        return self.head8(self._wide(c4))  # type: ignore[no-any-return]
 
-    def _trunk(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        c2 = self.stage2(self.stem(x.mean(dim=1, keepdim=True)))
-        c4 = self.stage4(c2)
+    def _wide(self, c4: Tensor) -> Tensor:
+        """From stride 4 down to 32 and up again to 8."""
         c8 = self.stage8(c4)
         c16 = self.stage16(c8)
         c32 = self.stage32(c16)
-        t16 = self.across16(c16) + _enlarge(self.across32(c32), c16)
-        return c2, c4, self.fuse8(self.across8(c8) + _enlarge(t16, c8))
+        t16 = self.across16(c16).add_(_enlarge(self.across32(c32), c16))
+        return self.fuse8(self.across8(c8).add_(_enlarge(t16, c8)))  # type: ignore[no-any-return]
+
+    def _middle(self, c4: Tensor, t8: Tensor) -> Tensor:
+        """From stride 8 up to 4."""
+        return self.fuse4(self.across4(c4).add_(_enlarge(self.down4(t8), c4)))  # type: ignore[no-any-return]
+
+    def _narrow(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of ``stage2(stem(x))``."""
+        height = x.shape[-2] // 2
+        first, last = max(0, rows.start - 1), min(height, rows.stop + 1)
+        # Row r of the stem sees rows 2 r - 1 to 2 r + 2 of the image.
+        top, bottom = max(0, 2 * first - 1), min(2 * height, 2 * last + 1)
+        part = _with_zeros(x[..., top:bottom, :], first == 0, last == height)
+        stem = _without_rows(self.stem, part)
+        return _without_rows(self.stage2, _with_zeros(stem, rows.start == 0, rows.stop == height))
+
+    def _halved(self, strips: Iterable[Tensor]) -> Tensor:
+        """``stage4`` of the map that these strips make up."""
+        halve, residual = self.stage4
+        assert isinstance(halve, _Halve)
+        pooled = torch.cat([F.avg_pool2d(strip, 2) for strip in strips], dim=-2)
+        return residual(halve.conv(pooled))  # type: ignore[no-any-return]
+
+    def _finest(self, strips: deque[Tensor], above: Tensor) -> Tensor:
+        """The map of stride 2, from its strips on the way down, which are used up, and the one above."""
+        height = 2 * above.shape[-2]
+        whole: Tensor | None = None
+        before: list[Tensor] = []
+        fused, start = self._fused_strip(strips, above, 0), 0
+        while fused is not None:
+            after = self._fused_strip(strips, above, start + fused.shape[-2])
+            parts = [*before, fused] if after is None else [*before, fused, after[..., :1, :]]
+            strip = _with_zeros(torch.cat(parts, dim=-2), not before, after is None)
+            part = self.head2(_without_rows(self.fuse2, strip))
+            if whole is None:
+                shape = (*part.shape[:2], height, part.shape[-1])
+                whole = torch.empty(
+                    shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last
+                )
+            whole[..., start : start + fused.shape[-2], :] = part
+            start += fused.shape[-2]
+            before, fused = [fused[..., -1:, :]], after
+        assert whole is not None
+        return whole
+
+    def _fused_strip(self, strips: deque[Tensor], above: Tensor, start: int) -> Tensor | None:
+        """The next strip of what ``fuse2`` sees, which begins at row `start`; None after the last."""
+        if not strips:
+            return None
+        c2 = self.across2(strips.popleft())
+        rows = c2.shape[-2]
+        # Of two neighbouring cells each row is a mixture; at a border it is that of one with itself.
+        first, last = max(0, start // 2 - 1), min(above.shape[-2], (start + rows) // 2 + 1)
+        part = above[..., first:last, :]
+        size = (2 * part.shape[-2], c2.shape[-1])
+        enlarged = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+        skipped = start - 2 * first
+        return c2.add_(enlarged[..., skipped : skipped + rows, :])  # type: ignore[no-any-return]
 
     def pixels(self, map2: Tensor) -> Tensor:
         """Stride-2 map, B x C x H x W, to full-resolution descriptors, B x C' x 2H x 2W."""
@@ -167,11 +215,30 @@ class _Residual(nn.Module):
         return x + self.second(self.first(x))  # type: ignore[no-any-return]
 
 
-def _strips(feature_map: Tensor) -> Iterator[slice]:
-    """Rows of a map, some at a time."""
-    height = feature_map.shape[-2]
-    for start in range(0, height, _STRIP_ROWS):
-        yield slice(start, min(height, start + _STRIP_ROWS))
+def _grey(x: Tensor) -> Tensor:
+    return x if x.shape[1] == 1 else x.mean(dim=1, keepdim=True)
+
+
+def _strips(x: Tensor) -> list[slice]:
+    """Rows of an image's stride-2 map that are computed at once, even numbers of them."""
+    height, width = x.shape[-2] // 2, x.shape[-1] // 2
+    if height * width <= _WHOLE_CELLS.get(x.device.type, _WHOLE_ELSEWHERE):
+        return [slice(0, height)]
+    rows = max(2, _STRIP_CELLS.get(x.device.type, _STRIP_ELSEWHERE) // (2 * width) * 2)
+    return [slice(start, min(height, start + rows)) for start in range(0, height, rows)]
+
+
+def _with_zeros(x: Tensor, top: bool, bottom: bool) -> Tensor:
+    """A row of zeros added where a strip ends with its map."""
+    return F.pad(x, (0, 0, int(top), int(bottom))) if top or bottom else x
+
+
+def _without_rows(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of :func:`_conv` without the zeros it adds above and below."""
+    convolution, norm, relu = layer.children()
+    assert isinstance(convolution, nn.Conv2d)
+    x = F.conv2d(x, convolution.weight, convolution.bias, stride=convolution.stride, padding=(0, 1))
+    return relu(norm(x))  # type: ignore[no-any-return]
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
