@@ -8,8 +8,7 @@ that covers the pixel, to be evaluated only where there are matches. Trained by 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -88,14 +87,26 @@ class CompactNetwork(nn.Module):
             t4 = self._middle(c4, t8)
             t2 = self.fuse2(self.across2(c2).add_(_enlarge(self.down2(t4), c2)))
             return [self.head2(t2), self.head4(t4), self.head8(t8)]
-        strips = deque(self._narrow(x, rows) for rows in _strips(x))
-        c4 = self._halved(strips)
+        if len(x) > 1:
+            return [torch.cat(maps) for maps in zip(*(self(one) for one in torch.split(x, 1)), strict=True)]
+        return self._in_strips(x)
+
+    def _in_strips(self, x: Tensor) -> list[Tensor]:
+        """All three maps of one large image."""
+        strips, pooled = _strips(x), []
+        below = _Stacked(x, FINE, CHANNELS[0])
+        for rows in strips:
+            strip = self._narrow(x, rows)
+            pooled.append(F.avg_pool2d(strip, 2))
+            below.put(rows, strip)
+        c4 = self._quarter(torch.cat(pooled, dim=-2))
+        del pooled
         t8 = self._wide(c4)
         t4 = self._middle(c4, t8)
         del c4
         maps, above = [self.head4(t4), self.head8(t8)], self.down2(t4)
         del t4, t8
-        return [self._finest(strips, above), *maps]
+        return [self._finest(below, above, strips), *maps]
 
     def coarse(self, x: Tensor) -> Tensor:
         """The stride-8 map alone."""
@@ -103,7 +114,8 @@ class CompactNetwork(nn.Module):
         if torch.is_grad_enabled() or len(_strips(x)) == 1:
             c4 = self.stage4(self.stage2(self.stem(x)))
         else:
-            c4 = self._halved(self._narrow(x, rows) for rows in _strips(x))
+            pooled = [F.avg_pool2d(self._narrow(x, rows), 2) for rows in _strips(x)]
+            c4 = self._quarter(torch.cat(pooled, dim=-2))
         return self.head8(self._wide(c4))  # type: ignore[no-any-return]
 
     def _wide(self, c4: Tensor) -> Tensor:
@@ -128,48 +140,33 @@ class CompactNetwork(nn.Module):
         stem = _without_rows(self.stem, part)
         return _without_rows(self.stage2, _with_zeros(stem, rows.start == 0, rows.stop == height))
 
-    def _halved(self, strips: Iterable[Tensor]) -> Tensor:
-        """``stage4`` of the map that these strips make up."""
+    def _quarter(self, pooled: Tensor) -> Tensor:
+        """``stage4``, from what it pools."""
         halve, residual = self.stage4
         assert isinstance(halve, _Halve)
-        pooled = torch.cat([F.avg_pool2d(strip, 2) for strip in strips], dim=-2)
         return residual(halve.conv(pooled))  # type: ignore[no-any-return]
 
-    def _finest(self, strips: deque[Tensor], above: Tensor) -> Tensor:
-        """The map of stride 2, from its strips on the way down, which are used up, and the one above."""
-        height = 2 * above.shape[-2]
-        whole: Tensor | None = None
+    def _finest(self, below: _Stacked, above: Tensor, strips: list[slice]) -> Tensor:
+        """The map of stride 2, from what the way down gave of it and what is added from stride 4."""
         before: list[Tensor] = []
-        fused, start = self._fused_strip(strips, above, 0), 0
-        while fused is not None:
-            after = self._fused_strip(strips, above, start + fused.shape[-2])
-            parts = [*before, fused] if after is None else [*before, fused, after[..., :1, :]]
-            strip = _with_zeros(torch.cat(parts, dim=-2), not before, after is None)
-            part = self.head2(_without_rows(self.fuse2, strip))
-            if whole is None:
-                shape = (*part.shape[:2], height, part.shape[-1])
-                whole = torch.empty(
-                    shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last
-                )
-            whole[..., start : start + fused.shape[-2], :] = part
-            start += fused.shape[-2]
-            before, fused = [fused[..., -1:, :]], after
-        assert whole is not None
-        return whole
+        fused = self._fused(below, above, strips[0])
+        for rows, following in zip(strips, [*strips[1:], None], strict=True):
+            after = [] if following is None else [self._fused(below, above, following)]
+            parts = [*before, fused, *(strip[..., :1, :] for strip in after)]
+            padded = _with_zeros(torch.cat(parts, dim=-2), not before, not after)
+            below.whole[..., rows, :] = self.head2(_without_rows(self.fuse2, padded))
+            before, fused = [fused[..., -1:, :]], after[0] if after else fused
+        return below.whole
 
-    def _fused_strip(self, strips: deque[Tensor], above: Tensor, start: int) -> Tensor | None:
-        """The next strip of what ``fuse2`` sees, which begins at row `start`; None after the last."""
-        if not strips:
-            return None
-        c2 = self.across2(strips.popleft())
-        rows = c2.shape[-2]
-        # Of two neighbouring cells each row is a mixture; at a border it is that of one with itself.
-        first, last = max(0, start // 2 - 1), min(above.shape[-2], (start + rows) // 2 + 1)
+    def _fused(self, below: _Stacked, above: Tensor, rows: slice) -> Tensor:
+        """Some rows of what ``fuse2`` sees; arguments as of :meth:`_finest`."""
+        own = self.across2(below.get(rows))
+        # Each row is a mixture of the two nearest above; at a border, of the first or the last with itself.
+        first, last = max(0, rows.start // 2 - 1), min(above.shape[-2], rows.stop // 2 + 1)
         part = above[..., first:last, :]
-        size = (2 * part.shape[-2], c2.shape[-1])
+        size = (2 * part.shape[-2], own.shape[-1])
         enlarged = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
-        skipped = start - 2 * first
-        return c2.add_(enlarged[..., skipped : skipped + rows, :])  # type: ignore[no-any-return]
+        return own.add_(enlarged[..., rows.start - 2 * first : rows.stop - 2 * first, :])  # type: ignore[no-any-return]
 
     def pixels(self, map2: Tensor) -> Tensor:
         """Stride-2 map, B x C x H x W, to full-resolution descriptors, B x C' x 2H x 2W."""
@@ -189,6 +186,46 @@ class CompactNetwork(nn.Module):
 def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _Stacked:
+    """The finest map of a large image, and in the same memory what the way down gives of stride 2.
+
+    That lies at the end of the memory. The map takes more a row, so that when its rows are written in their
+    order none overwrites what has not been read; and until then most of its memory is not touched.
+
+    Args:
+        image: 1 x C x H x W.
+        below, channels: of what the way down gives, and of the map.
+    """
+
+    def __init__(self, image: Tensor, below: int, channels: int) -> None:
+        self._size = image.shape[-2] // 2, image.shape[-1] // 2
+        self._channels = below, channels
+        self._device = image.device
+        self._made: tuple[Tensor, Tensor] | None = None
+
+    def put(self, rows: slice, strip: Tensor) -> None:
+        """Keep a strip of what the way down gives."""
+        height, width = self._size
+        below, channels = self._channels
+        if self._made is None:  # in the precision that is computed in
+            memory = torch.empty(height * width * channels, dtype=strip.dtype, device=self._device)
+            kept = memory[height * width * (channels - below) :].view(1, height, width, below)
+            whole = memory.view(1, height, width, channels)
+            self._made = kept.permute(0, 3, 1, 2), whole.permute(0, 3, 1, 2)
+        self._made[0][..., rows, :] = strip
+
+    def get(self, rows: slice) -> Tensor:
+        """A strip of it."""
+        assert self._made is not None
+        return self._made[0][..., rows, :]
+
+    @property
+    def whole(self) -> Tensor:
+        """The map, 1 x C x H/2 x W/2."""
+        assert self._made is not None
+        return self._made[1]
 
 
 class _Halve(nn.Module):
@@ -212,7 +249,8 @@ class _Residual(nn.Module):
         self.first, self.second = _conv(channels, channels), _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.first(x))  # type: ignore[no-any-return]
+        y: Tensor = self.second(self.first(x))
+        return x + y if torch.is_grad_enabled() else y.add_(x)
 
 
 def _grey(x: Tensor) -> Tensor:
