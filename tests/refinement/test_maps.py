@@ -128,3 +128,17 @@ def test_the_half_pixel_rule_and_its_twin(stride: int) -> None:
         points_to_cells(points, stride).numpy(), pixel_to_cell(points.numpy(), stride)
     )
     np.testing.assert_allclose(points_to_cells(points, stride).numpy(), cells)
+
+
+def test_a_batch_of_large_images_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = CompactNetwork().eval().fused()
+        images = torch.randn(3, 1, 64, 72)
+    monkeypatch.setattr(compact, "_WHOLE_CELLS", {"cpu": 0})
+    monkeypatch.setattr(compact, "_STRIP_CELLS", {"cpu": 360})
+    with torch.inference_mode():
+        together = network(images)
+        for k in range(3):
+            for one, batch in zip(network(images[k : k + 1]), together, strict=True):
+                assert torch.equal(one[0], batch[k])
