@@ -537,6 +537,13 @@ def test_another_default_type_changes_nothing(
         assert_equal(result, expected)
 
 
+def test_bfloat16_is_chosen_only_where_pytorch_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    for capability, precision in (("AVX512", "bfloat16"), ("AVX2", "float32"), ("DEFAULT", "float32")):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert Matcher("fast", device="cpu").precision == precision
+
+
 @pytest.mark.parametrize("config", [3, {"model": "GCM_COMPACT"}, ["default"], 1.5])
 def test_what_is_no_configuration(config: Any) -> None:
     with pytest.raises(ConfigError, match="a configuration is the name of a preset, the path of a YAML file"):

@@ -149,10 +149,8 @@ class Subject:
 
 def forget(matcher: Any) -> None:
     """Drop the features a matcher remembers, so that a match pays for both images."""
-    if hasattr(matcher, "features"):
-        matcher.features.cache.clear()
-    else:
-        matcher._cache.clear()
+    holder = matcher.features if hasattr(matcher, "features") else matcher
+    holder.cache.clear()
 
 
 def timed_match(matcher: Any, images: Sequence[Any], device: str) -> tuple[float, Any]:

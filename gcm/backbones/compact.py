@@ -8,7 +8,7 @@ that covers the pixel, to be evaluated only where there are matches. Trained by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,14 @@ PIXEL_CHANNELS, CHANNELS = 24, (32, 48, 64)
 
 _PIXEL_HIDDEN = 64
 
-_WHOLE_CELLS = 2**19
-"""Cells of the stride-2 map (two megapixels of the image) up to which its layers run on the whole map; those
-of a larger one run strip by strip, which takes half the memory."""
+_WHOLE_CELLS = {"cpu": 2**17}
+"""Cells of the stride-2 map up to which its layers run on the whole map, by device. Those of a larger one run
+strip by strip: what they pass on stays in a core's cache, and takes no memory."""
+_WHOLE_ELSEWHERE = 2**19
 
-_STRIP_ROWS = 64
+_STRIP_CELLS = {"cpu": 2**14}
+"""Cells of a strip."""
+_STRIP_ELSEWHERE = 2**17
 
 
 class CompactNetwork(nn.Module):
@@ -76,52 +79,94 @@ class CompactNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """All three maps, fine to coarse."""
-        c2, c4, t8 = self._trunk(x)
-        t4 = self.fuse4(self.across4(c4) + _enlarge(self.down4(t8), c4))
-        if torch.is_grad_enabled() or c2.shape[-2] * c2.shape[-1] <= _WHOLE_CELLS:
-            t2 = self.fuse2(self.across2(c2) + _enlarge(self.down2(t4), c2))
+        x = _grey(x)
+        if torch.is_grad_enabled() or len(_strips(x)) == 1:
+            c2 = self.stage2(self.stem(x))
+            c4 = self.stage4(c2)
+            t8 = self._wide(c4)
+            t4 = self._middle(c4, t8)
+            t2 = self.fuse2(self.across2(c2).add_(_enlarge(self.down2(t4), c2)))
             return [self.head2(t2), self.head4(t4), self.head8(t8)]
-        maps = [self.head4(t4), self.head8(t8)]
-        fused = _enlarge(self.down2(t4), c2)
-        del c4, t4, t8
-        for rows in _strips(c2):
-            fused[..., rows, :] += self.across2(c2[..., rows, :])
-        del c2
-        return [self._finest_in_strips(fused), *maps]
+        if len(x) > 1:
+            return [torch.cat(maps) for maps in zip(*(self(one) for one in torch.split(x, 1)), strict=True)]
+        return self._in_strips(x)
 
-    def _finest_in_strips(self, fused: Tensor) -> Tensor:
-        """``head2(fuse2(fused))`` of a large map, without whole maps between the layers."""
-        convolution, norm, relu = self.fuse2
-        assert isinstance(convolution, nn.Conv2d)
-        height = fused.shape[-2]
-        whole: Tensor | None = None
-        for rows in _strips(fused):
-            top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
-            missing = (0, 0, top - rows.start + 1, rows.stop + 1 - bottom)  # beyond the map are zeros
-            strip = F.pad(fused[..., top:bottom, :], missing)
-            strip = F.conv2d(strip, convolution.weight, convolution.bias, padding=(0, 1))
-            part = self.head2(relu(norm(strip)))
-            if whole is None:
-                shape = (*part.shape[:2], *fused.shape[-2:])
-                whole = torch.empty(
-                    shape, dtype=part.dtype, device=part.device, memory_format=torch.channels_last
-                )
-            whole[..., rows, :] = part
-        assert whole is not None
-        return whole
+    def _in_strips(self, x: Tensor) -> list[Tensor]:
+        """All three maps of one large image."""
+        strips, pooled = _strips(x), []
+        below = _Stacked(x, FINE, CHANNELS[0])
+        for rows in strips:
+            strip = self._narrow(x, rows)
+            pooled.append(F.avg_pool2d(strip, 2))
+            below.put(rows, strip)
+        c4 = self._quarter(torch.cat(pooled, dim=-2))
+        del pooled
+        t8 = self._wide(c4)
+        t4 = self._middle(c4, t8)
+        del c4
+        maps, above = [self.head4(t4), self.head8(t8)], self.down2(t4)
+        del t4, t8
+        return [self._finest(below, above, strips), *maps]
 
     def coarse(self, x: Tensor) -> Tensor:
         """The stride-8 map alone."""
-        return self.head8(self._trunk(x)[2])  # type: ignore[no-any-return]
+        x = _grey(x)
+        if torch.is_grad_enabled() or len(_strips(x)) == 1:
+            c4 = self.stage4(self.stage2(self.stem(x)))
+        else:
+            pooled = [F.avg_pool2d(self._narrow(x, rows), 2) for rows in _strips(x)]
+            c4 = self._quarter(torch.cat(pooled, dim=-2))
+        return self.head8(self._wide(c4))  # type: ignore[no-any-return]
 
-    def _trunk(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        c2 = self.stage2(self.stem(x.mean(dim=1, keepdim=True)))
-        c4 = self.stage4(c2)
+    def _wide(self, c4: Tensor) -> Tensor:
+        """From stride 4 down to 32 and up again to 8."""
         c8 = self.stage8(c4)
         c16 = self.stage16(c8)
         c32 = self.stage32(c16)
-        t16 = self.across16(c16) + _enlarge(self.across32(c32), c16)
-        return c2, c4, self.fuse8(self.across8(c8) + _enlarge(t16, c8))
+        t16 = self.across16(c16).add_(_enlarge(self.across32(c32), c16))
+        return self.fuse8(self.across8(c8).add_(_enlarge(t16, c8)))  # type: ignore[no-any-return]
+
+    def _middle(self, c4: Tensor, t8: Tensor) -> Tensor:
+        """From stride 8 up to 4."""
+        return self.fuse4(self.across4(c4).add_(_enlarge(self.down4(t8), c4)))  # type: ignore[no-any-return]
+
+    def _narrow(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of ``stage2(stem(x))``."""
+        height = x.shape[-2] // 2
+        first, last = max(0, rows.start - 1), min(height, rows.stop + 1)
+        # Row r of the stem sees rows 2 r - 1 to 2 r + 2 of the image.
+        top, bottom = max(0, 2 * first - 1), min(2 * height, 2 * last + 1)
+        part = _with_zeros(x[..., top:bottom, :], first == 0, last == height)
+        stem = _without_rows(self.stem, part)
+        return _without_rows(self.stage2, _with_zeros(stem, rows.start == 0, rows.stop == height))
+
+    def _quarter(self, pooled: Tensor) -> Tensor:
+        """``stage4``, from what it pools."""
+        halve, residual = self.stage4
+        assert isinstance(halve, _Halve)
+        return residual(halve.conv(pooled))  # type: ignore[no-any-return]
+
+    def _finest(self, below: _Stacked, above: Tensor, strips: list[slice]) -> Tensor:
+        """The map of stride 2, from what the way down gave of it and what is added from stride 4."""
+        before: list[Tensor] = []
+        fused = self._fused(below, above, strips[0])
+        for rows, following in zip(strips, [*strips[1:], None], strict=True):
+            after = [] if following is None else [self._fused(below, above, following)]
+            parts = [*before, fused, *(strip[..., :1, :] for strip in after)]
+            padded = _with_zeros(torch.cat(parts, dim=-2), not before, not after)
+            below.whole[..., rows, :] = self.head2(_without_rows(self.fuse2, padded))
+            before, fused = [fused[..., -1:, :]], after[0] if after else fused
+        return below.whole
+
+    def _fused(self, below: _Stacked, above: Tensor, rows: slice) -> Tensor:
+        """Some rows of what ``fuse2`` sees; arguments as of :meth:`_finest`."""
+        own = self.across2(below.get(rows))
+        # Each row is a mixture of the two nearest above; at a border, of the first or the last with itself.
+        first, last = max(0, rows.start // 2 - 1), min(above.shape[-2], rows.stop // 2 + 1)
+        part = above[..., first:last, :]
+        size = (2 * part.shape[-2], own.shape[-1])
+        enlarged = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+        return own.add_(enlarged[..., rows.start - 2 * first : rows.stop - 2 * first, :])  # type: ignore[no-any-return]
 
     def pixels(self, map2: Tensor) -> Tensor:
         """Stride-2 map, B x C x H x W, to full-resolution descriptors, B x C' x 2H x 2W."""
@@ -141,6 +186,46 @@ class CompactNetwork(nn.Module):
 def _conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _Stacked:
+    """The finest map of a large image, and in the same memory what the way down gives of stride 2.
+
+    That lies at the end of the memory. The map takes more a row, so that when its rows are written in their
+    order none overwrites what has not been read; and until then most of its memory is not touched.
+
+    Args:
+        image: 1 x C x H x W.
+        below, channels: of what the way down gives, and of the map.
+    """
+
+    def __init__(self, image: Tensor, below: int, channels: int) -> None:
+        self._size = image.shape[-2] // 2, image.shape[-1] // 2
+        self._channels = below, channels
+        self._device = image.device
+        self._made: tuple[Tensor, Tensor] | None = None
+
+    def put(self, rows: slice, strip: Tensor) -> None:
+        """Keep a strip of what the way down gives."""
+        height, width = self._size
+        below, channels = self._channels
+        if self._made is None:  # in the precision that is computed in
+            memory = torch.empty(height * width * channels, dtype=strip.dtype, device=self._device)
+            kept = memory[height * width * (channels - below) :].view(1, height, width, below)
+            whole = memory.view(1, height, width, channels)
+            self._made = kept.permute(0, 3, 1, 2), whole.permute(0, 3, 1, 2)
+        self._made[0][..., rows, :] = strip
+
+    def get(self, rows: slice) -> Tensor:
+        """A strip of it."""
+        assert self._made is not None
+        return self._made[0][..., rows, :]
+
+    @property
+    def whole(self) -> Tensor:
+        """The map, 1 x C x H/2 x W/2."""
+        assert self._made is not None
+        return self._made[1]
 
 
 class _Halve(nn.Module):
@@ -164,14 +249,34 @@ class _Residual(nn.Module):
         self.first, self.second = _conv(channels, channels), _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.first(x))  # type: ignore[no-any-return]
+        y: Tensor = self.second(self.first(x))
+        return x + y if torch.is_grad_enabled() else y.add_(x)
 
 
-def _strips(feature_map: Tensor) -> Iterator[slice]:
-    """Rows of a map, some at a time."""
-    height = feature_map.shape[-2]
-    for start in range(0, height, _STRIP_ROWS):
-        yield slice(start, min(height, start + _STRIP_ROWS))
+def _grey(x: Tensor) -> Tensor:
+    return x if x.shape[1] == 1 else x.mean(dim=1, keepdim=True)
+
+
+def _strips(x: Tensor) -> list[slice]:
+    """Rows of an image's stride-2 map that are computed at once, even numbers of them."""
+    height, width = x.shape[-2] // 2, x.shape[-1] // 2
+    if height * width <= _WHOLE_CELLS.get(x.device.type, _WHOLE_ELSEWHERE):
+        return [slice(0, height)]
+    rows = max(2, _STRIP_CELLS.get(x.device.type, _STRIP_ELSEWHERE) // (2 * width) * 2)
+    return [slice(start, min(height, start + rows)) for start in range(0, height, rows)]
+
+
+def _with_zeros(x: Tensor, top: bool, bottom: bool) -> Tensor:
+    """A row of zeros added where a strip ends with its map."""
+    return F.pad(x, (0, 0, int(top), int(bottom))) if top or bottom else x
+
+
+def _without_rows(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of :func:`_conv` without the zeros it adds above and below."""
+    convolution, norm, relu = layer.children()
+    assert isinstance(convolution, nn.Conv2d)
+    x = F.conv2d(x, convolution.weight, convolution.bias, stride=convolution.stride, padding=(0, 1))
+    return relu(norm(x))  # type: ignore[no-any-return]
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:

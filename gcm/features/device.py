@@ -48,8 +48,7 @@ def choose_precision(name: str, device: torch.device, *, runtime: str = "torch")
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.
     tells = (getattr(torch.cpu, f"_is_{what}_supported", None) for what in ("avx512_bf16", "amx_tile"))
-    return (
-        "bfloat16"
-        if device.type == "cpu" and any(tell is not None and tell() for tell in tells)
-        else "float32"
-    )
+    has = device.type == "cpu" and any(tell is not None and tell() for tell in tells)
+    # A user may keep PyTorch from them (ATEN_CPU_CAPABILITY), and see what other processors compute.
+    allowed = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return "bfloat16" if has and allowed else "float32"

@@ -27,3 +27,7 @@ class Pyramid:
         if index not in self._prepared:
             self._prepared[index] = self.maps[index].prepared()
         return self._prepared[index]
+
+    def forget_prepared(self) -> None:
+        """Free what :meth:`prepared` keeps; asked again, it makes it again."""
+        self._prepared.clear()

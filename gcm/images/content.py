@@ -31,9 +31,8 @@ def on_flat_ground(
     left, right = np.maximum(x - radius, 0), np.minimum(x + radius, width - 1)
     top, bottom = np.maximum(y - radius, 0), np.minimum(y + radius, height - 1)
     # A square has one colour where no pixel of it differs from the next, to the right and below.
-    beside = _steps(image[:, 1:], image[:, :-1])
-    below = _steps(image[1:], image[:-1])
-    count = _sums(beside, left, top, right, bottom + 1) + _sums(below, left, top, right + 1, bottom)
+    count = _sums(_steps(image[:, 1:], image[:, :-1]), left, top, right, bottom + 1)
+    count += _sums(_steps(image[1:], image[:-1]), left, top, right + 1, bottom)
     result: NDArray[np.bool_] = count == 0
     return result
 

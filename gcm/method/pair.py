@@ -38,6 +38,8 @@ class Pair:
     _pyramids: dict[int, tuple[RGBImage, Pyramid]] = field(default_factory=dict)
     """Of images not warped, by their identity; the images stand beside, so that no other gets theirs."""
     _enlarged: dict[float, tuple[RGBImage, RGBImage]] = field(default_factory=dict)
+    _warped: dict[tuple[int, int], Seen] = field(default_factory=dict)
+    """What was seen last of a warped image of each size: a plane is often looked at twice."""
 
     @property
     def size0(self) -> tuple[int, int]:
@@ -77,10 +79,16 @@ class Pair:
         pyramid0 = yield from self.pyramid(first)
         if h_1_to_0 is None:
             return Seen(images, second, (pyramid0, (yield from self.pyramid(second))), None)
-        with self.clock("features 1"):
-            warped = warp_smoothly(second, h_1_to_0, *image_size(first))
-            pyramid1: Pyramid = yield Request(warped, original=second)
-        return Seen(images, warped, (pyramid0, pyramid1), h_1_to_0)
+        # One of each size, and of none while the next is computed: of large images it takes much memory.
+        seen = self._warped.pop(image_size(second), None)
+        if seen is None or not seen.shows(images, h_1_to_0):
+            seen = None
+            with self.clock("features 1"):
+                warped = warp_smoothly(second, h_1_to_0, *image_size(first))
+                pyramid1: Pyramid = yield Request(warped, original=second)
+            seen = Seen(images, warped, (pyramid0, pyramid1), h_1_to_0)
+        self._warped[image_size(second)] = seen
+        return seen
 
     def enlarged(self, zoom: float) -> tuple[RGBImage, RGBImage]:
         """Both images, enlarged or, by less than 1, shrunk."""

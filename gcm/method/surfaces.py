@@ -176,4 +176,6 @@ def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
         view = refine_all(pair, framed)
     if framed.zoom >= 1 or len(view) < pair.few:
         return view
+    for pyramid in framed.seen.pyramids:  # room for those of full size
+        pyramid.forget_prepared()
     return (yield from match_near(pair, view, whole=True, align=True))

@@ -55,6 +55,11 @@ class Seen:
     h_1_to_0: Matrix | None
     """The warp; None when it was not warped."""
 
+    def shows(self, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix) -> bool:
+        """Whether it is these very images, the second warped so."""
+        same = self.images[0] is images[0] and self.images[1] is images[1]
+        return same and self.h_1_to_0 is not None and np.array_equal(self.h_1_to_0, h_1_to_0)
+
 
 def match_view(
     seen: Seen,

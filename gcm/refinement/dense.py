@@ -27,6 +27,9 @@ __all__ = [
 SIMILARITY_BUDGET = 4 * 2**20
 """Bytes the similarity of one block may take: as much as stays in a core's cache from pass to pass."""
 
+_BLOCK_COLUMNS = 2**11
+"""Columns of such a block on a CPU: products of long narrow matrices do not run at full speed."""
+
 _EPS = 1e-8
 
 ROUNDING = 1e-6
@@ -184,21 +187,8 @@ def mutual_match(
         return CellMatches.empty(stride, map0.device)
     a, b = map0.flat(), map1.flat()
     n, m = len(a), len(b)
-    rows = max(1, min(n, budget // (m * a.element_size())))
-    best, second = a.new_empty(n), a.new_empty(n)
-    j = torch.empty(n, dtype=torch.int64, device=a.device)
-    best1 = a.new_full((m,), -torch.inf)
-    i1 = torch.zeros(m, dtype=torch.int64, device=a.device)
-    for start in range(0, n, rows):
-        block = a[start : start + rows] @ b.T
-        stop = start + len(block)
-        if slack:
-            highest, where = block.max(dim=0)
-            i1 = torch.where(highest > best1, where + start, i1)
-        else:
-            highest = block.amax(dim=0)
-        torch.maximum(best1, highest, out=best1)
-        best[start:stop], second[start:stop], j[start:stop] = _top_two_along(block, 1)
+    nearest = _Nearest(a, b, budget)
+    (best, second, j), best1 = nearest.both_ways(), nearest.best1
     # Of equals, which flat ground and exactly repeated patterns have, none is the nearest.
     distinct = best - second > ROUNDING
     mutual = (best == best1[j]) & distinct
@@ -206,17 +196,76 @@ def mutual_match(
     i = mutual.nonzero()[:, 0]
     if not slack:
         return inner_matches(i, j[i], *sizes, best[i], ratio(best, second)[i], stride)
-    partner0, partner1 = torch.full_like(j, -1), torch.full_like(i1, -1)
+    partner0, partner1 = j.new_full((n,), -1), j.new_full((m,), -1)
     partner0[i], partner1[j[i]] = j[i], i
     beside0 = distinct & ~mutual & _close(partner1[j], torch.arange(n, device=j.device), sizes[0][0], slack)
-    beside1 = (partner1 < 0) & _close(partner0[i1], torch.arange(m, device=j.device), sizes[1][0], slack)
-    more0, more1 = beside0.nonzero()[:, 0], beside1.nonzero()[:, 0]
-    rows0 = torch.cat([i, more0, i1[more1]])
+    more0, alone1 = beside0.nonzero()[:, 0], (partner1 < 0).nonzero()[:, 0]
+    i1 = nearest.of_second(alone1)
+    beside1 = _close(partner0[i1], alone1, sizes[1][0], slack)
+    more1, i1 = alone1[beside1], i1[beside1]
+    rows0 = torch.cat([i, more0, i1])
     rows1 = torch.cat([j[i], j[more0], more1])
     similar = torch.cat([best[i], best[more0], best1[more1]])
     order = torch.argsort(rows0 * m + rows1)
     rows0, rows1 = rows0[order], rows1[order]
     return inner_matches(rows0, rows1, *sizes, similar[order], ratio(best, second)[rows0], stride)
+
+
+class _Nearest:
+    """The nearest of two sets of descriptors in each other, from blocks of their similarities.
+
+    Args:
+        a, b: N x C and M x C, unit length.
+        budget: bytes a block may take.
+    """
+
+    def __init__(self, a: Tensor, b: Tensor, budget: int) -> None:
+        self.a, self.b = a, b
+        self.columns = min(len(b), _BLOCK_COLUMNS) if a.device.type == "cpu" else len(b)
+        self.rows = max(1, min(len(a), budget // (self.columns * a.element_size())))
+        self.best1 = a.new_full((len(b),), -torch.inf)
+        """Of each of `b`, the highest similarity to any of `a`."""
+        self._block1 = torch.zeros(len(b), dtype=torch.int64, device=a.device)
+        """The number of the block of rows in which that was found."""
+
+    def both_ways(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each of `a`: the highest similarity, the second highest, the index of the former."""
+        n, m = len(self.a), len(self.b)
+        best, second = self.a.new_full((n,), -torch.inf), self.a.new_full((n,), -torch.inf)
+        index = torch.zeros(n, dtype=torch.int64, device=self.a.device)
+        memory = self.a.new_empty(self.rows * self.columns)
+        for number, top in enumerate(range(0, n, self.rows)):
+            rows = slice(top, min(n, top + self.rows))
+            for left in range(0, m, self.columns):
+                columns = slice(left, min(m, left + self.columns))
+                shape = rows.stop - top, columns.stop - left
+                block = memory[: shape[0] * shape[1]].view(shape)
+                torch.mm(self.a[rows], self.b[columns].T, out=block)
+                highest = block.amax(dim=0)
+                self._block1[columns].masked_fill_(highest > self.best1[columns], number)
+                torch.maximum(self.best1[columns], highest, out=self.best1[columns])
+                value, runner_up, where = _top_two_along(block, 1)
+                new = value > best[rows]  # among equals the first stays
+                loser = torch.minimum(value, best[rows])
+                second[rows] = torch.maximum(loser, torch.where(new, runner_up, second[rows]))
+                index[rows] = torch.where(new, where + left, index[rows])
+                torch.maximum(best[rows], value, out=best[rows])
+        return best, second, index
+
+    def of_second(self, chosen: Tensor) -> Tensor:
+        """The index of the nearest in `a` of chosen ones of `b`, after :meth:`both_ways`.
+
+        Similarities to the rows of the block that holds the nearest are computed once more, which costs less
+        than to keep track of all.
+        """
+        found = torch.zeros_like(chosen)
+        blocks = self._block1[chosen]
+        counts: list[int] = torch.bincount(blocks).tolist()
+        for number, here in enumerate(torch.split(blocks.argsort(), counts)):
+            top = number * self.rows
+            similarity = self.b[chosen[here]] @ self.a[top : top + self.rows].T
+            found[here] = top + _first_highest(similarity)
+        return found
 
 
 def _close(cells: Tensor, others: Tensor, width: int, reach: int) -> Tensor:

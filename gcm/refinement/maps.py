@@ -27,8 +27,12 @@ __all__ = [
 ]
 
 KEPT_CELLS = 2**18
-"""Cells up to which a map's descriptors are normalised, or computed, once and kept; of stride-2 cells this is
-a megapixel of the image, and takes 33 MB at 32 channels, 100 MB as full-resolution descriptors of 24."""
+"""Cells up to which full-resolution descriptors are computed once and kept; of stride-2 cells this is a
+megapixel of the image, and takes 100 MB at 24 channels."""
+
+KEPT_VALUES = 2**23
+"""Values up to which a map's descriptors are normalised once and kept: 33 MB, a megapixel as well of stride-2
+cells of 32 channels."""
 
 _SHORTEST = 1e-12
 """Least length by which a descriptor is divided, as in :func:`torch.nn.functional.normalize`."""
@@ -103,8 +107,7 @@ class DenseMap:
     @property
     def nbytes(self) -> int:
         """Memory it keeps, with its prepared form."""
-        _, height, width = self.data.shape
-        return self.data.nbytes + (4 * self.data.numel() if height * width <= KEPT_CELLS else 0)
+        return self.data.nbytes + (4 * self.data.numel() if self.data.numel() <= KEPT_VALUES else 0)
 
     def at(self, cells: Tensor) -> Tensor:
         """Unit descriptors, ... x C, of ... x 2 cells (x, y)."""
@@ -121,7 +124,7 @@ class DenseMap:
 
     def prepared(self) -> FeatureMap:
         """A :class:`UnitMap`, unless that would take too much memory."""
-        return UnitMap(self) if self.shape[1] * self.shape[2] <= KEPT_CELLS else self
+        return UnitMap(self) if self.data.numel() <= KEPT_VALUES else self
 
 
 class UnitMap:

@@ -5,6 +5,7 @@ Descriptors say which point is which; where the images are alike, their intensit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -15,6 +16,9 @@ __all__ = ["align_patches"]
 
 _CHUNK = 1024
 """Matches aligned at once: what they need then stays in a core's cache."""
+
+_BAND_PIXELS = 2**20
+"""Pixels of image 0 whose derivatives are computed at once: of twelve megapixels they would take 300 MB."""
 
 _FLAT = 1e-3
 """Least deviation, grey levels, by which a patch is divided."""
@@ -53,28 +57,47 @@ def align_patches(
     Source: Lucas and Kanade 1981, in the inverse compositional form of Baker and Matthews 2004, with each
     patch normalised to zero mean and unit deviation.
     """
-    smooth0, smooth1 = (
-        cv2.GaussianBlur(image.astype(np.float32), (0, 0), blur) for image in (image0, image1)
-    )
-    layers0 = cv2.merge(
-        [
-            smooth0,
-            cv2.Sobel(smooth0, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
-            cv2.Sobel(smooth0, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
-        ]
-    )
+    smooth1 = _smoothed(image1, blur)
     steps = np.arange(-radius, radius + 1, dtype=np.float32)
     offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     weights = np.exp(-(offsets**2).sum(axis=1) / (2 * (0.6 * radius) ** 2)).astype(np.float32)
     weights /= weights.sum()
     positions = np.empty((len(points0), 2))
     correlations = np.empty(len(points0))
-    for start in range(0, len(points0), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        positions[part], correlations[part] = _align(
-            layers0, smooth1, points0[part], points1[part], offsets, weights, iterations
-        )
+    for top, layers0, members in _bands(image0, points0, radius, blur):
+        for start in range(0, len(members), _CHUNK):
+            part = members[start : start + _CHUNK]
+            positions[part], correlations[part] = _align(
+                layers0, smooth1, points0[part] - [0, top], points1[part], offsets, weights, iterations
+            )
     return positions, correlations
+
+
+def _bands(
+    image: Array, points: NDArray[np.float64], radius: int, blur: float
+) -> Iterator[tuple[int, Array, NDArray[np.int64]]]:
+    """Rows of an image, and which points lie there; for each the first row and what patches are sampled from.
+
+    That is the smoothed image with its two derivatives, H x W x 3 float32; of a large image it exists in
+    parts alone.
+    """
+    height, width = image.shape
+    rows = max(1, _BAND_PIXELS // width)
+    margin = radius + 2 + int(4 * blur + 2)  # what patches, derivatives and the Gaussian reach
+    band = np.clip(points[:, 1] / rows, 0, (height - 1) // rows).astype(np.int64)
+    for number in np.unique(band):
+        top, bottom = max(0, number * rows - margin), min(height, (number + 1) * rows + margin)
+        smooth = _smoothed(image[top:bottom], blur)
+        along_x, along_y = (
+            cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
+        )
+        yield int(top), cv2.merge([smooth, along_x, along_y]), np.flatnonzero(band == number)
+
+
+def _smoothed(image: Array, blur: float) -> Array:
+    smooth = image.astype(np.float32)
+    cv2.GaussianBlur(smooth, (0, 0), blur, dst=smooth)
+    return smooth
 
 
 def _align(

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from benchmarks.parity.__main__ import compare
 from gcm.backbones import registry
 from gcm.backbones.base import Backbone, BackboneInfo
+from gcm.backbones.onnx import session
 from gcm.backbones.registry import create_attention, create_backbone
 from gcm.config import load_config
 from gcm.errors import ConfigError, DependencyError, to_install
@@ -118,6 +119,19 @@ def test_either_runtime_finds_the_same_matches(preset: str) -> None:
     assert agreement.found >= 0.995
     assert agreement.extra <= 0.005
     assert theirs.confidence == pytest.approx(ours.confidence, abs=0.01)
+
+
+def test_a_large_image_by_a_session_that_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    matcher = Matcher("fast", device="cpu", runtime="onnxruntime")
+    photo = load_image(EXAMPLES / "left.jpg")[:128, :160]
+    matches = matcher.match(photo, photo)
+    monkeypatch.setattr(session, "_KEPT_VALUES", 1000)
+    matcher.features.cache.clear()
+    again = matcher.match(photo, photo)
+    assert np.array_equal(again.points1, matches.points1)
+    assert len(again) > 100
+    kept = matcher.features.backbone._kept  # type: ignore[union-attr]
+    assert set(kept._sessions) == {True, False}
 
 
 @pytest.mark.e2e

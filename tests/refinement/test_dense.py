@@ -213,8 +213,12 @@ def test_maps_without_any_difference_have_no_matches() -> None:
         assert len(dense_match(a, b, threshold=1.0)) == 0
 
 
+@pytest.mark.parametrize("columns", [1, 30, 2**11])
 @pytest.mark.parametrize("budget", [1, 5000, 10**7])
-def test_without_a_ratio_test_the_same_pairs_faster(budget: int) -> None:
+def test_without_a_ratio_test_the_same_pairs_faster(
+    budget: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "_BLOCK_COLUMNS", columns)
     generator = torch.Generator().manual_seed(5)
     map0 = torch.randn(16, 12, 15, generator=generator)
     map1 = map0[:, 1:, :-2] + 0.7 * torch.randn(16, 11, 13, generator=generator)
@@ -242,9 +246,12 @@ def test_matches_know_their_stride_and_their_points() -> None:
 
 
 @pytest.mark.parametrize("slack", [1, 2])
-@pytest.mark.parametrize("budget", [64, 2**22])
-def test_slack_keeps_cells_beside_mutual_ones(slack: int, budget: int) -> None:
-    """Against the definition, cell by cell, and the same when the maps are swapped."""
+@pytest.mark.parametrize(("budget", "columns"), [(64, 2**11), (2**22, 2**11), (2**11, 40), (100, 7)])
+def test_slack_keeps_cells_beside_mutual_ones(
+    slack: int, budget: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the definition, cell by cell, the same when the maps are swapped, in blocks of any shape."""
+    monkeypatch.setattr(dense, "_BLOCK_COLUMNS", columns)
     map0, map1 = random_map(5, 9, 11), random_map(6, 8, 12)
     strict = {tuple(row) for row in rows(mutual_match(map0, map1))}
     found = mutual_match(map0, map1, slack=slack, budget=budget)

@@ -70,9 +70,13 @@ def test_no_cells_have_no_descriptors(
         assert gather(feature_map, none).shape == (0, 9, len(whole))
 
 
-@pytest.mark.parametrize("size", [(96, 64), (264, 40), (128, 48)])
+@pytest.mark.parametrize(
+    ("size", "cells", "number"),
+    # Of 48 rows of 32 cells: strips of 2 and of 20 rows, the last of them of 8; and so on.
+    [((96, 64), 0, 24), ((96, 64), 640, 3), ((264, 40), 640, 5), ((128, 48), 2**20, 1)],
+)
 def test_large_maps_are_the_same_strip_by_strip(
-    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], cells: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -80,10 +84,13 @@ def test_large_maps_are_the_same_strip_by_strip(
         image = torch.randn(1, 1, *size)
     for _ in range(2):  # with batch norm, and folded
         with torch.inference_mode():
-            monkeypatch.setattr(compact, "_WHOLE_CELLS", 2**30)
-            whole = network(image)
-            monkeypatch.setattr(compact, "_WHOLE_CELLS", 0)
+            whole, coarse = network(image), network.coarse(image)
+            monkeypatch.setattr(compact, "_WHOLE_CELLS", {"cpu": 0})
+            monkeypatch.setattr(compact, "_STRIP_CELLS", {"cpu": cells})
             strips = network(image)
+            assert len(compact._strips(image)) == number
+            torch.testing.assert_close(network.coarse(image), coarse, atol=1e-5, rtol=1e-5)
+            monkeypatch.undo()
         for one, other in zip(whole, strips, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
         network = network.fused()
@@ -121,3 +128,17 @@ def test_the_half_pixel_rule_and_its_twin(stride: int) -> None:
         points_to_cells(points, stride).numpy(), pixel_to_cell(points.numpy(), stride)
     )
     np.testing.assert_allclose(points_to_cells(points, stride).numpy(), cells)
+
+
+def test_a_batch_of_large_images_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = CompactNetwork().eval().fused()
+        images = torch.randn(3, 1, 64, 72)
+    monkeypatch.setattr(compact, "_WHOLE_CELLS", {"cpu": 0})
+    monkeypatch.setattr(compact, "_STRIP_CELLS", {"cpu": 360})
+    with torch.inference_mode():
+        together = network(images)
+        for k in range(3):
+            for one, batch in zip(network(images[k : k + 1]), together, strict=True):
+                assert torch.equal(one[0], batch[k])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gcm.refinement import photometric
 from gcm.refinement.photometric import align_patches
 
 
@@ -58,3 +59,18 @@ def test_no_points(texture: np.ndarray) -> None:
     found, correlation = align_patches(texture, texture, np.zeros((0, 2)), np.zeros((0, 2)))
     assert found.shape == (0, 2)
     assert correlation.shape == (0,)
+
+
+@pytest.mark.parametrize("pixels", [240, 240 * 37, 240 * 199])
+def test_a_large_image_is_gone_through_in_bands(
+    texture: np.ndarray, pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = np.array([[1.0, 0, 0.4], [0, 1, -0.3]])
+    moved = np.asarray(cv2.warpAffine(texture, matrix, (240, 200), flags=cv2.INTER_CUBIC), np.uint8)
+    # All over, in no order, some at the very border.
+    at = np.random.default_rng(3).uniform(0, (239, 199), (3000, 2))
+    expected, alike = align_patches(texture, moved, at, at)
+    monkeypatch.setattr(photometric, "_BAND_PIXELS", pixels)
+    found, correlation = align_patches(texture, moved, at, at)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(correlation, alike, atol=1e-4)

@@ -70,8 +70,11 @@ class OnnxBackbone(Backbone):
     def _run(self, session: Session, small: Callable[[Tensor], list[Tensor]], x: Tensor) -> list[Tensor]:
         if min(x.shape[-2:]) < self._least:
             return small(x)
-        # Descriptors are gathered whole: their values must lie together.
-        return [m.contiguous(memory_format=torch.channels_last) for m in session(x)]
+        maps = session(x)
+        for k in range(len(maps)):  # each takes the place of the one it is made from
+            # Descriptors are gathered whole: their values must lie together.
+            maps[k] = maps[k].contiguous(memory_format=torch.channels_last)
+        return maps
 
 
 class OnnxAttention:
