@@ -104,9 +104,12 @@ class CompactNetwork(nn.Module):
         t8 = self._wide(c4)
         t4 = self._middle(c4, t8)
         del c4
-        maps, above = [self.head4(t4), self.head8(t8)], self.down2(t4)
-        del t4, t8
-        return [self._finest(below, above, strips), *maps]
+        coarse = self.head8(t8)
+        del t8
+        finest = self._finest(below, t4, strips)
+        for rows in _strips(x, stride=4):  # into the memory of what it is made from
+            t4[..., rows, :] = self.head4(t4[..., rows, :])
+        return [finest, t4, coarse]
 
     def coarse(self, x: Tensor) -> Tensor:
         """The stride-8 map alone."""
@@ -146,24 +149,24 @@ class CompactNetwork(nn.Module):
         assert isinstance(halve, _Halve)
         return residual(halve.conv(pooled))  # type: ignore[no-any-return]
 
-    def _finest(self, below: _Stacked, above: Tensor, strips: list[slice]) -> Tensor:
-        """The map of stride 2, from what the way down gave of it and what is added from stride 4."""
+    def _finest(self, below: _Stacked, t4: Tensor, strips: list[slice]) -> Tensor:
+        """The map of stride 2, from what the way down gave of it and stride 4."""
         before: list[Tensor] = []
-        fused = self._fused(below, above, strips[0])
+        fused = self._fused(below, t4, strips[0])
         for rows, following in zip(strips, [*strips[1:], None], strict=True):
-            after = [] if following is None else [self._fused(below, above, following)]
+            after = [] if following is None else [self._fused(below, t4, following)]
             parts = [*before, fused, *(strip[..., :1, :] for strip in after)]
             padded = _with_zeros(torch.cat(parts, dim=-2), not before, not after)
             below.whole[..., rows, :] = self.head2(_without_rows(self.fuse2, padded))
             before, fused = [fused[..., -1:, :]], after[0] if after else fused
         return below.whole
 
-    def _fused(self, below: _Stacked, above: Tensor, rows: slice) -> Tensor:
+    def _fused(self, below: _Stacked, t4: Tensor, rows: slice) -> Tensor:
         """Some rows of what ``fuse2`` sees; arguments as of :meth:`_finest`."""
         own = self.across2(below.get(rows))
         # Each row is a mixture of the two nearest above; at a border, of the first or the last with itself.
-        first, last = max(0, rows.start // 2 - 1), min(above.shape[-2], rows.stop // 2 + 1)
-        part = above[..., first:last, :]
+        first, last = max(0, rows.start // 2 - 1), min(t4.shape[-2], rows.stop // 2 + 1)
+        part = self.down2(t4[..., first:last, :])
         size = (2 * part.shape[-2], own.shape[-1])
         enlarged = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
         return own.add_(enlarged[..., rows.start - 2 * first : rows.stop - 2 * first, :])  # type: ignore[no-any-return]
@@ -257,9 +260,9 @@ def _grey(x: Tensor) -> Tensor:
     return x if x.shape[1] == 1 else x.mean(dim=1, keepdim=True)
 
 
-def _strips(x: Tensor) -> list[slice]:
-    """Rows of an image's stride-2 map that are computed at once, even numbers of them."""
-    height, width = x.shape[-2] // 2, x.shape[-1] // 2
+def _strips(x: Tensor, stride: int = 2) -> list[slice]:
+    """Rows of an image's map of that stride that are computed at once, even numbers of them."""
+    height, width = x.shape[-2] // stride, x.shape[-1] // stride
     if height * width <= _WHOLE_CELLS.get(x.device.type, _WHOLE_ELSEWHERE):
         return [slice(0, height)]
     rows = max(2, _STRIP_CELLS.get(x.device.type, _STRIP_ELSEWHERE) // (2 * width) * 2)

@@ -14,6 +14,9 @@ from gcm.refinement.maps import FeatureMap, map_size
 
 __all__ = ["windowed_match"]
 
+_CHUNK = 2**14
+"""Cells compared at once on a processor: descriptors gathered for them stay in a core's cache."""
+
 
 def windowed_match(
     map0: FeatureMap, map1: FeatureMap, *, radius: int, centres: Tensor | None = None
@@ -53,7 +56,7 @@ def windowed_match(
         for dx in range(-radius, radius + 1):
             there = (y + dy).clamp(0, height1 - 1) * width1 + (x + dx).clamp(0, width1 - 1)
             outside = (x + dx < 0) | (x + dx >= width1) | (y + dy < 0) | (y + dy >= height1)
-            score = torch.einsum("nc,nc->n", a, b[there]).masked_fill_(outside, -torch.inf)
+            score = _products(a, b, there).masked_fill_(outside, -torch.inf)
             index = torch.where(score > best, there, index)
             second = torch.maximum(second, torch.minimum(best, score))
             best = torch.maximum(best, score)
@@ -62,3 +65,11 @@ def windowed_match(
     best, second = best[keep], second[keep]
     sizes = (width, height), (width1, height1)
     return inner_matches(cells0[keep], index[keep], *sizes, best, ratio(best, second), stride)
+
+
+def _products(a: Tensor, b: Tensor, partners: Tensor) -> Tensor:
+    """N products of the descriptors `a`, N x C, with those of `b` that are their partners."""
+    if a.device.type != "cpu":
+        return torch.einsum("nc,nc->n", a, b[partners])
+    parts = zip(a.split(_CHUNK), partners.split(_CHUNK), strict=True)
+    return torch.cat([torch.einsum("nc,nc->n", own, b[theirs]) for own, theirs in parts])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from gcm.refinement import windowed
 from gcm.refinement.dense import CellMatches, dense_match
 from gcm.refinement.maps import DenseMap
 from gcm.refinement.windowed import windowed_match
@@ -53,6 +54,16 @@ def test_against_loops(radius: int) -> None:
         if score >= best1[at] - 1e-6 and 0 < x < 9 and 0 < y < 7 and 0 < at[0] < 9 and 0 < at[1] < 7
     }
     assert pairs(local_match(map0, map1, radius=radius)) == expected
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10**6])
+def test_in_parts_the_same_is_found(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    map0, map1 = maps(8, 10, noise=2.0)
+    whole = local_match(map0, map1, radius=2)
+    monkeypatch.setattr(windowed, "_CHUNK", chunk)
+    parts = local_match(map0, map1, radius=2)
+    assert pairs(parts) == pairs(whole)
+    torch.testing.assert_close(parts.distance, whole.distance)
 
 
 def test_centres_move_the_window() -> None:
