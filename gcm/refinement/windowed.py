@@ -71,5 +71,5 @@ def _products(a: Tensor, b: Tensor, partners: Tensor) -> Tensor:
     """N products of the descriptors `a`, N x C, with those of `b` that are their partners."""
     if a.device.type != "cpu":
         return torch.einsum("nc,nc->n", a, b[partners])
-    parts = zip(a.split(_CHUNK), partners.split(_CHUNK), strict=True)
+    parts = zip(torch.split(a, _CHUNK), torch.split(partners, _CHUNK), strict=True)
     return torch.cat([torch.einsum("nc,nc->n", own, b[theirs]) for own, theirs in parts])
