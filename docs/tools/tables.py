@@ -100,9 +100,16 @@ QUESTIONS = (
     ),
     Question(
         "Unrelated photos",
-        "100 pairs.",
-        "unrelated-100",
+        "1000 pairs.",
+        "unrelated",
         ("pairs", "more than 8 matches", "most matches"),
+    ),
+    Question(
+        "Is it as sure as it should be?",
+        "All pairs above that show the same and all that do not: the shares of both of which it is at least half "
+        "sure that they do.",
+        "confidence",
+        ("sure of true pairs", "sure of false pairs", "true pairs", "false pairs"),
     ),
     Question(
         "Equal windows",
