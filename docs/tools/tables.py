@@ -106,8 +106,8 @@ QUESTIONS = (
     ),
     Question(
         "Is it as sure as it should be?",
-        "All pairs above that show the same and all that do not: the shares of both of which it is at least half "
-        "sure that they do.",
+        "All pairs above that show the same and all that do not: the shares of both of which it is at least "
+        "half sure that they do.",
         "confidence",
         ("sure of true pairs", "sure of false pairs", "true pairs", "false pairs"),
     ),
