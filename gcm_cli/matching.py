@@ -110,7 +110,7 @@ def match_list(
 def load_matcher(
     config: MatcherConfig,
     name: str | None,
-    features: tuple[Path | None, float] = (None, 10.0),
+    features: tuple[Path | None, float] | None = None,
     *,
     strict: bool,
 ) -> Matcher:
@@ -119,10 +119,12 @@ def load_matcher(
     `features` are the folder in which maps are kept, and the GiB they may take.
     """
     from gcm.features.device import choose_device
+    from gcm.features.folder import FEATURES_SIZE
     from gcm.matcher import Matcher
 
     choose_device(config.device, strict=strict)
-    return Matcher(config, name=name or "default", features=features[0], features_size=features[1])
+    folder, size = features or (None, FEATURES_SIZE)
+    return Matcher(config, name=name or "default", features=folder, features_size=size)
 
 
 def _without_alpha(pairs: Sequence[Pair]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gcm_cli.console import Console, command, plural
+from gcm_cli.matching import load_matcher
 from gcm_cli.options import ConfigOption, JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
 
@@ -133,10 +134,14 @@ def _asked_for(
     """The method that the options ask for: by its name, or by those that only it takes."""
     from gcm.errors import UsageError
 
-    takes: dict[str, tuple[PairMethod, ...]] = {"sequential": ("sequential",), "-k": ("similar", "near")}
-    given = {"--window": window is not None, "--loop": loop, "-k": most is not None}
-    for option in (option for option, is_given in given.items() if is_given):
-        fitting = takes.get(option, takes["sequential"])
+    options: list[tuple[str, bool, tuple[PairMethod, ...]]] = [
+        ("--window", window is not None, ("sequential",)),
+        ("--loop", loop, ("sequential",)),
+        ("-k", most is not None, ("similar", "near")),
+    ]
+    for option, given, fitting in options:
+        if not given:
+            continue
         if method is not None and method not in fitting:
             raise UsageError(f"{option} is for --method {' and '.join(fitting)}, not for {method}")
         method = method or fitting[0]
@@ -152,14 +157,9 @@ def _similar(
     features: tuple[Path, float] | None,
 ) -> list[tuple[int, int]]:
     from gcm.config import load_config
-    from gcm.matcher import Matcher
     from gcm.scene.similarity import likest_pairs, photo_cells
 
-    loaded = load_config(config, feature_cache=0)
-    if features is None:
-        matcher = Matcher(loaded, name=config)
-    else:
-        matcher = Matcher(loaded, name=config, features=features[0], features_size=features[1])
+    matcher = load_matcher(load_config(config, feature_cache=0), config, features, strict=False)
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
         cells = photo_cells([photo.path for photo in photos], matcher.features, lambda: bar.advance(task))

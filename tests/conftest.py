@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from textures import texture
 
 # On the tests' small images a second thread costs more than it brings, and far more on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,16 +42,8 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def photo() -> NDArray[np.uint8]:
-    """A textured synthetic "photo", 240 x 320 RGB: smooth noise at several scales, the same every time."""
-    import cv2
-
-    rng = np.random.default_rng(7)
-    image = np.zeros((240, 320, 3), np.float32)
-    for scale in (4, 8, 16, 40):
-        noise = rng.uniform(0, 1, (240 // scale + 2, 320 // scale + 2, 3)).astype(np.float32)
-        image += cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
-    image -= image.min()
-    return np.asarray(255 * image / image.max(), np.uint8)
+    """A textured synthetic "photo", 240 x 320 RGB, the same every time."""
+    return texture(7)
 
 
 @pytest.fixture(scope="session")

@@ -117,17 +117,19 @@ def _share_out(
             if photo in partners:
                 partners[photo].append(number)
     chosen: set[int] = set()
+
+    def best_left(photo: int) -> int | None:
+        own = partners[photo]
+        while own and own[-1] in chosen:
+            own.pop()
+        return own[-1] if own else None
+
     for _ in range(-(-most // 2)):
-        for own in partners.values():
-            while own and own[-1] in chosen:
-                own.pop()
-        in_turn = sorted((photo for photo in asks if partners[photo]), key=lambda p: -worth[partners[p][-1]])
-        for photo in in_turn:
-            own = partners[photo]
-            while own and own[-1] in chosen:
-                own.pop()
-            if own:
-                chosen.add(own.pop())
+        best = {photo: number for photo in asks if (number := best_left(photo)) is not None}
+        for photo in sorted(best, key=lambda photo: -worth[best[photo]]):
+            number = best_left(photo)  # another may have asked for it meanwhile
+            if number is not None:
+                chosen.add(number)
     left = [number for number in best_first if number not in chosen]
     chosen.update(left[: max(0, most * len(asks) - len(chosen))])
     return [(i, j) for i, j in pairs[sorted(chosen)].tolist()]

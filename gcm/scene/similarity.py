@@ -98,7 +98,8 @@ def likest_pairs(
     def compare(pairs: NDArray[np.int64]) -> NDArray[np.float64]:
         return cells_in_common(ordered, pairs, device, on_compared)
 
-    asks = None if asking is None else [place for place, k in enumerate(order) if k in set(asking)]
+    wanted = None if asking is None else set(asking)
+    asks = None if wanted is None else [place for place, k in enumerate(order) if k in wanted]
     chosen = similar(pool_cells(ordered), most, asks, compare)
     return sorted((min(order[i], order[j]), max(order[i], order[j])) for i, j in chosen)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from textures import texture
 from typer.testing import CliRunner
 
 from gcm.benchmark.pairs import read_pairs
@@ -19,19 +20,6 @@ from gcm.scene.similarity import likest_pairs
 from gcm_cli.app import app
 
 PHOTOS = 12
-
-
-def texture(seed: int) -> NDArray[np.uint8]:
-    """Smooth noise at several scales, 240 x 320 RGB."""
-    import cv2
-
-    rng = np.random.default_rng(seed)
-    image = np.zeros((240, 320, 3), np.float32)
-    for scale in (4, 8, 16, 40):
-        noise = rng.uniform(0, 1, (240 // scale + 2, 320 // scale + 2, 3)).astype(np.float32)
-        image += cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
-    image -= image.min()
-    return np.asarray(255 * image / image.max(), np.uint8)
 
 
 @pytest.fixture(scope="module")
