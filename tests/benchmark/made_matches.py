@@ -40,7 +40,10 @@ def equal(a: Matches, b: Matches) -> bool:
 
 
 def main() -> None:
-    """Save so many pairs into a folder, in parts of eight, saying of each when it is there."""
+    """Save so many pairs into a folder, in parts of eight, saying of each when it is there.
+
+    With a fourth argument, each pair after the first waits for a line of standard input.
+    """
     from gcm.benchmark.stores import packed, store_for_writing
 
     folder, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -51,6 +54,8 @@ def main() -> None:
             if not store.has(pair_name(seed)):
                 store.save(pair_name(seed), made(seed))
                 print(seed, flush=True)
+                if len(sys.argv) > 4:
+                    sys.stdin.readline()
         store.settle()
 
 

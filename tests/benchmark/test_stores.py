@@ -403,11 +403,15 @@ def test_a_missing_package_is_told_by_its_extra(
 
 
 @contextmanager
-def writer(folder: Path, kind: str, count: int) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+def writer(
+    folder: Path, kind: str, count: int, *waiting: str
+) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """A process that saves made-up pairs, and what it says: the number of each when it is there."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    command = [sys.executable, "-m", "benchmark.made_matches", str(folder), kind, str(count)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "benchmark.made_matches", str(folder), kind, str(count), *waiting]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield process, process.stdout
@@ -418,17 +422,17 @@ def writer(folder: Path, kind: str, count: int) -> Iterator[tuple[subprocess.Pop
 @pytest.mark.e2e
 @pytest.mark.parametrize("kind", PACKED)
 def test_it_is_read_while_another_process_writes(tmp_path: Path, kind: str) -> None:
-    rounds = 0
-    with writer(tmp_path, kind, 300) as (process, said):
-        while line := said.readline():  # so far has it come, at least
-            rounds += process.poll() is None
+    with writer(tmp_path, kind, 60, "waiting") as (process, said):
+        assert process.stdin is not None
+        for last in range(60):
+            assert int(said.readline()) == last
+            process.stdin.write("\n")  # so that it saves the next one while this one is read here
+            process.stdin.flush()
             with open_store(tmp_path) as store:
-                last = int(line)
                 assert {pair_name(seed) for seed in range(last + 1)} <= set(store.names())
                 for seed in {0, last // 2, last}:
                     assert equal(store.load(pair_name(seed)), made(seed))
         assert process.wait() == 0
-    assert rounds > 20
 
 
 @pytest.mark.e2e
