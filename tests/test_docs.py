@@ -195,7 +195,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"more than {guided.neighbours.residual_spread:g} times what is usual",
         f"(at least {near:g} and at most {far:g} pixels are allowed)",
         f"at least {100 * guided.planes.kept:g} % as many matches",
-        f"at least {100 * guided.planes.only_share:g} % of all matches",
+        f"though at least {100 * guided.planes.only_share:g} % must not",
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcm.features.batching import Work
-from gcm.geometry import Matrix, apply_homography, inverse
+from gcm.geometry import Matrix, apply_homography, homography_scale, inverse
 from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
 from gcm.method.near import match_near, second_round
@@ -24,7 +24,7 @@ from gcm.method.pair import Pair
 from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
 from gcm.method.sightings import Sighting
 from gcm.method.working_matches import WorkingMatches
-from gcm.options import GuidedOptions
+from gcm.options import PlaneOptions
 
 __all__ = ["match_seen", "zoom_of"]
 
@@ -60,22 +60,21 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         if options.geometry == "homography":
             return [on_one_plane(view, options.planes, share=0.0)]
         plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
-        share = 0.0 if plane is None else float(explained_by(view, plane, options.planes.off_plane).mean())
+        share = 0.0 if plane is None else _share_explained(pair, view, plane)
         pair.trace.append(f"plane: {main.share:.2f} of the coarse matches, {share:.2f} of {len(view)}")
         if min(main.share, share) >= options.planes.clear_share:
-            return [_alone(view, options, plane)]
+            return [_alone(pair, view, plane)]
     if framed is None:
         frame = frame_of(best, max(*pair.size0, *pair.size1), options)
         framed = yield from look_at_all(pair, frame, zoom_of(pair))
     if main is not None and view is not None:
         off = _significance_off(pair, framed, view if plane is None else view.warped_by(plane))
         pair.trace.append(f"off the plane: significance {off:.1f}")
-        # A frame leaves a plane as tilted as it is: the more, the more of its matches are wrong.
-        nothing = options.planes.nothing_off * (1 + _undone(view, framed))
-        if off < nothing and share >= options.planes.only_share:
+        undone = _undone(view, framed)
+        if off < options.planes.nothing_off * (1 + undone) and share >= _enough(options.planes, undone):
             if aligned:
-                return [_alone(view, options, plane)]
-            return [_alone((yield from match_near(pair, view, align=True)), options)]
+                return [_alone(pair, view, plane)]
+            return [_alone(pair, (yield from match_near(pair, view, align=True)))]
     whole = yield from _whole(pair, framed)
     pair.trace.append(f"whole scene: {len(whole)}")
     if options.geometry == "homography":
@@ -125,11 +124,31 @@ def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
     return _MainPlane(main, rest, share, planes.further_tolerance * cell)
 
 
-def _alone(view: WorkingMatches, options: GuidedOptions, plane: Matrix | None = None) -> WorkingMatches:
+def _share_explained(pair: Pair, view: WorkingMatches, plane: Matrix) -> float:
+    """Of a view's matches, those that lie on a plane, to pixels of the photo that shows it coarser.
+
+    No match is more exact than that: what is a pixel there may be three in the other photo.
+    """
+    h_1_to_0 = view.h_1_to_0
+    scale = 1.0 if h_1_to_0 is None else homography_scale(h_1_to_0, pair.size1, pair.size0)
+    return float(explained_by(view, plane, max(1.0, scale) * pair.options.planes.off_plane).mean())
+
+
+def _enough(planes: PlaneOptions, undone: float) -> float:
+    """The share of its matches that a plane must explain to be the scene.
+
+    Where its warp undoes nothing, what lies a little off it is low relief, which the whole scene's matches
+    show as exactly. The more tilted it is, the more of its own matches go astray.
+    """
+    return max(planes.only_share, 1 - (1 - planes.clear_share) * (1 + planes.astray * undone))
+
+
+def _alone(pair: Pair, view: WorkingMatches, plane: Matrix | None = None) -> WorkingMatches:
     """The view of the plane that the scene is; `plane` where it was fitted to the view already."""
-    if options.geometry != "auto":
+    if pair.options.geometry != "auto":
         return view
-    return on_one_plane(view, options.planes, share=options.planes.only_share, plane=plane)
+    planes = pair.options.planes
+    return on_one_plane(view, planes, share=planes.main_share, plane=plane)
 
 
 def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:

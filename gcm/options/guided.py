@@ -238,7 +238,14 @@ class PlaneOptions(Options):
         "beyond a turn, scale and shift, for a tilted one leaves more: up to 12 at 2.5",
     )
     clear_share: Share = Field(
-        0.97, description="share of the coarse and of the fine matches that make a scene a plane at once"
+        0.97,
+        description="share of the coarse and of the fine matches that make a scene a plane at once; of the "
+        "fine ones alone where nothing significant lies off it",
+    )
+    astray: Positive = Field(
+        10.0,
+        description="how many times more of its fine matches may lie off a plane for each 1 that its warp "
+        "undoes beyond a turn, scale and shift",
     )
     sampled: int = Field(2000, ge=4, description="best matches that a plane is fitted to, for speed")
     threshold: Positive = Field(3.0, description="pixels off a plane that still count when it is fitted")
@@ -252,7 +259,7 @@ class PlaneOptions(Options):
         description="share of the matches that a plane must explain to warp by it, or to match again by it",
     )
     only_share: Share = Field(
-        0.85, description="geometry auto: share of the matches that make the scene that plane alone"
+        0.85, description="share of the fine matches below which no plane is all of a scene, however tilted"
     )
     off_plane: Positive = Field(
         3.0,
