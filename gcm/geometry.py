@@ -91,6 +91,36 @@ def scaled_inverse(h: Matrix) -> Matrix:
     return back / back[2, 2] if abs(back[2, 2]) > 1e-12 else back
 
 
+def rounded_homography(h: Matrix, size: tuple[int, int], step: float = 0.125) -> Matrix:
+    """The homography next to `h` whose four quarter points of an image land on multiples of `step`.
+
+    What is found to a hundredth of a pixel is then the same to the last digit, whichever processor found it.
+
+    Args:
+        h: 3 x 3.
+        size: width and height of the image it is applied to.
+        step: pixels of its target.
+
+    Returns:
+        `h` itself where the four points do not all lie before its horizon.
+    """
+    x, y = (size[0] - 1) / 4, (size[1] - 1) / 4
+    points = np.array([[x, y], [3 * x, y], [3 * x, 3 * y], [x, 3 * y]])
+    depths = points @ h[2, :2] + h[2, 2]
+    if not (np.all(depths > 0) or np.all(depths < 0)):
+        return h
+    targets = np.round(apply_homography(h, points) / step) * step
+    (u, v), ones, zeros = targets.T, np.ones(4), np.zeros(4)
+    x, y = points.T
+    across = np.column_stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y])
+    down = np.column_stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y])
+    try:
+        entries = np.linalg.solve(np.vstack([across, down]), np.concatenate([u, v]))
+    except np.linalg.LinAlgError:
+        return h
+    return np.append(entries, 1.0).reshape(3, 3)
+
+
 def image_corners(width: int, height: int) -> Points:
     """Centres of the four corner pixels, clockwise from the top left, 4 x 2."""
     w, h = width - 1.0, height - 1.0

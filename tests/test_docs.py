@@ -173,6 +173,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
     assert guided.planes.most == 4
     assert frame.neighbours.fewest == 3
     assert guided.rivals.decisive == 4
+    assert guided.planes.astray == 10
     for told in (
         f"glimpse of {guided.views.glimpse_side} pixels",
         f"shows a significance of {guided.views.glimpse_sure:g}",

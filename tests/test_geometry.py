@@ -17,6 +17,7 @@ from gcm.geometry import (
     pixel_to_cell,
     resize_matrix,
     resize_points,
+    rounded_homography,
     warp_image,
 )
 
@@ -113,3 +114,23 @@ def test_warping_agrees_with_mapping_points(photo: np.ndarray) -> None:
     assert not warped[:, :12].any()  # black outside
     assert warp_image(photo, np.eye(3), 100, 50).shape == (50, 100, 3)
     assert warp_image(photo[..., 0], np.eye(3), 100, 50).shape == (50, 100)
+
+
+def test_a_rounded_homography_lies_near_and_takes_up_small_differences() -> None:
+    h = np.array([[1.1, 0.07, 12.3], [-0.05, 0.9, 2.1], [1e-4, 2e-4, 1]])
+    rounded = rounded_homography(h, (640, 480))
+    quarters = np.array([[159.75, 119.75], [479.25, 119.75], [479.25, 359.25], [159.75, 359.25]])
+    mapped = apply_homography(rounded, quarters)
+    assert np.abs(mapped - apply_homography(h, quarters)).max() <= 0.0626
+    np.testing.assert_allclose(mapped * 8, np.round(mapped * 8), atol=1e-6)
+    for scale in (-2.0, 1.0, 1 + 1e-9):
+        assert np.array_equal(rounded_homography(h * scale + 1e-9, (640, 480)), rounded)
+    np.testing.assert_allclose(rounded_homography(rounded, (640, 480)), rounded, atol=1e-12)
+
+
+def test_what_cannot_be_rounded_is_left() -> None:
+    horizon = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 320, 0, 1]])
+    assert rounded_homography(horizon, (640, 480)) is horizon
+    assert rounded_homography(np.eye(3), (1, 1)).tolist() == np.eye(3).tolist()  # all four are one point
+    tiny = np.diag([1e-6, 1e-6, 1.0])  # all four land on one
+    assert rounded_homography(tiny, (640, 480)) is tiny

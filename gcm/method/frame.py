@@ -22,6 +22,7 @@ from gcm.geometry import (
     inverse,
     resize_matrix,
     resize_points,
+    rounded_homography,
 )
 from gcm.images.sizes import image_size
 from gcm.method.evidence import Agreement, agreement
@@ -29,7 +30,6 @@ from gcm.method.pair import Pair
 from gcm.method.sightings import Sighting
 from gcm.method.view import Seen, refine_view
 from gcm.method.working_matches import WorkingMatches
-from gcm.options import GuidedOptions
 from gcm.refinement.dense import CellMatches, mutual_match
 
 __all__ = ["Framed", "frame_of", "look_at_all", "refine_all"]
@@ -75,14 +75,9 @@ class Framed:
         return resize_points(points0, size0, pair.size0), resize_points(points1, size1, pair.size1)
 
 
-def frame_of(sighting: Sighting, side: float, options: GuidedOptions) -> Matrix | None:
-    """The turn, scale and shift of image 1 that a sighting calls for; None where features bear it unturned.
-
-    Args:
-        sighting: what was seen.
-        side: longer side of the images, pixels.
-        options: how much parallax there may be, and how much features bear.
-    """
+def frame_of(pair: Pair, sighting: Sighting) -> Matrix | None:
+    """Turn, scale and shift of image 1 that a sighting calls for; None where features bear it unturned."""
+    options, side = pair.options, max(*pair.size0, *pair.size1)
     frame = options.frame
     points0, points1 = sighting.together
     if len(points0) < 3:
@@ -96,7 +91,7 @@ def frame_of(sighting: Sighting, side: float, options: GuidedOptions) -> Matrix 
     turn = abs(float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))))
     if turn <= frame.borne_turn and abs(np.log(scale)) <= np.log(frame.borne_scale):
         return None
-    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+    return rounded_homography(np.vstack([matrix, [0.0, 0.0, 1.0]]), pair.size1)
 
 
 def look_at_all(pair: Pair, h_1_to_0: Matrix | None, zoom: float = 1.0) -> Work[Framed]:

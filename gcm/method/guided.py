@@ -220,9 +220,7 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
     small = side <= views.small_side
     zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else zoom_of(pair)
     rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
-    candidates: list[tuple[Sighting, Matrix | None]] = [
-        (rival, frame_of(rival, side, pair.options)) for rival in rivals
-    ]
+    candidates: list[tuple[Sighting, Matrix | None]] = [(rival, frame_of(pair, rival)) for rival in rivals]
     if all(frame is not None for _, frame in candidates):
         candidates.append((sightings[0], None))
     looks = []

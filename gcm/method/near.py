@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from gcm.features.batching import Work
-from gcm.geometry import Matrix, Points, apply_homography, homography_scale, inverse
+from gcm.geometry import Matrix, Points, apply_homography, homography_scale, inverse, rounded_homography
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane
 from gcm.method.view import Hints, match_view
 from gcm.method.working_matches import WorkingMatches
 
-__all__ = ["match_near", "second_round"]
+__all__ = ["match_near", "second_round", "warped_by"]
 
 
 def match_near(
@@ -31,6 +31,16 @@ def match_near(
     return view.swapped() if swapped else view
 
 
+def warped_by(pair: Pair, matches: WorkingMatches, plane: Matrix) -> WorkingMatches:
+    """The same matches as a warp shows them that moves their points by `plane`, and is rounded.
+
+    A warp that differs in the sixth digit would lead to other matches.
+    """
+    h = matches.warped_by(plane).h_1_to_0
+    assert h is not None
+    return matches.in_frame_of(rounded_homography(h, pair.size1))
+
+
 def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:
     """What warping image 0 leaves of the motion, N x 2 pixels of image 1."""
     return apply_homography(h_0_to_1, matches.points0) - matches.points1
@@ -48,7 +58,7 @@ def second_round(pair: Pair, first: WorkingMatches, *, align: bool = False) -> W
         moved = apply_homography(plane, first.warped1) - first.warped1
         if np.percentile(np.abs(moved), options.guide.aligned_percentile) < planes.aligned:
             return first
-    second = yield from match_near(pair, first.warped_by(plane), align=align)
+    second = yield from match_near(pair, warped_by(pair, first, plane), align=align)
     better = len(second) >= planes.kept * len(first)
     pair.trace.append(f"round 2: {len(second)}{'' if better else ', not kept'}")
     return second if better else first

@@ -24,6 +24,8 @@ def fit_plane(
 ) -> Matrix | None:
     """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none.
 
+    It does not depend on the samples that RANSAC draws, see :func:`_settled`.
+
     Args:
         view: its matches.
         options: how many of them, and how exactly they must agree.
@@ -31,10 +33,9 @@ def fit_plane(
     """
     best = np.argsort(-view.scores, kind="stable")[: options.sampled]
     source, target = view.warped1[best], view.points0[best]
-    fine = threshold is None
     threshold = options.threshold if threshold is None else threshold
     found = estimate_homography(source, target, threshold=threshold, method=cv2.USAC_MAGSAC).matrix
-    return _settled(found, source, target, threshold) if fine and found is not None else found
+    return None if found is None else _settled(found, source, target, threshold)
 
 
 def _settled(h: Matrix, source: Points, target: Points, threshold: float) -> Matrix:
@@ -116,8 +117,8 @@ def on_one_plane(
 
 def further_planes(
     rest: WorkingMatches, total: int, options: PlaneOptions, *, tolerance: float
-) -> Iterator[WorkingMatches]:
-    """Parts of the scene that a view leaves distorted, each warped by the plane that explains it.
+) -> Iterator[tuple[WorkingMatches, Matrix]]:
+    """Parts of the scene that a view leaves distorted, each with the plane that explains it.
 
     Plane after plane is fitted to what is not yet explained. What a plane would only shift is left alone:
     matching bears a shift.
@@ -138,7 +139,7 @@ def further_planes(
         if len(part) < fewest:
             return
         if distortion(plane, np.median(part.warped1, axis=0)) >= options.distortion:
-            yield part.warped_by(plane)
+            yield part, plane
 
 
 def distortion(h: Matrix, point: NDArray[np.float64]) -> float:

@@ -22,7 +22,7 @@ from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, i
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
 from gcm.method.coarse import turn_image
-from gcm.method.near import match_near
+from gcm.method.near import match_near, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane, merge_views
 from gcm.method.working_matches import WorkingMatches, concatenated
@@ -191,7 +191,7 @@ def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, M
         if plane is not None and np.linalg.det(plane) > 0:
             explained = explained_by(seeds, plane, planes.coarse_tolerance * cell)
             if explained.mean() > planes.main_share:
-                seeds = seeds.warped_by(plane)
+                seeds = warped_by(pair, seeds, plane)
     dense = yield from match_near(pair, seeds, whole=True, align=True)
     return dense, seeds.h_1_to_0
 

@@ -19,7 +19,7 @@ from gcm.features.batching import Work
 from gcm.geometry import Matrix, apply_homography, homography_scale, inverse
 from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
-from gcm.method.near import match_near, second_round
+from gcm.method.near import match_near, second_round, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
 from gcm.method.sightings import Sighting
@@ -65,8 +65,7 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         if min(main.share, share) >= options.planes.clear_share:
             return [_alone(pair, view, plane)]
     if framed is None:
-        frame = frame_of(best, max(*pair.size0, *pair.size1), options)
-        framed = yield from look_at_all(pair, frame, zoom_of(pair))
+        framed = yield from look_at_all(pair, frame_of(pair, best), zoom_of(pair))
     if main is not None and view is not None:
         off = _significance_off(pair, framed, view if plane is None else view.warped_by(plane))
         pair.trace.append(f"off the plane: significance {off:.1f}")
@@ -118,7 +117,7 @@ def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
     share = float(explained.mean())
     if share <= planes.main_share:
         return None
-    main = coarse.warped_by(plane)
+    main = warped_by(pair, coarse, plane)
     pair.h_1_to_0 = main.h_1_to_0
     rest = coarse.take(~explained).in_frame_of(main.h_1_to_0)
     return _MainPlane(main, rest, share, planes.further_tolerance * cell)
@@ -181,8 +180,8 @@ def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
     """Views of further planes."""
     views = []
     planes = pair.options.planes
-    for part in further_planes(main.rest, len(main.matches), planes, tolerance=main.tolerance):
-        view = yield from match_near(pair, part)
+    for part, plane in further_planes(main.rest, len(main.matches), planes, tolerance=main.tolerance):
+        view = yield from match_near(pair, warped_by(pair, part, plane))
         views.append((yield from second_round(pair, view)))
     if views:
         pair.trace.append(f"further planes: {', '.join(str(len(view)) for view in views)}")

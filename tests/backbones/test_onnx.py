@@ -121,6 +121,30 @@ def test_either_runtime_finds_the_same_matches(preset: str) -> None:
     assert theirs.confidence == pytest.approx(ours.confidence, abs=0.01)
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("preset", "photos"),
+    [
+        ("default", ("oxford-dev/v_graf/1.ppm", "oxford-dev/v_graf/3.ppm")),
+        ("default", ("fmat-dev/BrusselsA.jpg", "fmat-dev/BrusselsB.jpg")),
+        ("fast", ("fmat-dev/Leuven2A.jpg", "fmat-dev/Leuven2B.jpg")),
+    ],
+)
+def test_maps_that_differ_in_the_last_digit_lead_to_the_same_matches(
+    shared: Path, preset: str, photos: tuple[str, str]
+) -> None:
+    """Tilted, of a scene, and seen in several ways: what another runtime or processor makes of warps."""
+    pair = [shared / "data" / photo for photo in photos]
+    ours, theirs = (
+        Matcher(preset, device="cpu", precision="float32", runtime=runtime).match(*pair)
+        for runtime in ("torch", "onnxruntime")
+    )
+    agreement = compare((ours.points0, ours.points1), (theirs.points0, theirs.points1), 0.05)
+    assert agreement.golden > 3000
+    assert agreement.found >= 0.995
+    assert agreement.extra <= 0.005
+
+
 def test_a_large_image_by_a_session_that_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     matcher = Matcher("fast", device="cpu", runtime="onnxruntime")
     photo = load_image(EXAMPLES / "left.jpg")[:128, :160]

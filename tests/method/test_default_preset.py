@@ -132,6 +132,20 @@ def test_a_second_plane_is_kept(photo: np.ndarray, matcher: Matcher) -> None:
     assert min(np.sum(errors(one, h) < 2) for h in (left, right)) < 50
 
 
+@pytest.mark.parametrize("height", [4.0, 6.0])
+def test_low_relief_is_not_taken_for_its_ground(photo: np.ndarray, matcher: Matcher, height: float) -> None:
+    """A twelfth of the photo stands out by less than a coarse cell."""
+    y, x = np.mgrid[:240, :320].astype(np.float32)
+    raised = height * np.clip(1.4 - np.hypot((x - 170) / 55, (y - 120) / 50), 0, 0.4) / 0.4
+    other = cv2.remap(photo, x + raised.astype(np.float32), y, cv2.INTER_CUBIC)
+    matches = matcher.match(other, photo)
+    moved = matches.points1 - matches.points0
+    column, row = np.round(matches.points0).astype(int).T
+    on_top = raised[row, column] > 0.99 * height
+    assert np.mean(np.hypot(*(moved[on_top] - [height, 0]).T) < 1) > 0.9
+    assert on_top.sum() > 0.6 * (raised > 0.99 * height).mean() * len(matches)
+
+
 @pytest.mark.parametrize("shrunk", [0, 1])
 def test_half_the_size_either_way(photo: np.ndarray, matcher: Matcher, shrunk: int) -> None:
     big = cv2.resize(photo, (640, 480), interpolation=cv2.INTER_CUBIC)
