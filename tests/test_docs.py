@@ -174,6 +174,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
     assert frame.neighbours.fewest == 3
     assert guided.rivals.decisive == 4
     assert guided.planes.astray == 10
+    assert guided.lines.share == 0.5
     for told in (
         f"glimpse of {guided.views.glimpse_side} pixels",
         f"shows a significance of {guided.views.glimpse_sure:g}",
@@ -197,6 +198,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"(at least {near:g} and at most {far:g} pixels are allowed)",
         f"at least {100 * guided.planes.kept:g} % as many matches",
         f"though at least {100 * guided.planes.only_share:g} % must not",
+        f"to {guided.lines.spread:g} times the median distance (at least {guided.lines.bounds[0]:g} and at most "
+        f"{guided.lines.bounds[1]:g}",
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",

@@ -14,6 +14,7 @@ from gcm.estimation.base import (
 )
 from gcm.estimation.registry import estimator, list_estimators
 from gcm.estimation.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
+from gcm.estimation.settling import settle_fundamental, settle_homography
 from gcm.estimation.two_view import TwoViewGeometry, estimate_focal, two_view_geometry
 
 __all__ = [
@@ -29,5 +30,7 @@ __all__ = [
     "estimate_relative_pose",
     "estimator",
     "list_estimators",
+    "settle_fundamental",
+    "settle_homography",
     "two_view_geometry",
 ]

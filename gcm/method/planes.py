@@ -8,15 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.estimation import estimate_homography
-from gcm.geometry import Matrix, Points, apply_homography, inverse
+from gcm.estimation import estimate_homography, settle_homography
+from gcm.geometry import Matrix, apply_homography
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import PlaneOptions
 
 __all__ = ["explained_by", "fit_plane", "further_planes", "merge_views", "on_one_plane"]
-
-_MOST_ROUNDS, _AT_REST = 30, 1e-4
-"""Rounds of least squares, and pixels that a round moves points by when there is no need for another."""
 
 
 def fit_plane(
@@ -24,7 +21,7 @@ def fit_plane(
 ) -> Matrix | None:
     """Homography from a view's warped image 1 to image 0, from its best matches; None when there is none.
 
-    It does not depend on the samples that RANSAC draws, see :func:`_settled`.
+    It does not depend on the samples that RANSAC draws, see :mod:`gcm.estimation.settling`.
 
     Args:
         view: its matches.
@@ -35,57 +32,7 @@ def fit_plane(
     source, target = view.warped1[best], view.points0[best]
     threshold = options.threshold if threshold is None else threshold
     found = estimate_homography(source, target, threshold=threshold, method=cv2.USAC_MAGSAC).matrix
-    return None if found is None else _settled(found, source, target, threshold)
-
-
-def _settled(h: Matrix, source: Points, target: Points, threshold: float) -> Matrix:
-    """A homography that fits all matches about it best, whichever of them it was first found from.
-
-    Maps that differ in the last digit, as those of another processor, let RANSAC draw other samples; and an
-    image warped by a slightly other homography gives matches that all lie a tenth of a pixel elsewhere. The
-    minimum of a smooth cost (that of Geman and McClure, 1987) does not depend on the samples. It is found by
-    least squares with weights anew (Holland and Welsch, 1977) on the linear equations of normalised points
-    (Hartley, 1997).
-
-    Args:
-        h: 3 x 3, source to target.
-        source, target: N x 2, pixels.
-        threshold: pixels; twice the scale of the cost.
-
-    Returns:
-        `h` itself where it cannot be bettered.
-    """
-    to_unit0, to_unit1 = _to_unit(source), _to_unit(target)
-    x, y = apply_homography(to_unit0, source).T
-    u, v = apply_homography(to_unit1, target).T
-    ones, zeros = np.ones_like(x), np.zeros_like(x)
-    across = np.column_stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y, -u])
-    down = np.column_stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y, -v])
-    settled, mapped = h, apply_homography(h, source)
-    for _ in range(_MOST_ROUNDS):
-        squared = ((mapped - target) ** 2).sum(axis=1)
-        depth = source @ settled[2, :2] + settled[2, 2]  # by which the equations stretch each distance
-        weights = 1 / ((1 + squared * (2 / threshold) ** 2) * depth) ** 2
-        if not np.isfinite(weights).all():
-            return h
-        equations = (across * weights[:, None]).T @ across + (down * weights[:, None]).T @ down
-        unit = np.linalg.eigh(equations)[1][:, 0].reshape(3, 3)
-        settled = inverse(to_unit1) @ unit @ to_unit0
-        settled = settled / settled[2, 2]
-        before, mapped = mapped, apply_homography(settled, source)
-        moved = np.abs(mapped - before)[squared < threshold**2]
-        if not np.isfinite(moved).all() or np.linalg.det(settled) <= 0:
-            return h
-        if moved.max(initial=0) < _AT_REST:
-            break
-    return settled
-
-
-def _to_unit(points: Points) -> Matrix:
-    """3 x 3, to coordinates about the points' centre, of a mean distance of sqrt(2) from it."""
-    centre = points.mean(axis=0)
-    scale = 2**0.5 / max(float(np.linalg.norm(points - centre, axis=1).mean()), 1e-9)
-    return np.array([[scale, 0, -scale * centre[0]], [0, scale, -scale * centre[1]], [0, 0, 1.0]])
+    return None if found is None else settle_homography(found, source, target, threshold / 2)
 
 
 def explained_by(view: WorkingMatches, plane: Matrix, tolerance: float) -> NDArray[np.bool_]:

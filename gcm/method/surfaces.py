@@ -19,6 +19,7 @@ from gcm.features.batching import Work
 from gcm.geometry import Matrix, apply_homography, homography_scale, inverse
 from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
+from gcm.method.lines import on_their_lines
 from gcm.method.near import match_near, second_round, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
@@ -34,11 +35,11 @@ def match_seen(pair: Pair, sighting: Sighting, framed: Framed | None) -> Work[li
     pair.h_1_to_0 = None
     if pair.options.geometry == "none":
         framed = framed or (yield from look_at_all(pair, None, zoom_of(pair)))
-        return [(yield from _whole(pair, framed))]
+        return _verified(pair, [(yield from _whole(pair, framed))])
     if framed is not None and framed.zoom > 1:
         view = yield from _whole(pair, framed)
         planar = pair.options.geometry == "homography"
-        return [on_one_plane(view, pair.options.planes, share=0.0) if planar else view]
+        return [on_one_plane(view, pair.options.planes, share=0.0)] if planar else _verified(pair, [view])
     return (yield from _plane_or_whole(pair, sighting, framed))
 
 
@@ -85,7 +86,15 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         if not aligned and len(view) >= pair.few:
             view = yield from match_near(pair, view, align=True)
         views.insert(0, view)
-    return views
+    return _verified(pair, views)
+
+
+def _verified(pair: Pair, views: list[WorkingMatches]) -> list[WorkingMatches]:
+    """Views of a whole scene without what its geometry does not bear out."""
+    if not pair.options.verify:
+        return views
+    with pair.clock("geometry"):
+        return on_their_lines(views, pair.options.lines, pair.stride)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ __all__ = [
     "FrameOptions",
     "GuideOptions",
     "GuidedOptions",
+    "LineOptions",
     "NeighbourOptions",
     "PlaneOptions",
     "RivalOptions",
@@ -216,6 +217,24 @@ class SmoothingOptions(Options):
     )
 
 
+class LineOptions(Options):
+    """Which matches of a scene lie off their epipolar lines, see :mod:`gcm.method.lines`."""
+
+    fewest: int = Field(100, ge=8, description="matches of a scene, too few to ask for lines")
+    sampled: int = Field(
+        2000, ge=8, description="matches, from all over, that lines are fitted to, for speed"
+    )
+    iterations: int = Field(1000, ge=1, description="most samples that are drawn to find them")
+    scale: Positive = Field(1.0, description="pixels off its line from which a match counts less than half")
+    spread: Positive = Field(2.5, description="times the median distance that a match may lie off its line")
+    bounds: tuple[Positive, Positive] = Field(
+        (0.75, 3.0), description="least and most pixels that those are taken to be"
+    )
+    share: Share = Field(
+        0.5, description="share of a match's neighbours on their lines from which it stands alone off its own"
+    )
+
+
 class PlaneOptions(Options):
     """When a plane explains matches, and when the scene is more than one."""
 
@@ -335,6 +354,7 @@ class GuidedOptions(MethodOptions):
     frame: FrameOptions = Field(FrameOptions(), description="how a whole scene is matched")
     guide: GuideOptions = Field(GuideOptions(), description="how far matches of an earlier look guide")
     neighbours: NeighbourOptions = Field(NeighbourOptions(), description="what verify asks of neighbours")
+    lines: LineOptions = Field(LineOptions(), description="what verify asks of a scene's geometry")
     alignment: AlignmentOptions = Field(AlignmentOptions(), description="how smooth finds positions")
     smoothing: SmoothingOptions = Field(SmoothingOptions(), description="how smooth draws positions")
     verdict: VerdictOptions = Field(VerdictOptions(), description="how sure the result is")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -144,6 +146,35 @@ def test_low_relief_is_not_taken_for_its_ground(photo: np.ndarray, matcher: Matc
     on_top = raised[row, column] > 0.99 * height
     assert np.mean(np.hypot(*(moved[on_top] - [height, 0]).T) < 1) > 0.9
     assert on_top.sum() > 0.6 * (raised > 0.99 * height).mean() * len(matches)
+
+
+def test_what_strays_from_its_epipolar_line_is_dropped(shared: Path, matcher: Matcher) -> None:
+    """Of rectified images, whose lines are their rows."""
+    pair = [shared / "data" / "middlebury-stereo-opencv" / "teddy" / name for name in ("im2.png", "im6.png")]
+    without = Matcher(device="cpu", lines={"fewest": 10**6}).match(*pair)
+    matches = matcher.match(*pair)
+    strayed, before = (np.abs(m.points1[:, 1] - m.points0[:, 1]) > 1.5 for m in (matches, without))
+    assert before.mean() > 0.01
+    assert strayed.mean() < 0.6 * before.mean()
+    assert len(matches) > 0.94 * len(without)
+
+
+def test_what_moves_off_its_epipolar_lines_as_a_whole_is_kept(photo: np.ndarray) -> None:
+    """Ground that comes nearer to the bottom, and a thing before it that moves by itself."""
+    y, x = np.mgrid[:240, :320].astype(np.float32)
+    motion = np.stack([4 + y / 12, np.zeros_like(y)], axis=-1)
+    motion[80:160, 120:210] = 14, 5
+    other = cv2.remap(photo, x + motion[..., 0], y + motion[..., 1], cv2.INTER_CUBIC)
+    kept = []
+    for fewest in (100, 10**6):
+        matches = Matcher(device="cpu", geometry="none", lines={"fewest": fewest}).match(other, photo)
+        column, row = np.round(matches.points0).astype(int).T
+        right = np.linalg.norm(matches.points1 - matches.points0 - motion[row, column], axis=1) < 1
+        thing = (abs(row - 120) < 38) & (abs(column - 165) < 43)
+        kept.append(int((right & thing).sum()))
+        assert np.mean(right) > 0.99
+    assert kept[1] > 100
+    assert kept[0] > 0.85 * kept[1]
 
 
 @pytest.mark.parametrize("shrunk", [0, 1])
