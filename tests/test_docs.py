@@ -198,8 +198,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"(at least {near:g} and at most {far:g} pixels are allowed)",
         f"at least {100 * guided.planes.kept:g} % as many matches",
         f"though at least {100 * guided.planes.only_share:g} % must not",
-        f"to {guided.lines.spread:g} times the median distance (at least {guided.lines.bounds[0]:g} and at most "
-        f"{guided.lines.bounds[1]:g}",
+        f"to {guided.lines.spread:g} times the median distance "
+        f"(at least {guided.lines.bounds[0]:g} and at most {guided.lines.bounds[1]:g}",
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",

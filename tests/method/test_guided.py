@@ -227,7 +227,7 @@ def test_smoothing_takes_noise_and_keeps_edges(left: np.ndarray, make: Make) -> 
     other[:, 256:] = np.roll(left, 6, axis=1)[:, 256:]  # the right half moves by 6 px, over the edge's strip
     errors_of = {}
     for smooth in (False, True):
-        alone = {"lines": {"fewest": 10**6}}  # which would take some of the noise as well
+        alone: dict[str, Any] = {"method.lines.fewest": 10**6}  # lines would take some of the noise as well
         result = make(smooth=smooth, geometry="none", **alone).match(left, noisy(other, 20))
         right_half = result.points0[:, 0] > 256
         moved = np.where(right_half, 6.0, 0.0)
