@@ -27,7 +27,7 @@ def settle_homography(h: Matrix, source: Points, target: Points, scale: float) -
     Args:
         h: 3 x 3, source to target, as it was found.
         source, target: N x 2, pixels.
-        scale: of the cost, pixels of the target: what is farther off counts less than half.
+        scale: of the cost, pixels of the target: what is farther off counts less than a quarter.
 
     Returns:
         `h` itself where it cannot be bettered.
@@ -57,13 +57,14 @@ def settle_homography(h: Matrix, source: Points, target: Points, scale: float) -
     return settled
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def settle_fundamental(fundamental: Matrix, points0: Points, points1: Points, scale: float) -> Matrix:
     """A fundamental matrix that fits all matches about it best.
 
     Args:
         fundamental: 3 x 3, ``x1^T F x0 = 0``, as it was found.
         points0, points1: N x 2, pixels.
-        scale: of the cost, pixels off the epipolar lines: what is farther off counts less than half.
+        scale: of the cost, pixels off the epipolar lines: what is farther off counts less than a quarter.
 
     Returns:
         3 x 3 of rank 2; `fundamental` itself where it cannot be bettered.

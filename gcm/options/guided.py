@@ -225,7 +225,9 @@ class LineOptions(Options):
         2000, ge=8, description="matches, from all over, that lines are fitted to, for speed"
     )
     iterations: int = Field(1000, ge=1, description="most samples that are drawn to find them")
-    scale: Positive = Field(1.0, description="pixels off its line from which a match counts less than half")
+    scale: Positive = Field(
+        1.0, description="pixels off its line from which a match counts less than a quarter"
+    )
     spread: Positive = Field(2.5, description="times the median distance that a match may lie off its line")
     bounds: tuple[Positive, Positive] = Field(
         (0.75, 3.0), description="least and most pixels that those are taken to be"
