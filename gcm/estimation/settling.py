@@ -78,9 +78,10 @@ def settle_fundamental(fundamental: Matrix, points0: Points, points1: Points, sc
         lines1, lines0 = first @ settled.T, second @ settled
         # Sampson's distance: to first order, how far both points are from satisfying the equation.
         stretch = np.sqrt((lines0[:, :2] ** 2).sum(axis=1) + (lines1[:, :2] ** 2).sum(axis=1))
-        stretch = np.maximum(stretch, 1e-6 * np.median(stretch))
+        usual = np.median(stretch)
+        stretch = np.maximum(stretch, 1e-6 * usual)
         off = np.abs((second * lines1).sum(axis=1)) / stretch
-        weights = (_counted(off, scale) * np.median(stretch) / stretch) ** 2
+        weights = (_counted(off, scale) * usual / stretch) ** 2
         if not np.isfinite(weights).all():
             return fundamental
         left, values, right = np.linalg.svd(_least((products * weights[:, None]).T @ products))
