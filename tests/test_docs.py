@@ -182,6 +182,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"(significance {guided.views.sure:g})",
         f"or {load_config('default').method.views.sure:g} in `default`",
         f"also turned (with {guided.views.turned_side} pixels,",
+        f"or a view reaches {guided.views.closer:g},",
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
         f"below a significance of {evidence.believed:g}",

@@ -133,7 +133,8 @@ class _Layer(nn.Module):
     def _within(self, state: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         # The three of each channel lie together.
         query, key, value = self.within_qkv(state).view(*state.shape, 3).unbind(dim=-1)
-        message = _attended(_turned(query, turn), _turned(key, turn), value)
+        # PyTorch's fast attention takes no strided values.
+        message = _attended(_turned(query, turn), _turned(key, turn), value.contiguous())
         update: Tensor = self.within_update(torch.cat([state, self.within_out(message)], dim=-1))
         return state + update
 

@@ -1,11 +1,12 @@
 """Matching as generators that ask for features, so that several pairs can have theirs computed together.
 
-What needs features yields a :class:`Request` and is sent the answer::
+What needs features yields a :class:`Request` and is sent the answer, or several and is sent a list::
 
     pyramid = yield Request(image)
+    map0, map1 = yield [Request(image0, "coarsest"), Request(image1, "coarsest")]
 
-:func:`run_alone` drives one such generator; :func:`run_batched` drives several in rounds, and in each round
-the requests of all are answered at once.
+What is asked for together is computed together. :func:`run_alone` drives one such generator;
+:func:`run_batched` drives several in rounds, and in each round the requests of all are answered at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from gcm.features.cache import image_key
@@ -55,7 +57,9 @@ class Request:
         return self.kind, self.key, b"" if self.original is None else image_key(self.original)
 
 
-Work: TypeAlias = Generator[Request, Any, Result]
+Asked: TypeAlias = Request | list[Request]
+
+Work: TypeAlias = Generator[Asked, Any, Result]
 """Something that asks for features and at last returns a result."""
 
 Answerer: TypeAlias = Callable[[list[Request]], Sequence[Any]]
@@ -65,9 +69,10 @@ Answerer: TypeAlias = Callable[[list[Request]], Sequence[Any]]
 def run_alone(work: Work[Result], answer: Answerer) -> Result:
     """Drive one generator to its end and return its result; raises what it raises."""
     try:
-        request = next(work)
+        asked = next(work)
         while True:
-            request = work.send(answer([request])[0])
+            answers = answer(_several(asked))
+            asked = work.send(list(answers) if isinstance(asked, list) else answers[0])
     except StopIteration as stop:
         result: Result = stop.value
         return result
@@ -86,9 +91,9 @@ def run_batched(works: Sequence[Work[Result]], answer: Answerer) -> list[Result 
         What each generator returned or raised.
     """
     results: dict[int, Result | Exception] = {}
-    waiting: dict[int, Request] = {}
+    waiting: dict[int, Asked] = {}
 
-    def advance(number: int, step: Callable[[], Request]) -> None:
+    def advance(number: int, step: Callable[[], Asked]) -> None:
         try:
             waiting[number] = step()
         except StopIteration as stop:
@@ -102,11 +107,17 @@ def run_batched(works: Sequence[Work[Result]], answer: Answerer) -> list[Result 
         asked = dict(waiting)
         waiting.clear()
         try:
-            answers = answer(list(asked.values()))
+            answers = iter(answer([request for some in asked.values() for request in _several(some)]))
         except Exception as error:
             for number in asked:
                 advance(number, lambda n=number, e=error: works[n].throw(e))  # type: ignore[misc]
             continue
-        for number, response in zip(asked, answers, strict=True):
+        for number, some in asked.items():
+            mine = list(islice(answers, len(_several(some))))
+            response = mine if isinstance(some, list) else mine[0]
             advance(number, lambda n=number, r=response: works[n].send(r))  # type: ignore[misc]
     return [results[number] for number in range(len(works))]
+
+
+def _several(asked: Asked) -> list[Request]:
+    return asked if isinstance(asked, list) else [asked]

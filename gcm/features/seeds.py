@@ -37,6 +37,12 @@ OWN = "attention"
 """How options call our own matcher."""
 
 _GROUP = "gcm.matchers"
+_GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS = 480, 512
+"""What the longer side of images is brought to for a first look, and the most keypoints of it."""
+
+_GLIMPSE_FEWEST = 12
+"""Matches of the first look below which there is no other: two thirds of unrelated pairs have fewer."""
+
 _FEWEST = 8
 """Matches at the first size below which images are not looked at larger: unrelated ones seldom have more."""
 
@@ -140,12 +146,24 @@ class AttentionSeeds:
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
         """Match two images."""
+        if self._seen_unlike(image0, image1):
+            return _Found(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
         found = []
         for side, most in zip(self._sides, self._most, strict=True):
             found.append(self._matched(image0, image1, side, most))
             if len(found[0][0]) < _FEWEST:
                 break
         return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+    def _seen_unlike(self, image0: RGBImage, image1: RGBImage) -> bool:
+        """Whether a first look, with few keypoints of small images, shows next to nothing in common.
+
+        Where one has not even so few, as a narrow strip, so small it tells nothing.
+        """
+        side, most = _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS
+        if any(len(self._keypoints(image, side, most).points) < most for image in (image0, image1)):
+            return False
+        return len(self._matched(image0, image1, side, most)[0]) < _GLIMPSE_FEWEST
 
     def _matched(
         self, image0: RGBImage, image1: RGBImage, side: int, most: int

@@ -39,6 +39,7 @@ __all__ = [
     "CoarseMatches",
     "CoarseMatching",
     "View",
+    "Views",
     "consensus_score",
     "search_hypotheses",
     "turn_image",
@@ -192,14 +193,14 @@ def _best_hypothesis(
     mode: Hypotheses,
 ) -> Work[CoarseHomography | None]:
     """The best supported homography from `low1` to `low0`; each costs at most one network pass."""
-    map0, map1 = (yield Request(low0, "coarsest")), (yield Request(low1, "coarsest"))
+    map0, map1 = yield [Request(low0, "coarsest"), Request(low1, "coarsest")]
     best = matching.fit(map0, map1)
     if mode == "upright":
         return best
     for view in turned_views(low0, low1, options.rotations):
         if mode != "full" and best is not None and best.score >= options.well_supported:
             break
-        map0, map1 = (yield view.request0), (yield Request(view.image1, "coarsest"))
+        map0, map1 = yield [view.request0, view.request1]
         hypothesis = matching.fit(map0, map1)
         if hypothesis is None:
             continue
@@ -214,47 +215,69 @@ class View:
     """Both images as one hypothesis sees them."""
 
     request0: Request
-    image1: RGBImage
+    request1: Request
     to0: Matrix
     """From pixels of image 0's view to those of the image."""
     to1: Matrix
-    scaled: bool
-    """Whether one of the images is halved."""
 
 
 def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> Iterator[View]:
-    """Turned and scaled views of two small images, likeliest first."""
+    """Turned and scaled views of two small images, likeliest first.
+
+    It is image 0 that is turned, because pairs that share it then share its turned maps.
+    """
+    views = Views(low0, low1)
     for angle in rotations:
         for halved in HALVED:
-            yield view_of(low0, low1, angle, halved)
+            yield views.of((angle, 0), halved)
 
 
-def view_of(low0: RGBImage, low1: RGBImage, angle: float, halved: int | None) -> View:
-    """One view of two small images.
+class Views:
+    """Views of two small images, each turned and halved image made once.
 
-    A difference of scale is tried by halving the one image or the other, never by enlarging. It is image 0
-    that is turned, because pairs that share it then share its turned maps.
+    A difference of scale is tried by halving the one image or the other, never by enlarging.
 
     Args:
         low0, low1: H x W x 3 uint8 RGB.
-        angle: degrees by which image 0 is turned.
-        halved: 0 or 1, the image that is halved; None for neither.
     """
-    half = max(low0.shape[:2] + low1.shape[:2]) // 2
-    small0 = fit_within(low0, half) if halved == 0 else low0
-    small1 = fit_within(low1, half) if halved == 1 else low1
-    turned, turn = turn_image(small0, angle)
-    if angle == 0:  # unturned it is the image itself
-        request0 = Request(small0, "coarsest")
-    else:
-        request0 = Request(turned, "coarsest", original=small0, keep=True)
-    to0 = resize_matrix(image_size(small0), image_size(low0)) @ np.linalg.inv(turn)
-    to1 = resize_matrix(image_size(small1), image_size(low1))
-    return View(request0, small1, to0, to1, small0 is not low0 or small1 is not low1)
+
+    def __init__(self, low0: RGBImage, low1: RGBImage) -> None:
+        half = max(low0.shape[:2] + low1.shape[:2]) // 2
+        self._images = [(low, fit_within(low, half)) for low in (low0, low1)]
+        self._turned: dict[tuple[int, bool, float], tuple[Request, Matrix]] = {}
+
+    def of(self, angles: tuple[float, float], halved: int | None) -> View:
+        """One view.
+
+        Args:
+            angles: degrees by which each image is turned.
+            halved: 0 or 1, the image that is halved; None for neither.
+        """
+        (request0, to0), (request1, to1) = (self._one(k, halved == k, angles[k]) for k in (0, 1))
+        return View(request0, request1, to0, to1)
+
+    def _one(self, which: int, halved: bool, angle: float) -> tuple[Request, Matrix]:
+        """The coarsest map of an image as a view shows it, and the matrix from there to the image."""
+        key = which, halved, angle % 360
+        if key not in self._turned:
+            full, half = self._images[which]
+            image = half if halved else full
+            request, turn = _turned(image, angle)
+            matrix = resize_matrix(image_size(image), image_size(full)) @ np.linalg.inv(turn)
+            self._turned[key] = request, matrix
+        return self._turned[key]
+
+
+def _turned(image: RGBImage, angle: float) -> tuple[Request, Matrix]:
+    """The coarsest map of an image turned by an angle, and the matrix from its pixels to the turned ones."""
+    if angle % 360 == 0:  # unturned it is the image itself
+        return Request(image, "coarsest"), np.eye(3)
+    turned, turn = turn_image(image, angle)
+    return Request(turned, "coarsest", original=image, keep=True), turn
 
 
 HALVED = None, 1, 0
-"""What :func:`view_of` may halve, likeliest first."""
+"""What a view may halve, likeliest first."""
 
 
 def _matched_warped(

@@ -159,9 +159,9 @@ def _seeds_of(pair: Pair) -> Seeded | None:
 
 def _worth_a_closer_look(pair: Pair, sightings: list[Sighting], seeded: Seeded | None) -> bool:
     """Whether anything, small or sparse, speaks for a pair: larger looks cost most."""
-    if not pair.seeds or sightings[0].significance >= pair.options.evidence.believed:
+    if not pair.seeds or (seeded is not None and seeded.significance > 0):
         return True
-    return seeded is not None and seeded.significance > 0
+    return sightings[0].significance >= pair.options.views.closer
 
 
 def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_Attempt]:

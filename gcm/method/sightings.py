@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -20,13 +21,16 @@ from gcm.features.batching import Request, Work
 from gcm.geometry import Matrix, Points, inverse, resize_matrix, warp_image
 from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
-from gcm.method.coarse import HALVED, CoarseMatches, consensus_score, view_of
+from gcm.method.coarse import HALVED, CoarseMatches, Views, consensus_score
 from gcm.method.evidence import Agreement, agreement
 from gcm.options import GuidedOptions, Hypotheses
 from gcm.refinement.dense import coarse_match
 from gcm.refinement.maps import FeatureMap
 
 __all__ = ["Sighting", "search_views"]
+
+_Kind: TypeAlias = tuple[float, int | None]
+"""Of a view: degrees by which image 0 is turned, and which image is halved."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +90,21 @@ def search_views(
     low0, low1 = fit_within(image0, views.side), fit_within(image1, views.side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return []
-    seen: list[Sighting] = []
-    for number, (angle, halved) in enumerate(product(views.rotations, HALVED)):
-        if number == 1 and mode == "auto" and seen[0].significance >= plain:
+    seen = yield from _looked(low0, low1, _UPRIGHT, threshold, options)
+    upright = seen[0].significance
+    if mode == "upright":
+        pass
+    elif mode == "full" or upright < views.sure:
+        if mode == "auto" and upright >= plain:
             # Upright shows much already: a tilt, perhaps, which the plane of what it shows undoes.
             seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
-        if seen and (mode == "upright" or (mode == "auto" and seen[-1].significance >= views.sure)):
-            break
-        if mode == "auto" and halved is not None and seen[0].significance >= plain:
-            continue  # the images are of one scale, whatever else turns out
-        seen.append((yield from _seen_turned(low0, low1, angle, halved, threshold, options)))
-    if mode != "upright" and max(sighting.significance for sighting in seen) < views.sure:
-        seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
+        seen += yield from _seen_otherwise(low0, low1, seen, threshold, options, mode)
+        if max(sighting.significance for sighting in seen) < views.sure:
+            seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
     most = max(sighting.significance for sighting in seen)
     if plain <= most < views.glimpse_sure:
         mirror = np.ascontiguousarray(low1[:, ::-1])
-        mirrored = yield from _seen_turned(low0, mirror, 0.0, None, threshold, options)
+        (mirrored,) = yield from _looked(low0, mirror, _UPRIGHT, threshold, options)
         if mirrored.significance > views.mirrored * most:
             return []  # a mirror image, of something that is much like its own
     to0 = resize_matrix(image_size(low0), image_size(image0))
@@ -109,24 +112,69 @@ def search_views(
     return sorted((s.between(to0, to1) for s in seen), key=lambda sighting: -sighting.significance)
 
 
-def _seen_turned(
-    low0: RGBImage, low1: RGBImage, angle: float, halved: int | None, threshold: float, options: GuidedOptions
-) -> Work[Sighting]:
-    """What one view of two images shows; turned ones are first looked at smaller, since most show nothing."""
-    views = options.views
-    sides = (views.side,) if angle == 0 else (views.turned_side, views.side)
-    for side in sides:
-        small0, small1 = fit_within(low0, side), fit_within(low1, side)
-        view = view_of(small0, small1, angle, halved)
-        map0: FeatureMap = yield view.request0
-        map1: FeatureMap = yield Request(view.image1, "coarsest")
-        seen = _sighting(map0, map1, threshold, options)
-        if seen.significance < options.evidence.believed:
-            break
+_UPRIGHT: list[_Kind] = [(0.0, None)]
+
+
+def _seen_otherwise(
+    low0: RGBImage,
+    low1: RGBImage,
+    seen: list[Sighting],
+    threshold: float,
+    options: GuidedOptions,
+    mode: Hypotheses,
+) -> Work[list[Sighting]]:
+    """What two images show turned and scaled; turned ones are looked at smaller first, all of them, and those
+    that show most then as large as the rest, up to the first that is beyond doubt.
+
+    Args:
+        low0, low1: H x W x 3 uint8 RGB, as large as images are looked at.
+        seen: what they show upright, first of all; what shows much there is of one scale.
+        threshold: see :func:`search_views`.
+        options: which views.
+        mode: ``auto``, or ``full``, which stops at nothing.
+    """
+    views, full = options.views, mode == "full"
+    one_scale = not full and seen[0].significance >= options.evidence.plain
+    scales = (None,) if one_scale else HALVED
+    if not full and seen[-1].significance >= views.sure:
+        return []
+    found = yield from _looked(low0, low1, [(0.0, halved) for halved in scales[1:]], threshold, options)
+    if not full and any(sighting.significance >= views.sure for sighting in found):
+        return found
+    kinds = [kind for kind in product(views.rotations, scales) if kind[0]]
+    small0, small1 = (fit_within(image, views.turned_side) for image in (low0, low1))
+    first = yield from _looked(small0, small1, kinds, threshold, options)
     to0, to1 = (
         resize_matrix(image_size(small), image_size(low)) for small, low in ((small0, low0), (small1, low1))
     )
-    return replace(seen, side=side).between(to0 @ view.to0, to1 @ view.to1)
+    for kind, sighting in sorted(zip(kinds, first, strict=True), key=lambda pair: -pair[1].significance):
+        if sighting.significance < options.evidence.believed:
+            found.append(sighting.between(to0, to1))
+            continue
+        found += yield from _looked(low0, low1, [kind], threshold, options)
+        if not full and found[-1].significance >= views.sure:
+            break
+    return found
+
+
+def _looked(
+    image0: RGBImage, image1: RGBImage, kinds: list[_Kind], threshold: float, options: GuidedOptions
+) -> Work[list[Sighting]]:
+    """What two images show turned and scaled in some ways, in pixels of the images."""
+    # Of an angle of 225 image 0 is turned by 45 and image 1 by -180: so few maps serve all angles.
+    views = Views(image0, image1)
+    shown = [views.of((angle % _RIGHT, angle % _RIGHT - angle), halved) for angle, halved in kinds]
+    maps: list[FeatureMap] = yield [request for view in shown for request in (view.request0, view.request1)]
+    return [
+        replace(
+            _sighting(map0, map1, threshold, options), side=max(*image_size(image0), *image_size(image1))
+        ).between(view.to0, view.to1)
+        for view, map0, map1 in zip(shown, maps[::2], maps[1::2], strict=True)
+    ]
+
+
+_RIGHT = 90
+"""Degrees of a right angle: turning by those costs no black corners."""
 
 
 def _glimpse(
@@ -137,7 +185,7 @@ def _glimpse(
     low0, low1 = fit_within(image0, side), fit_within(image1, side)
     if low0 is image0 or low1 is image1 or np.ptp(low0) == 0 or np.ptp(low1) == 0:
         return None
-    map0, map1 = (yield Request(low0, "coarsest")), (yield Request(low1, "coarsest"))
+    map0, map1 = yield [Request(low0, "coarsest"), Request(low1, "coarsest")]
     seen = _sighting(map0, map1, threshold, options)
     if options.evidence.plain <= seen.significance < options.views.glimpse_sure:
         for tilted in (yield from _seen_on_a_plane(low0, low1, [seen], threshold, options)):
@@ -170,8 +218,10 @@ def _seen_on_a_plane(
     may be enough to find its homography, which then shows all of it.
     """
     best: tuple[float, Matrix] | None = None
+    views = options.views
     seen = sorted(seen, key=lambda sighting: -sighting.significance)
-    if seen[0].significance >= options.evidence.plain:
+    plain = seen[0].significance >= options.evidence.plain
+    if plain:
         seen = seen[:1]  # it is the one to follow; otherwise any may show the plane
     for sighting in seen:
         points0, points1 = sighting.matches.points()
@@ -184,8 +234,18 @@ def _seen_on_a_plane(
             best = score, found.matrix
     if best is None:
         return []
-    h_1_to_0 = best[1]
-    map0: FeatureMap = yield Request(low0, "coarsest")
-    warped = warp_image(low1, h_1_to_0, *image_size(low0))
-    map1: FeatureMap = yield Request(warped, "coarsest", original=low1)
-    return [_sighting(map0, map1, threshold, options).between(np.eye(3), inverse(h_1_to_0))]
+    for side in (views.glimpse_side, views.side):
+        if plain and side < views.side:
+            continue
+        small0, small1 = fit_within(low0, side), fit_within(low1, side)
+        to0, to1 = (
+            resize_matrix(image_size(small), image_size(low))
+            for small, low in ((small0, low0), (small1, low1))
+        )
+        h_1_to_0 = inverse(to0) @ best[1] @ to1
+        warped = warp_image(small1, h_1_to_0, *image_size(small0))
+        map0, map1 = yield [Request(small0, "coarsest"), Request(warped, "coarsest", original=small1)]
+        tilted = _sighting(map0, map1, threshold, options).between(to0, to1 @ inverse(h_1_to_0))
+        if tilted.significance < options.evidence.believed:
+            break
+    return [replace(tilted, side=max(*image_size(small0), *image_size(small1)))]

@@ -44,7 +44,7 @@ class ViewOptions(Options):
         320, ge=16, description="pixels; the same of a first look, which is enough for most pairs"
     )
     turned_side: int = Field(
-        320,
+        240,
         ge=16,
         description="pixels; of a first look at turned images: most show nothing",
     )
@@ -73,6 +73,11 @@ class ViewOptions(Options):
     )
     rivals: int = Field(2, ge=1, description="most views that are looked at in full size where none is sure")
     rival: Positive = Field(0.8, description="significance from which a view is looked at in full size")
+    closer: Positive = Field(
+        6.0,
+        description="significance of a view from which that is done even where seeds, where these are looked "
+        "for, show nothing at all",
+    )
     small_side: int = Field(
         640,
         ge=1,

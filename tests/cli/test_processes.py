@@ -40,6 +40,16 @@ def test_bad_input() -> None:
     assert done.stderr == "gcm: error: missing.png: no such file\n"
 
 
+@pytest.mark.parametrize(("set_before", "found"), [("", "1000"), ("GOMP_SPINCOUNT=7", "7")])
+def test_threads_do_not_spin_on_a_busy_machine(set_before: str, found: str) -> None:
+    """OpenMP reads it when PyTorch is imported; what the user set stays."""
+    told = (
+        "import os, sys; from gcm_cli import app; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    )
+    done = shell(f'{set_before} {sys.executable} -c "{told}"')
+    assert done.stdout == f"{found} False\n"
+
+
 def test_quiet_prints_nothing() -> None:
     done = shell(f"gcm match {LEFT} {RIGHT} --max-side 128 --quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -43,6 +43,24 @@ def test_requests_of_a_round_are_answered_together() -> None:
     assert run_batched([], answer) == []
 
 
+def test_several_are_asked_for_at_once() -> None:
+    rounds: list[list[int]] = []
+
+    def answer(requests: list[Request]) -> list[int]:
+        rounds.append([number_of(request) for request in requests])
+        return [10 * number for number in rounds[-1]]
+
+    def two_then_one() -> Work[list[int]]:
+        first, second = yield [number_request(1), number_request(2)]
+        nothing = yield []
+        third = yield number_request(3)
+        return [first, second, *nothing, third]
+
+    assert run_alone(two_then_one(), answer) == [10, 20, 30]
+    assert run_batched([two_then_one(), summing(1, 7)], answer) == [[10, 20, 30], 70]
+    assert rounds == [[1, 2], [], [3], [1, 2, 7], [], [3]]
+
+
 def test_one_is_driven_alone() -> None:
     assert run_alone(summing(3, 5), lambda requests: [number_of(requests[0])]) == 18
 
