@@ -14,7 +14,7 @@ from gcm_cli.options import DeviceOption, JsonOption, QuietOption, parse_setting
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from gcm.distillation.real_sources import OnPrepare
+    from gcm.distillation.real_sources import OnPrepare, Preparation
     from gcm.distillation.recipe import DistillRecipe
     from gcm.distillation.trainer import TrainingProgress
 
@@ -96,20 +96,23 @@ def _preview(console: Console, recipe: DistillRecipe, photos: Path, file: Path) 
     from gcm.images import write_image
 
     with console.progress() as bar:
-        sheet = contact_sheet(recipe, photos, _preparation(bar))
+        sheet = contact_sheet(recipe, photos, _preparation(console, bar))
     write_image(file, sheet)
     console.note(f"samples: {file}")
     console.document({"preview": file})
 
 
-def _preparation(bar: Progress) -> OnPrepare:
+def _preparation(console: Console, bar: Progress) -> OnPrepare:
     """Shows what comes before the first step, each kind of it as a bar of its own."""
     tasks: dict[str, TaskID] = {}
 
-    def show(activity: str, done: int, total: int) -> None:
+    def show(preparation: Preparation) -> None:
+        activity, done, total = preparation.activity, preparation.done, preparation.total
+        if preparation.note:
+            console.note(preparation.note)
         if activity not in tasks:
             tasks[activity] = bar.add_task(activity, total=total)
-        bar.update(tasks[activity], completed=done, visible=done < total)
+        bar.update(tasks[activity], completed=done, total=total, visible=done < total)
 
     return show
 
@@ -123,7 +126,7 @@ def _train(
     latest: TrainingProgress | None = None
     with console.progress() as bar:
         task = bar.add_task("distilling", total=recipe.steps)
-        prepare = _preparation(bar)
+        prepare = _preparation(console, bar)
 
         def show(progress: TrainingProgress) -> None:
             nonlocal latest

@@ -27,7 +27,7 @@ _DOTS = 24
 def contact_sheet(
     recipe: DistillRecipe,
     photos: Path,
-    on_prepare: OnPrepare = lambda activity, done, total: None,
+    on_prepare: OnPrepare = lambda preparation: None,
 ) -> Image:
     """The first samples of a training, H x W x 3 uint8 RGB: both views of a pair side by side, some
     correspondences in colour; of a recipe without pairs, the clean crop and the spoilt one.
@@ -35,11 +35,12 @@ def contact_sheet(
     Args:
         recipe: what the training would do.
         photos: folder of its photos.
-        on_prepare: called while real pairs are checked, as by :func:`gcm.distillation.distill`.
+        on_prepare: called while real pairs are made ready, as by :func:`gcm.distillation.distill`.
 
     Raises:
         DatasetError: no photos, or a folder of real pairs is wrong.
         ConfigError: the crops are too small.
+        DependencyError: what labels photos is not installed.
     """
     objective = create_objective(recipe, torch.device("cpu"))
     found = find_photos(photos)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,18 @@ from numpy.typing import NDArray
 from gcm.distillation.data import Image
 from gcm.distillation.recipe import AugmentationRecipe
 
-__all__ = ["NO_REAL_PAIRS", "Pair", "PairSource", "RealPairs", "cell_centres"]
+__all__ = [
+    "NO_REAL_PAIRS",
+    "Pair",
+    "PairSource",
+    "RealPairs",
+    "cell_centres",
+    "is_known",
+    "some_pairs",
+    "spread",
+]
+
+Item = TypeVar("Item")
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -71,3 +83,28 @@ def cell_centres(width: int, cell: int, height: int | None = None) -> Array:
         for side in (width, width if height is None else height)
     )
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def is_known(places: Array) -> Mask:
+    """Which of N x 2 places are not nan."""
+    return np.asarray(np.isfinite(places).all(axis=1))
+
+
+def some_pairs(count: int, most: int) -> list[tuple[int, int]]:
+    """Pairs of the numbers below `count`, the smaller first: all, or `most` that lie near each other and far;
+    always the same."""
+    if count * (count - 1) // 2 <= most:
+        return list(itertools.combinations(range(count), 2))
+    rng = np.random.default_rng(0)
+    first = rng.integers(count, size=2 * most)
+    gap = np.exp(rng.uniform(0, np.log(count), 2 * most)).astype(int)
+    pairs = {(int(k), int(k + g)) for k, g in zip(first, gap, strict=True) if k + g < count}
+    chosen = sorted(pairs)
+    return spread(chosen, most)
+
+
+def spread(items: list[Item], most: int) -> list[Item]:
+    """At most so many, from all over the list."""
+    if len(items) <= most:
+        return items
+    return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]

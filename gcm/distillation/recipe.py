@@ -19,7 +19,14 @@ from pydantic import (
 from gcm.errors import ConfigError, did_you_mean
 from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["AugmentationRecipe", "DistillRecipe", "RgbdRecipe", "find_recipe", "load_recipe"]
+__all__ = [
+    "AugmentationRecipe",
+    "CollectionsRecipe",
+    "DistillRecipe",
+    "RgbdRecipe",
+    "find_recipe",
+    "load_recipe",
+]
 
 
 class _Strict(BaseModel):
@@ -132,6 +139,25 @@ class RgbdRecipe(_Strict):
     )
 
 
+class CollectionsRecipe(_Strict):
+    """Pairs of photos without truth, labelled by two matchers; students `context` and `attention`."""
+
+    folders: Folders = Field(
+        (), description="searched for photos; those of a place lie in a folder of their own"
+    )
+    share: float = Field(0.3, ge=0, le=1, description="of all pairs, where there are folders")
+    pairs: int = Field(400, ge=1, description="most pairs of photos of a folder that are labelled")
+    teachers: tuple[str, str] = Field(
+        ("aliked-lightglue", "disk-lightglue:resize=704"),
+        description="the matcher that labels, and the one that must agree",
+    )
+    turned: bool = Field(True, description="where it finds little, turn one photo by quarters")
+    epipolar: float = Field(2.0, gt=0, description="pixels that a match may lie off its epipolar line")
+    nearby: float = Field(24.0, gt=0, description="pixels within which both must have found something")
+    fewest: int = Field(40, ge=8, description="labels below which photos do not show the same place")
+    labels: Path | None = Field(None, description="folder that keeps labels; gcm's cache when empty")
+
+
 class DistillRecipe(_Strict):
     """One distillation run."""
 
@@ -175,14 +201,22 @@ class DistillRecipe(_Strict):
     light: LightRecipe = LightRecipe()
     scenes: SceneRecipe = SceneRecipe()
     rgbd: RgbdRecipe = RgbdRecipe()
+    collections: CollectionsRecipe = CollectionsRecipe()
 
     @model_validator(mode="after")
     def _pairs_are_used(self) -> DistillRecipe:
-        if self.rgbd.folders and self.student not in ("context", "attention"):
+        given: dict[str, float] = {}
+        if self.rgbd.folders:
+            given["rgbd"] = self.rgbd.share
+        if self.collections.folders:
+            given["collections"] = self.collections.share
+        if given and self.student not in ("context", "attention"):
             raise ValueError(
-                f"rgbd.folders: student {self.student} learns from single photos; pairs of photos are for "
-                "context and attention"
+                f"{next(iter(given))}.folders: student {self.student} learns from single photos; pairs of "
+                "photos are for context and attention"
             )
+        if sum(given.values()) > 1:
+            raise ValueError("rgbd.share and collections.share: together more than 1; lower one of them")
         return self
 
 

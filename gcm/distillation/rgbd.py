@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from gcm.distillation.data import Image
-from gcm.distillation.real_pairs import Array, Mask, Pair, cell_centres
+from gcm.distillation.real_pairs import Array, Mask, Pair, cell_centres, is_known, some_pairs, spread
 from gcm.distillation.recipe import AugmentationRecipe, RgbdRecipe
 from gcm.distillation.reprojection import Reprojection, brightness_correlation, reproject
 from gcm.distillation.rgbd_folders import Frame, Sequence, find_sequences
@@ -19,8 +17,6 @@ from gcm.errors import DatasetError
 from gcm.geometry import apply_homography, inside
 
 __all__ = ["FramePair", "RgbdPairs", "find_frame_pairs"]
-
-Item = TypeVar("Item")
 
 _CHECKED = 96
 """Places across a frame at which a pair of frames is checked."""
@@ -65,7 +61,7 @@ def find_frame_pairs(
         DatasetError: a folder is incomplete or wrong, or a sequence has no such pair.
     """
     sequences = [sequence for folder in recipe.folders for sequence in find_sequences(folder)]
-    candidates = [_candidates(len(sequence), _TRIED * recipe.pairs) for sequence in sequences]
+    candidates = [some_pairs(len(sequence), _TRIED * recipe.pairs) for sequence in sequences]
     total, done = sum(len(pairs) for pairs in candidates), 0
     kept: list[FramePair] = []
     for sequence, numbers in zip(sequences, candidates, strict=True):
@@ -80,7 +76,7 @@ def find_frame_pairs(
             on_progress(done, total)
         if not sound:
             raise DatasetError(_nothing(sequence, recipe, doubtful))
-        kept += _spread(sound, recipe.pairs)
+        kept += spread(sound, recipe.pairs)
     return kept
 
 
@@ -97,26 +93,6 @@ def _nothing(sequence: Sequence, recipe: RgbdRecipe, doubtful: int) -> str:
     ).replace("%", " %")
 
 
-def _candidates(frames: int, most: int) -> list[tuple[int, int]]:
-    """All pairs, or where these are too many such as lie near each other and such as lie far: always the
-    same."""
-    if frames * (frames - 1) // 2 <= most:
-        return list(itertools.combinations(range(frames), 2))
-    rng = np.random.default_rng(0)
-    first = rng.integers(frames, size=2 * most)
-    gap = np.exp(rng.uniform(0, np.log(frames), 2 * most)).astype(int)
-    pairs = {(int(k), int(k + g)) for k, g in zip(first, gap, strict=True) if k + g < frames}
-    chosen = sorted(pairs)
-    return _spread(chosen, most)
-
-
-def _spread(items: list[Item], most: int) -> list[Item]:
-    """At most so many, from all over the list."""
-    if len(items) <= most:
-        return items
-    return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
 def _check(first: Frame, second: Frame, recipe: RgbdRecipe) -> bool | None:
     """Whether what two frames say of each other holds; None where they do not overlap enough."""
     verdicts = [_check_way(*frames, recipe) for frames in ((first, second), (second, first))]
@@ -129,7 +105,7 @@ def _check_way(own: Frame, other: Frame, recipe: RgbdRecipe) -> bool | None:
     width, height = own.size
     step = max(1, round(width / _CHECKED))
     moved = _reproject(own, other, cell_centres(width, step, height), recipe)
-    seen, against = (int(part.sum()) for part in (_is_known(moved.places), moved.contradicted))
+    seen, against = (int(part.sum()) for part in (is_known(moved.places), moved.contradicted))
     total = seen + against + int(moved.hidden.sum())
     if seen + against < recipe.overlap * max(1, total):
         return None
@@ -144,10 +120,6 @@ def _check_way(own: Frame, other: Frame, recipe: RgbdRecipe) -> bool | None:
 
 def _reproject(own: Frame, other: Frame, points: Array, recipe: RgbdRecipe) -> Reprojection:
     return reproject(own, other, points, tolerance=recipe.depth_tolerance, way_back=recipe.way_back)
-
-
-def _is_known(places: Array) -> Mask:
-    return np.asarray(np.isfinite(places).all(axis=1))
 
 
 class RgbdPairs:
@@ -192,7 +164,7 @@ class RgbdPairs:
         """2 x 2: a place that both frames show, in pixels of each."""
         points = rng.uniform(0, 1, (_DRAWN, 2)) * (np.array(first.size) - 1)
         places = _reproject(first, second, points, self.recipe).places
-        shown = np.flatnonzero(_is_known(places))
+        shown = np.flatnonzero(is_known(places))
         if not len(shown):  # as good as never: frames of a pair overlap
             return np.array([first.size, second.size]) / 2
         return np.stack([points[shown[0]], places[shown[0]]])
@@ -203,7 +175,7 @@ class RgbdPairs:
         compared, _ = self._moved(own, other, size, cell_centres(size, _STEP))
         alike = brightness_correlation(own.view, other.view, compared, _STEP)
         column, row = np.minimum(centres // _STEP, size // _STEP - 1).astype(int).T
-        seen, there = _is_known(positions), alike[row, column]
+        seen, there = is_known(positions), alike[row, column]
         # What shows nothing has no correlation (nan): nothing bears its place out, or speaks against it.
         wrong = seen & (there < self.recipe.correlation)
         borne_out = seen & (there >= self.recipe.correlation)
@@ -214,7 +186,7 @@ class RgbdPairs:
         there = apply_homography(np.linalg.inv(own.matrix), points)
         moved = _reproject(own.frame, other.frame, there, self.recipe)
         positions = apply_homography(other.matrix, moved.places)
-        seen = _is_known(positions)
+        seen = is_known(positions)
         within = seen & inside(np.where(seen[:, None], positions, -1.0), size, size)
         return np.where(within[:, None], positions, np.nan), seen | moved.hidden
 

@@ -60,7 +60,7 @@ def distill(
     device: str | None = None,
     workers: int = 1,
     on_progress: Callable[[TrainingProgress], None] = lambda _: None,
-    on_prepare: OnPrepare = lambda activity, done, total: None,
+    on_prepare: OnPrepare = lambda preparation: None,
 ) -> Path:
     """Train a student and return the path of its weights; goes on where an earlier run stopped.
 
@@ -78,8 +78,7 @@ def distill(
             ``cuda`` is one for each.
         workers: processes that prepare crops.
         on_progress: called after every step.
-        on_prepare: called while real pairs are checked, before the first step, with what is being done,
-            and how much of how much is done.
+        on_prepare: called while real pairs are made ready, before the first step.
 
     Raises:
         UsageError: there is no such device.
@@ -87,6 +86,7 @@ def distill(
         WeightsError: the checkpoint in `output` is damaged, or the teacher's weights are.
         OutputError: `output` cannot be written.
         DatasetError: no photos, or none left beside the held-out ones; a folder of real pairs is wrong.
+        DependencyError: what labels photos is not installed.
     """
     with join_process_group(device) as group:
         training = _Training(recipe, photos, output, group, workers)
@@ -209,7 +209,7 @@ class _Training:
         """Take the steps that are left."""
         if self.step >= self.recipe.steps and self.validated_step >= self.step:
             return
-        self.real, self.real_held_out = gather_real_pairs(self.recipe, on_prepare)
+        self.real, self.real_held_out = gather_real_pairs(self.recipe, on_prepare, self.group)
         self.objective.prepare()
         self.started = time.perf_counter()
         try:

@@ -51,6 +51,11 @@ def test_a_recipe(tmp_path: Path) -> None:
         ("augmentation: {scale: [300, 200]}\n", "augmentation.scale: must be two positive numbers"),
         ("rgbd: {folder: [a]}\n", "rgbd.folder: Extra inputs are not permitted (did you mean 'folders'?)"),
         ("rgbd: {folders: 3}\n", "rgbd.folders: "),
+        ("collections: {teachers: [sift]}\n", "collections.teachers"),
+        (
+            "student: context\nrgbd: {folders: [a], share: 0.6}\ncollections: {folders: [b], share: 0.5}\n",
+            "rgbd.share and collections.share: together more than 1",
+        ),
         ("student: compact\nrgbd: {folders: [a]}\n", "rgbd.folders: student compact learns from single"),
         ("augmentation: {scale: [0, 200]}\n", "augmentation.scale: must be two positive numbers"),
         ("", "holds no 'key: value' lines"),
