@@ -161,7 +161,7 @@ def cells_near_labels(own: Array, other: Array, centres: Array, size: int) -> Ar
         size: pixels a side of both views.
     """
     positions = np.full_like(centres, np.nan)
-    if len(own) < _NEIGHBOURS:
+    if len(own) <= _NEIGHBOURS:
         return positions
     motions, sound = _motions(own, other)
     own, other, motions = own[sound], other[sound], motions[sound]
@@ -189,10 +189,12 @@ def cells_near_labels(own: Array, other: Array, centres: Array, size: int) -> Ar
 def _motions(own: Array, other: Array) -> tuple[Array, Mask]:
     """N x 2 x 2: how what is around each label moves; and whether its neighbours move so."""
     whole, *_ = np.linalg.lstsq(own - own.mean(axis=0), other - other.mean(axis=0), rcond=None)
-    distance = np.linalg.norm(own[:, None] - own[None], axis=2)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, 1 : _NEIGHBOURS + 1]
+    square = (own**2).sum(axis=1)
+    apart = square[:, None] + square - 2 * own @ own.T
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.argpartition(apart, _NEIGHBOURS - 1, axis=1)[:, :_NEIGHBOURS]
     begin, end = own[nearest] - own[:, None], other[nearest] - other[:, None]
-    square = begin.transpose(0, 2, 1) @ begin + _PRIOR * np.eye(2)
-    motions = np.linalg.solve(square, begin.transpose(0, 2, 1) @ end + _PRIOR * whole)
+    moments = begin.transpose(0, 2, 1) @ begin + _PRIOR * np.eye(2)
+    motions = np.linalg.solve(moments, begin.transpose(0, 2, 1) @ end + _PRIOR * whole)
     off = np.median(np.linalg.norm(begin @ motions - end, axis=2), axis=1)
     return motions.transpose(0, 2, 1), off <= _ASTRAY

@@ -134,6 +134,9 @@ class RgbdRecipe(_Strict):
     way_back: float = Field(
         2.0, gt=0, description="pixels: a place, taken to the other frame and back, ends so near"
     )
+    misalignment: float = Field(
+        1.0, gt=0, description="pixels by which depth and poses may put a frame beside where it fits another"
+    )
     correlation: float = Field(
         0.3, ge=-1, lt=1, description="least correlation of the brightness around a place in both frames"
     )

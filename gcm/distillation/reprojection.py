@@ -14,7 +14,7 @@ from gcm.distillation.real_pairs import Array, Mask
 from gcm.distillation.rgbd_folders import Frame
 from gcm.geometry import inside, resize_points
 
-__all__ = ["Reprojection", "brightness_correlation", "depth_at", "reproject"]
+__all__ = ["Reprojection", "brightness_correlation", "depth_at", "misalignment", "reproject"]
 
 _EDGE = 0.05
 """Share of the depth by which the four pixels around a place may differ; at an edge of depth, which of the
@@ -25,6 +25,12 @@ _HIDES = 2.0
 
 _WINDOW = 5
 """Samples a side of the window in which brightness is compared."""
+
+_SHIFTS = 4
+"""Cells each way in which a better fit is looked for."""
+
+_FITS = 0.3
+"""Correlation of detail below which no shift fits."""
 
 _LEAST_SEEN = 0.5
 """Share of a window whose places must be known."""
@@ -111,13 +117,7 @@ def brightness_correlation(first: Image, second: Image, places: Array, step: int
     Returns:
         Rows x columns of cells, -1 to 1; nan where too little is known, or one of both shows nothing.
     """
-    rows, columns = first.shape[0] // step, first.shape[1] // step
-    own = _shrunk(first[: rows * step, : columns * step], (columns, rows))
-    height, width = second.shape[0] // step, second.shape[1] // step
-    where = resize_points(places, (second.shape[1], second.shape[0]), (width, height))
-    where = where.reshape(rows, columns, 2).astype(np.float32)
-    known = np.isfinite(where).all(axis=2)
-    other = _sampled(_shrunk(second, (width, height)), np.nan_to_num(where))
+    own, other, known = _laid_over(first, second, places, step)
     weight = known.astype(np.float32)
     share = _mean(weight)
     divisor = np.maximum(share, 1e-6)
@@ -128,6 +128,62 @@ def brightness_correlation(first: Image, second: Image, places: Array, step: int
     told = known & (share >= _LEAST_SEEN) & (np.minimum(variance0, variance1) > _FLAT**2)
     deviations = np.sqrt(np.maximum(variance0 * variance1, 1e-6))
     return np.where(told, covariance / deviations, np.float32(np.nan)).astype(np.float32)
+
+
+def misalignment(first: Image, second: Image, places: Array, step: int) -> float:
+    """How far off the places must be moved, all alike, to fit the brightness best; pixels of `first`.
+
+    Arguments as of :func:`brightness_correlation`.
+
+    Returns:
+        inf where nothing within :data:`_SHIFTS` cells fits best, nan where brightness does not tell.
+    """
+    own, other, known = _laid_over(first, second, places, step)
+    rows, columns = own.shape
+    if min(rows, columns) <= 4 * _SHIFTS:
+        return float("nan")
+    weight = known.astype(np.float32)
+    detail0, detail1 = _detail(own, weight), _detail(other, weight)
+    inner = slice(_SHIFTS, rows - _SHIFTS), slice(_SHIFTS, columns - _SHIFTS)
+    scores = np.zeros((2 * _SHIFTS + 1, 2 * _SHIFTS + 1))
+    for y, x in np.ndindex(scores.shape):
+        moved = slice(y, y + rows - 2 * _SHIFTS), slice(x, x + columns - 2 * _SHIFTS)
+        both = weight[inner] * weight[moved]
+        a, b = detail0[inner] * both, detail1[moved] * both
+        scores[y, x] = (a * b).sum() / max(1e-6, float(np.sqrt((a * a).sum() * (b * b).sum())))
+    y, x = divmod(int(scores.argmax()), scores.shape[1])
+    if scores[y, x] < _FITS:
+        return float("nan")
+    if not (0 < y < 2 * _SHIFTS and 0 < x < 2 * _SHIFTS):
+        return float("inf")
+    down, across = _peak(scores[:, x]) + y - _SHIFTS, _peak(scores[y]) + x - _SHIFTS
+    return step * float(np.hypot(down, across))
+
+
+def _detail(image: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image less its mean around each cell, as far as it is known: a shadow fits as well further on."""
+    around = _mean(weight * image) / np.maximum(_mean(weight), np.float32(1e-6))
+    return np.asarray(weight * (image - around), np.float32)
+
+
+def _peak(scores: NDArray[Any]) -> float:
+    """Where a parabola through the highest of the scores and its neighbours is highest, in steps from it."""
+    k = int(scores.argmax())
+    before, here, after = scores[k - 1 : k + 2]
+    return float(0.5 * (before - after) / min(before - 2 * here + after, -1e-9))
+
+
+def _laid_over(
+    first: Image, second: Image, places: Array, step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
+    """Rows x columns of cells: one image, the other as it should look there, and where that is known."""
+    rows, columns = first.shape[0] // step, first.shape[1] // step
+    own = _shrunk(first[: rows * step, : columns * step], (columns, rows))
+    height, width = second.shape[0] // step, second.shape[1] // step
+    where = resize_points(places, (second.shape[1], second.shape[0]), (width, height))
+    where = where.reshape(rows, columns, 2).astype(np.float32)
+    known = np.asarray(np.isfinite(where).all(axis=2))
+    return own, _sampled(_shrunk(second, (width, height)), np.nan_to_num(where)), known
 
 
 def _shrunk(image: Image, size: tuple[int, int]) -> NDArray[np.float32]:

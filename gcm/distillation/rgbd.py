@@ -10,7 +10,7 @@ import numpy as np
 from gcm.distillation.data import Image
 from gcm.distillation.real_pairs import Array, Mask, Pair, cell_centres, is_known, some_pairs, spread
 from gcm.distillation.recipe import AugmentationRecipe, RgbdRecipe
-from gcm.distillation.reprojection import Reprojection, brightness_correlation, reproject
+from gcm.distillation.reprojection import Reprojection, brightness_correlation, misalignment, reproject
 from gcm.distillation.rgbd_folders import Frame, Sequence, find_sequences
 from gcm.distillation.view_pairs import photo_view, place_matrices
 from gcm.errors import DatasetError
@@ -20,6 +20,9 @@ __all__ = ["FramePair", "RgbdPairs", "find_frame_pairs"]
 
 _CHECKED = 96
 """Places across a frame at which a pair of frames is checked."""
+
+_ALIGNED = 270
+"""Places across a frame by which it is checked that it lies right to a part of a pixel."""
 
 _SOUND = 0.7
 """Least share of the places that can be checked, by depth and by brightness, that a pair must pass."""
@@ -98,7 +101,16 @@ def _check(first: Frame, second: Frame, recipe: RgbdRecipe) -> bool | None:
     verdicts = [_check_way(*frames, recipe) for frames in ((first, second), (second, first))]
     if None in verdicts:
         return None
-    return all(verdicts)
+    return all(verdicts) and _fits(first, second, recipe)
+
+
+def _fits(own: Frame, other: Frame, recipe: RgbdRecipe) -> bool:
+    """Whether brightness fits best where depth and poses say, and not a little beside."""
+    width, height = own.size
+    step = max(1, round(width / _ALIGNED))
+    moved = _reproject(own, other, cell_centres(width, step, height), recipe)
+    off = misalignment(own.image, other.image, moved.places, step)
+    return not off > recipe.misalignment  # nan, where brightness does not tell, is no fault
 
 
 def _check_way(own: Frame, other: Frame, recipe: RgbdRecipe) -> bool | None:

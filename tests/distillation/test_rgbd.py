@@ -14,7 +14,7 @@ from rgbd_scene import SIZE, draw_sequence, write_sequence
 from gcm.distillation import scenes
 from gcm.distillation.real_pairs import cell_centres
 from gcm.distillation.recipe import AugmentationRecipe, RgbdRecipe
-from gcm.distillation.reprojection import brightness_correlation, depth_at, reproject
+from gcm.distillation.reprojection import brightness_correlation, depth_at, misalignment, reproject
 from gcm.distillation.rgbd import RgbdPairs, find_frame_pairs
 from gcm.distillation.rgbd_folders import find_sequences
 from gcm.errors import DatasetError
@@ -99,6 +99,18 @@ def test_brightness_correlates_where_places_are_right(photo: np.ndarray) -> None
     assert np.isnan(alike[:, -5:]).all()
     assert np.nanmedian(brightness_correlation(photo, darker, right + np.array([0, 25]), 4)) < 0.4
     assert np.isnan(brightness_correlation(photo, np.full_like(photo, 90), right, 4)).all()
+
+
+@pytest.mark.parametrize(("off", "told"), [((0, 0), 0), ((1.5, 0), 1.5), ((-2, 3), 3.6), ((40, 9), np.inf)])
+def test_what_lies_a_little_beside_is_noticed(
+    photo: np.ndarray, off: tuple[float, float], told: float
+) -> None:
+    points = cell_centres(320, 2, 240)
+    moved = np.roll(photo, 12, axis=1)
+    places = np.where(points[:, :1] < 320 - 60, points + np.array([12, 0]), np.nan)
+    found = misalignment(photo, moved, places + np.array(off), 2)
+    assert abs(found - told) < 0.3 if np.isfinite(told) else not found < 8
+    assert np.isnan(misalignment(photo, np.full_like(photo, 90), places, 2))
 
 
 def spoil_poses(folder: Path) -> None:
@@ -213,7 +225,9 @@ def test_the_pairs_of_a_long_sequence(copied: Path) -> None:
 def test_frames_of_a_headset(shared: Path) -> None:
     recipe = RgbdRecipe.model_validate({"folders": [shared / "data" / "rgbd-hololens-dvmvs"]})
     pairs = find_frame_pairs(recipe)
-    assert len(pairs) > 200
+    assert len(pairs) > 150
+    # The pose of its first frame is off by some 1.5 px, which ALIKED and DISK see as well.
+    assert (0, 4) not in {(pair.first, pair.second) for pair in pairs}
     source, centres = RgbdPairs(pairs, recipe), cell_centres(CROP.crop, 4)
     pair = source.draw(CROP, centres, np.random.default_rng(0))
     assert np.isfinite(pair.positions[0]).all(axis=1).mean() > 0.1
