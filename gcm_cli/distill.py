@@ -52,6 +52,10 @@ def distill(
     then holds the weights (student.safetensors), the curve (log.csv), the
     recipe and the checkpoint.
 
+    Recipes context and attention learn from real pairs of photos, too:
+    --set rgbd.folders=[DIR] (RGB-D sequences with poses), --set
+    collections.folders=[DIR] (photos, a place a folder; extra lightglue).
+
     On several GPUs:
     torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
     """
