@@ -12,6 +12,9 @@ from gcm_cli.console import Console, command, plural
 from gcm_cli.options import DeviceOption, JsonOption, QuietOption, parse_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from gcm.distillation.real_sources import OnPrepare, Preparation
     from gcm.distillation.recipe import DistillRecipe
     from gcm.distillation.trainer import TrainingProgress
 
@@ -48,6 +51,10 @@ def distill(
     A run that was stopped, by Ctrl-C too, goes on where it was. The folder
     then holds the weights (student.safetensors), the curve (log.csv), the
     recipe and the checkpoint.
+
+    Recipes context and attention learn from real pairs of photos, too:
+    --set rgbd.folders=[DIR] (RGB-D sequences with poses), --set
+    collections.folders=[DIR] (photos, a place a folder; extra lightglue).
 
     On several GPUs:
     torchrun --nproc-per-node 4 -m gcm_cli distill RECIPE ... --device cuda
@@ -92,9 +99,26 @@ def _preview(console: Console, recipe: DistillRecipe, photos: Path, file: Path) 
     from gcm.distillation.preview import contact_sheet
     from gcm.images import write_image
 
-    write_image(file, contact_sheet(recipe, photos))
+    with console.progress() as bar:
+        sheet = contact_sheet(recipe, photos, _preparation(console, bar))
+    write_image(file, sheet)
     console.note(f"samples: {file}")
     console.document({"preview": file})
+
+
+def _preparation(console: Console, bar: Progress) -> OnPrepare:
+    """Shows what comes before the first step, each kind of it as a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(preparation: Preparation) -> None:
+        activity, done, total = preparation.activity, preparation.done, preparation.total
+        if preparation.note:
+            console.note(preparation.note)
+        if activity not in tasks:
+            tasks[activity] = bar.add_task(activity, total=total)
+        bar.update(tasks[activity], completed=done, total=total, visible=done < total)
+
+    return show
 
 
 def _train(
@@ -106,6 +130,7 @@ def _train(
     latest: TrainingProgress | None = None
     with console.progress() as bar:
         task = bar.add_task("distilling", total=recipe.steps)
+        prepare = _preparation(console, bar)
 
         def show(progress: TrainingProgress) -> None:
             nonlocal latest
@@ -118,7 +143,15 @@ def _train(
             bar.update(task, completed=progress.step, description=text)
 
         try:
-            student = train(recipe, photos, output, device=device, workers=workers, on_progress=show)
+            student = train(
+                recipe,
+                photos,
+                output,
+                device=device,
+                workers=workers,
+                on_progress=show,
+                on_prepare=prepare,
+            )
         except KeyboardInterrupt:
             if latest is not None:
                 console.note(f"stopped after step {latest.step}; the same command goes on from there")

@@ -1,4 +1,4 @@
-"""Training descriptors from a frozen teacher, on single photos (docs/method.md, "Distillation").
+"""Training descriptors from a frozen teacher, on photos and pairs of them (docs/method.md, "Distillation").
 
     >>> from pathlib import Path
     >>> from gcm.distillation import distill, load_recipe

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gcm.backbones.attention import AttentionNetwork
 from gcm.distillation.pairs import PairBatch, PairDataset
+from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.starts import load_xfeat, start_attention
 from gcm.features.keypoints import Keypoints, compare_keypoints, detect_keypoints, mutual_pairs
@@ -35,9 +36,17 @@ class AttentionObjective:
         self.student = AttentionNetwork().to(device).requires_grad_(False)
         self.student.matcher.requires_grad_(True)
 
-    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
+    def batches(
+        self,
+        photos: list[Path],
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        real: RealPairs = NO_REAL_PAIRS,
+    ) -> PairDataset:
         """Batches of pairs."""
-        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, cell=_CELL)
+        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, cell=_CELL, real=real)
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         """Start from LighterGlue, on the stream as it was trained before; both are blended with XFeat's."""
@@ -57,10 +66,12 @@ class AttentionObjective:
     def held_out_loss(self, batch: PairBatch, step: int) -> Tensor:
         """One less the F1 score of the matches."""
         found = right = true = 0
-        for k, (first, second) in enumerate(self._pairs(batch)):
+        for k, first, second in self._pairs(batch):
             log_probability, _, _ = compare_keypoints(self.student, first, second)
             pairs, _, _ = true_matches(first.points, second.points, *self._positions(batch, k))
             chosen, best1 = mutual_pairs(log_probability)
+            # A match of a keypoint of which nobody knows where it lies is neither right nor wrong.
+            chosen = chosen & self._known(batch, k, 0, first.points)
             found, true = found + int(chosen.sum()), true + len(pairs)
             right += int((chosen[pairs[:, 0]] & (best1[pairs[:, 0]] == pairs[:, 1])).sum())
         return 1 - torch.tensor(2 * right / max(1, found + true))
@@ -68,30 +79,43 @@ class AttentionObjective:
     def loss(self, batch: PairBatch, step: int) -> Tensor:
         """Negative log likelihood of the true matches, and of having none where there is none."""
         losses = []
-        for k, (first, second) in enumerate(self._pairs(batch)):
+        for k, first, second in self._pairs(batch):
             log_probability, logits0, logits1 = compare_keypoints(self.student, first, second)
             pairs, none0, none1 = true_matches(first.points, second.points, *self._positions(batch, k))
             if len(pairs):
                 losses.append(-log_probability[pairs[:, 0], pairs[:, 1]].mean())
+            none0 = none0 & self._known(batch, k, 0, first.points)
+            none1 = none1 & self._known(batch, k, 1, second.points)
             for logits, none in ((logits0, none0), (logits1, none1)):
                 if bool(none.any()):
                     losses.append(-0.5 * F.logsigmoid(-logits[none]).mean())
             losses.append(0.0 * log_probability.sum())  # a pair may have neither
+        if not losses:  # nothing was to be seen, and nothing is learnt
+            losses = [0.0 * parameter.sum() for parameter in self.student.matcher.parameters()]
         return torch.stack(losses).sum() / batch.degraded.shape[1]
 
-    def _pairs(self, batch: PairBatch) -> list[tuple[Keypoints, Keypoints]]:
+    def _pairs(self, batch: PairBatch) -> list[tuple[int, Keypoints, Keypoints]]:
+        """The numbers and the keypoints of the pairs that have any in both views; a black view has none."""
         n = batch.degraded.shape[1]
         x = standardise(batch.degraded.to(self.device), NORMALISATIONS[self.recipe.normalisation])
         with torch.no_grad():
             keypoints = detect_keypoints(
                 self.student, x.flatten(0, 1).mean(dim=1, keepdim=True), self.recipe.keypoints
             )
-        return list(zip(keypoints[:n], keypoints[n:], strict=True))
+        both = zip(range(n), keypoints[:n], keypoints[n:], strict=True)
+        return [pair for pair in both if len(pair[1].points) and len(pair[2].points)]
 
     def _positions(self, batch: PairBatch, k: int) -> tuple[Tensor, Tensor]:
         positions = batch.positions.to(self.device)
         side = self.recipe.augmentation.crop // _CELL
         return positions[0, k].view(side, side, 2), positions[1, k].view(side, side, 2)
+
+    def _known(self, batch: PairBatch, k: int, view: int, points: Tensor) -> Tensor:
+        """Of which of N keypoints of a view it is known whether the other view shows them."""
+        side = self.recipe.augmentation.crop // _CELL
+        cell = _cells(points, side, side)
+        known: Tensor = batch.known[view, k].to(points.device).view(side, side)[cell[:, 1], cell[:, 0]]
+        return known
 
 
 def true_matches(points0: Tensor, points1: Tensor, to1: Tensor, to0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,7 +142,12 @@ def true_matches(points0: Tensor, points1: Tensor, to1: Tensor, to0: Tensor) -> 
 
 def _moved(points: Tensor, to: Tensor) -> Tensor:
     """Where keypoints lie in the other view: as the nearest place that is known."""
-    cell = (points / _CELL).floor().long()
-    cell = cell.minimum(torch.tensor([to.shape[1] - 1, to.shape[0] - 1], device=points.device))
+    cell = _cells(points, to.shape[1], to.shape[0])
     centre = cell * _CELL + (_CELL - 1) / 2
     return to[cell[:, 1], cell[:, 0]] + points - centre
+
+
+def _cells(points: Tensor, width: int, height: int) -> Tensor:
+    """N x 2 (x, y): the cells that points lie in."""
+    cell = (points / _CELL).floor().long()
+    return cell.minimum(torch.tensor([width - 1, height - 1], device=points.device))

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from gcm.distillation.recipe import AugmentationRecipe
 from gcm.errors import DatasetError
 
-__all__ = ["Batch", "CropDataset", "StepDataset", "read_photo", "split_photos"]
+__all__ = ["Batch", "CropDataset", "StepDataset", "held_out_every", "read_photo", "split_photos"]
 
 Image = NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -33,10 +33,15 @@ _LONGEST_SIDE = 1280
 
 def split_photos(photos: list[Path], held_out: float) -> tuple[list[Path], list[Path]]:
     """Split into training and held-out photos; every k-th is held out, so both cover all folders."""
-    if held_out <= 0:
+    every = held_out_every(held_out)
+    if every is None:
         return photos, []
-    every = max(2, round(1 / held_out))
     return [p for i, p in enumerate(photos) if i % every], photos[::every]
+
+
+def held_out_every(share: float) -> int | None:
+    """Of how many photos one is held out, the first of them; None for no one."""
+    return max(2, round(1 / share)) if share > 0 else None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gcm.distillation.data import Batch, CropDataset
 from gcm.distillation.losses import cosine_loss, pyramid_loss
 from gcm.distillation.matching import cell_matching_loss, dense_matching_loss, share_found, window_loss
 from gcm.distillation.pairs import CELL, PairBatch, PairDataset
+from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.starts import load_xfeat, start_context
@@ -37,8 +38,19 @@ class Objective(Protocol):
     def student(self) -> nn.Module:
         """What is trained."""
 
-    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> Dataset[Any]:
-        """The batches of steps `first` to `steps`, each a function of (seed, step) alone."""
+    def batches(
+        self,
+        photos: list[Path],
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        real: RealPairs = NO_REAL_PAIRS,
+    ) -> Dataset[Any]:
+        """The batches of steps `first` to `steps`, each a function of (seed, step) alone.
+
+        `real` pairs are for students that learn from pairs; the recipe gives no others any.
+        """
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         """Give the student the weights it starts from; called once, where a run begins.
@@ -89,7 +101,15 @@ class PatchObjective:
             )
         self.student = student.to(device).to(memory_format=torch.channels_last)
 
-    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> CropDataset:
+    def batches(
+        self,
+        photos: list[Path],
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        real: RealPairs = NO_REAL_PAIRS,
+    ) -> CropDataset:
         recipe = self.recipe
         return CropDataset(
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
@@ -135,7 +155,15 @@ class CompactObjective:
         self.recipe, self.device = recipe, device
         self.student = CompactNetwork().to(device).to(memory_format=torch.channels_last)
 
-    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> ViewDataset:
+    def batches(
+        self,
+        photos: list[Path],
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        real: RealPairs = NO_REAL_PAIRS,
+    ) -> ViewDataset:
         recipe = self.recipe
         return ViewDataset(
             photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
@@ -192,8 +220,16 @@ class ContextObjective:
         self.recipe, self.device = recipe, device
         self.student = ContextNetwork().to(device).to(memory_format=torch.channels_last)
 
-    def batches(self, photos: list[Path], *, seed: int, steps: int, first: int = 0) -> PairDataset:
-        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first)
+    def batches(
+        self,
+        photos: list[Path],
+        *,
+        seed: int,
+        steps: int,
+        first: int = 0,
+        real: RealPairs = NO_REAL_PAIRS,
+    ) -> PairDataset:
+        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, real=real)
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         start_context(self.student, photos, self.recipe)

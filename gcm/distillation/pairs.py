@@ -1,4 +1,5 @@
-"""Pairs of views in different light, of planes and of scenes with depth, with true correspondences.
+"""Pairs of views in different light, of planes, of scenes with depth and of real pairs of photos, with true
+correspondences.
 
 Like all training data, a pair is a function of (seed, index) alone.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gcm.distillation.data import Image, StepDataset, degrade, read_photo, stack_images
 from gcm.distillation.light import change_light
+from gcm.distillation.real_pairs import NO_REAL_PAIRS, Pair, RealPairs, cell_centres
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.scenes import draw_scene
 from gcm.distillation.view_pairs import photo_view, view_matrices
@@ -38,19 +40,10 @@ class PairBatch:
     """The same in other light, and degraded, for the student."""
     positions: Tensor
     """2 x N x K x 2 float32: where each cell's centre of view 0 lies in view 1, and the other way round, in
-    pixels; nan where it is hidden or outside. Cells row by row."""
-
-
-@dataclass(frozen=True)
-class _Pair:
-    views: tuple[Image, Image]
-    positions: tuple[Array, Array]
-
-
-def cell_centres(size: int, cell: int) -> Array:
-    """K x 2 (x, y), pixels: the centres of a square view's cells, row by row."""
-    ticks = np.arange(size // cell) * cell + (cell - 1) / 2
-    return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    pixels; nan where it is hidden, outside or unknown. Cells row by row."""
+    known: Tensor
+    """2 x N x K bool: False where nobody knows whether the other view shows the cell: a nan there does not
+    make it one without a partner."""
 
 
 class PairDataset(StepDataset[PairBatch]):
@@ -65,6 +58,7 @@ class PairDataset(StepDataset[PairBatch]):
         steps: int,
         first: int = 0,
         cell: int = CELL,
+        real: RealPairs = NO_REAL_PAIRS,
     ) -> None:
         super().__init__(
             photos,
@@ -75,6 +69,7 @@ class PairDataset(StepDataset[PairBatch]):
             first=first,
         )
         self.settings = settings
+        self.real = real
         self.centres = cell_centres(settings.augmentation.crop, cell)
 
     def __getitem__(self, index: int) -> PairBatch:
@@ -83,13 +78,18 @@ class PairDataset(StepDataset[PairBatch]):
         clean = [[pair.views[k] for pair in pairs] for k in (0, 1)]
         degraded = [[self._degraded(view, rng) for view in views] for views in clean]
         positions = np.stack([np.stack([pair.positions[k] for pair in pairs]) for k in (0, 1)])
+        known = np.stack([np.stack([self._known(pair, k) for pair in pairs]) for k in (0, 1)])
         return PairBatch(
             torch.stack([stack_images(views) for views in clean]),
             torch.stack([stack_images(views) for views in degraded]),
             torch.from_numpy(positions).float(),
+            torch.from_numpy(known),
         )
 
-    def _pair(self, rng: np.random.Generator) -> _Pair:
+    def _pair(self, rng: np.random.Generator) -> Pair:
+        source = self.real.choose(rng)
+        if source is not None:
+            return source.draw(self.recipe, self.centres, rng)
         if rng.random() < self.settings.scenes.share:
             return self._scene(rng)
         return self._plane(rng)
@@ -97,15 +97,15 @@ class PairDataset(StepDataset[PairBatch]):
     def _photo(self, rng: np.random.Generator) -> Image:
         return read_photo(self.photos[int(rng.integers(len(self.photos)))])
 
-    def _plane(self, rng: np.random.Generator) -> _Pair:
+    def _plane(self, rng: np.random.Generator) -> Pair:
         photo, size = self._photo(rng), self.recipe.crop
         matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
         first, second = (photo_view(photo, matrix, size) for matrix in matrices)
         h_0_to_1 = matrices[1] @ np.linalg.inv(matrices[0])
         positions = tuple(_moved(h, self.centres, size) for h in (h_0_to_1, np.linalg.inv(h_0_to_1)))
-        return _Pair((first, second), (positions[0], positions[1]))
+        return Pair((first, second), (positions[0], positions[1]))
 
-    def _scene(self, rng: np.random.Generator) -> _Pair:
+    def _scene(self, rng: np.random.Generator) -> Pair:
         scenes, size = self.settings.scenes, self.recipe.crop
         scene = draw_scene(
             [self._photo(rng) for _ in range(scenes.photos)],
@@ -116,7 +116,10 @@ class PairDataset(StepDataset[PairBatch]):
             zoom=scenes.zoom,
             light=scenes.light,
         )
-        return _Pair(scene.images, (scene.to1, scene.to0))
+        return Pair(scene.images, (scene.to1, scene.to0))
+
+    def _known(self, pair: Pair, side: int) -> NDArray[np.bool_]:
+        return np.ones(len(self.centres), bool) if pair.known is None else pair.known[side]
 
     def _degraded(self, view: Image, rng: np.random.Generator) -> Image:
         return degrade(change_light(view, self.settings.light, rng), self.recipe, rng)

@@ -13,6 +13,7 @@ from torch import Tensor
 from gcm.distillation.data import Image
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.pairs import PairBatch
+from gcm.distillation.real_sources import OnPrepare, gather_real_pairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.images.folders import find_photos
 
@@ -23,16 +24,28 @@ _DOTS = 24
 """Correspondences shown of a pair."""
 
 
-def contact_sheet(recipe: DistillRecipe, photos: Path) -> Image:
+def contact_sheet(
+    recipe: DistillRecipe,
+    photos: Path,
+    on_prepare: OnPrepare = lambda preparation: None,
+) -> Image:
     """The first samples of a training, H x W x 3 uint8 RGB: both views of a pair side by side, some
     correspondences in colour; of a recipe without pairs, the clean crop and the spoilt one.
 
+    Args:
+        recipe: what the training would do.
+        photos: folder of its photos.
+        on_prepare: called while real pairs are made ready, as by :func:`gcm.distillation.distill`.
+
     Raises:
-        DatasetError: no photos.
+        DatasetError: no photos, or a folder of real pairs is wrong.
         ConfigError: the crops are too small.
+        DependencyError: what labels photos is not installed.
     """
     objective = create_objective(recipe, torch.device("cpu"))
-    batches = objective.batches(find_photos(photos), seed=recipe.seed, steps=_BATCHES)
+    found = find_photos(photos)
+    real, _ = gather_real_pairs(recipe, on_prepare)
+    batches = objective.batches(found, seed=recipe.seed, steps=_BATCHES, real=real)
     samples = [_sample(batches[step]) for step in range(_BATCHES)]
     rows = [np.hstack(samples[k : k + _COLUMNS]) for k in range(0, len(samples), _COLUMNS)]
     return np.ascontiguousarray(np.vstack(rows))

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gcm.errors import ConfigError, did_you_mean
 from gcm.storage.yaml_files import read_yaml
 
-__all__ = ["AugmentationRecipe", "DistillRecipe", "find_recipe", "load_recipe"]
+__all__ = [
+    "AugmentationRecipe",
+    "CollectionsRecipe",
+    "DistillRecipe",
+    "RgbdRecipe",
+    "find_recipe",
+    "load_recipe",
+]
 
 
 class _Strict(BaseModel):
@@ -77,7 +92,9 @@ class LightRecipe(_Strict):
 class SceneRecipe(_Strict):
     """Procedural scenes with depth; student `context`."""
 
-    share: float = Field(0.5, ge=0, le=1, description="of the pairs; the rest are planes")
+    share: float = Field(
+        0.5, ge=0, le=1, description="of the pairs made of single photos; the rest of those are planes"
+    )
     photos: int = Field(6, ge=1, description="different textures of a scene")
     baseline: float = Field(
         0.5, gt=0, description="largest distance of the cameras, as a share of that of what they look at"
@@ -86,6 +103,62 @@ class SceneRecipe(_Strict):
     light: float = Field(
         0.25, ge=0, description="deviation of the log of a surface's brightness from view to view"
     )
+
+
+def _as_folders(value: Any) -> Any:
+    """One folder may stand without brackets, and ``~`` is the home folder."""
+    if isinstance(value, str | Path):
+        value = (value,)
+    if isinstance(value, list | tuple):
+        return tuple(Path(v).expanduser() if isinstance(v, str | Path) else v for v in value)
+    return value
+
+
+Folders = Annotated[tuple[Path, ...], BeforeValidator(_as_folders)]
+
+
+class RgbdRecipe(_Strict):
+    """Pairs of frames of RGB-D sequences with poses; students `context` and `attention`."""
+
+    folders: Folders = Field(
+        (), description="searched for sequences: folders with K.txt, poses.txt, images/ and depth/"
+    )
+    share: float = Field(0.3, ge=0, le=1, description="of all pairs, where there are folders")
+    overlap: float = Field(
+        0.3, gt=0, le=1, description="least share of a frame's depths that the other frame shows, too"
+    )
+    pairs: int = Field(1000, ge=1, description="most pairs of frames of a sequence")
+    depth_tolerance: float = Field(
+        0.03, gt=0, lt=0.5, description="share of the depth by which two frames that agree may differ"
+    )
+    way_back: float = Field(
+        2.0, gt=0, description="pixels: a place, taken to the other frame and back, ends so near"
+    )
+    misalignment: float = Field(
+        1.0, gt=0, description="pixels by which depth and poses may put a frame beside where it fits another"
+    )
+    correlation: float = Field(
+        0.3, ge=-1, lt=1, description="least correlation of the brightness around a place in both frames"
+    )
+
+
+class CollectionsRecipe(_Strict):
+    """Pairs of photos without truth, labelled by two matchers; students `context` and `attention`."""
+
+    folders: Folders = Field(
+        (), description="searched for photos; those of a place lie in a folder of their own"
+    )
+    share: float = Field(0.3, ge=0, le=1, description="of all pairs, where there are folders")
+    pairs: int = Field(400, ge=1, description="most pairs of photos of a folder that are labelled")
+    teachers: tuple[str, str] = Field(
+        ("aliked-lightglue", "disk-lightglue:resize=704"),
+        description="the matcher that labels, and the one that must agree",
+    )
+    turned: bool = Field(True, description="where it finds little, turn one photo by quarters")
+    epipolar: float = Field(2.0, gt=0, description="pixels that a match may lie off its epipolar line")
+    nearby: float = Field(24.0, gt=0, description="pixels within which both must have found something")
+    fewest: int = Field(40, ge=8, description="labels below which photos do not show the same place")
+    labels: Path | None = Field(None, description="folder that keeps labels; gcm's cache when empty")
 
 
 class DistillRecipe(_Strict):
@@ -130,6 +203,24 @@ class DistillRecipe(_Strict):
     augmentation: AugmentationRecipe = AugmentationRecipe()
     light: LightRecipe = LightRecipe()
     scenes: SceneRecipe = SceneRecipe()
+    rgbd: RgbdRecipe = RgbdRecipe()
+    collections: CollectionsRecipe = CollectionsRecipe()
+
+    @model_validator(mode="after")
+    def _pairs_are_used(self) -> DistillRecipe:
+        given: dict[str, float] = {}
+        if self.rgbd.folders:
+            given["rgbd"] = self.rgbd.share
+        if self.collections.folders:
+            given["collections"] = self.collections.share
+        if given and self.student not in ("context", "attention"):
+            raise ValueError(
+                f"{next(iter(given))}.folders: student {self.student} learns from single photos; pairs of "
+                "photos are for context and attention"
+            )
+        if sum(given.values()) > 1:
+            raise ValueError("rgbd.share and collections.share: together more than 1; lower one of them")
+        return self
 
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> DistillRecipe:
@@ -150,13 +241,21 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Distill
         elif isinstance(values.setdefault(group, {}), dict):
             values[group] = {**values[group], name: value}
         else:
-            raise ConfigError(
-                f"{key}: is no group of keys; those are augmentation, light, scenes, as in augmentation.blur"
-            )
+            groups = ", ".join(_groups())
+            raise ConfigError(f"{key}: is no group of keys; those are {groups}, as in augmentation.blur")
     try:
         return DistillRecipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, str(path), changes or {})) from error
+
+
+def _groups() -> dict[str, list[str]]:
+    """The keys of each group."""
+    return {
+        name: list(field.annotation.model_fields)
+        for name, field in DistillRecipe.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
 
 
 def _explain(error: ValidationError, origin: str, changes: Mapping[str, Any]) -> str:
@@ -166,16 +265,18 @@ def _explain(error: ValidationError, origin: str, changes: Mapping[str, Any]) ->
     hint = ""
     if first["type"] == "extra_forbidden":
         word = str(first["loc"][-1])
-        augmentation = list(AugmentationRecipe.model_fields)
-        if key.startswith("augmentation."):
-            hint = did_you_mean(word, augmentation)
-        elif word in augmentation:
+        groups = _groups()
+        group = key.split(".")[0]
+        if group in groups:
+            hint = did_you_mean(word, groups[group])
+        elif word in groups["augmentation"]:
             hint = f" (did you mean 'augmentation.{word}'?)"
         else:
             hint = did_you_mean(word, DistillRecipe.model_fields)
     message = first["msg"].removeprefix("Value error, ")
     changed = any(key == name or key.startswith(f"{name}.") for name in changes)
-    return f"{'' if changed else f'{origin}: '}{key}: {message}{hint}"
+    told = f"{key}: {message}{hint}" if key else message  # of several keys at once, it names them itself
+    return f"{'' if changed else f'{origin}: '}{told}"
 
 
 def find_recipe(source: str, folder: Path) -> Path:

@@ -23,11 +23,12 @@ from gcm.distillation.data import split_photos
 from gcm.distillation.interrupts import held_interrupts, load_ahead
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.process_group import ProcessGroup, join_process_group
-from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
+from gcm.distillation.real_sources import OnPrepare, gather_real_pairs
+from gcm.distillation.recipe import DistillRecipe, load_recipe
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.images.folders import find_photos
 from gcm.storage.atomic import whole_file
-from gcm.storage.yaml_files import read_yaml
 
 __all__ = ["TrainingProgress", "distill"]
 
@@ -59,6 +60,7 @@ def distill(
     device: str | None = None,
     workers: int = 1,
     on_progress: Callable[[TrainingProgress], None] = lambda _: None,
+    on_prepare: OnPrepare = lambda preparation: None,
 ) -> Path:
     """Train a student and return the path of its weights; goes on where an earlier run stopped.
 
@@ -76,18 +78,20 @@ def distill(
             ``cuda`` is one for each.
         workers: processes that prepare crops.
         on_progress: called after every step.
+        on_prepare: called while real pairs are made ready, before the first step.
 
     Raises:
         UsageError: there is no such device.
         ConfigError: `output` holds a run of another recipe, or the crops are too small.
         WeightsError: the checkpoint in `output` is damaged, or the teacher's weights are.
         OutputError: `output` cannot be written.
-        DatasetError: no photos, or none left beside the held-out ones.
+        DatasetError: no photos, or none left beside the held-out ones; a folder of real pairs is wrong.
+        DependencyError: what labels photos is not installed.
     """
     with join_process_group(device) as group:
         training = _Training(recipe, photos, output, group, workers)
         training.resume()
-        training.train(on_progress)
+        training.train(on_progress, on_prepare)
         group.barrier()  # for the leader's last files
     return output / _STUDENT
 
@@ -110,6 +114,7 @@ class _Training:
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
+        self.real, self.real_held_out = NO_REAL_PAIRS, NO_REAL_PAIRS
         self.start: dict[str, torch.Tensor] = {}
         """What the student started from, where a part of that stays in what is written."""
         self.step = 0
@@ -145,7 +150,7 @@ class _Training:
         if not any((self.output / name).exists() for name in (_CHECKPOINT, _LOG, _STUDENT)):
             with whole_file(recipe_file) as path:
                 path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8", newline="\n")
-        elif not _holds(recipe_file, values):
+        elif not _holds(recipe_file, self.recipe):
             raise ConfigError(
                 f"{self.output}: holds a run of another recipe; choose another --output or remove it"
             )
@@ -200,10 +205,11 @@ class _Training:
 
     # -- training ------------------------------------------------------------------------------
 
-    def train(self, on_progress: Callable[[TrainingProgress], None]) -> None:
+    def train(self, on_progress: Callable[[TrainingProgress], None], on_prepare: OnPrepare) -> None:
         """Take the steps that are left."""
         if self.step >= self.recipe.steps and self.validated_step >= self.step:
             return
+        self.real, self.real_held_out = gather_real_pairs(self.recipe, on_prepare, self.group)
         self.objective.prepare()
         self.started = time.perf_counter()
         try:
@@ -222,7 +228,7 @@ class _Training:
         recipe = self.recipe
         # A seed for each process, so that each draws other batches; the first draws those of a lone one.
         seed = recipe.seed + _SEEDS_APART * self.group.rank
-        batches = self._batches(self.training_photos, seed, recipe.steps, self.step)
+        batches = self._batches(self.training_photos, self.real, seed, recipe.steps, self.step)
         with closing(batches):
             for batch in batches:
                 with held_interrupts():
@@ -268,8 +274,10 @@ class _Training:
         span = recipe.learning_rate - recipe.final_learning_rate
         return recipe.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * done))
 
-    def _batches(self, photos: list[Path], seed: int, steps: int, first: int) -> Generator[Any, None, None]:
-        batches = self.objective.batches(photos, seed=seed, steps=steps, first=first)
+    def _batches(
+        self, photos: list[Path], real: RealPairs, seed: int, steps: int, first: int
+    ) -> Generator[Any, None, None]:
+        batches = self.objective.batches(photos, seed=seed, steps=steps, first=first, real=real)
         return load_ahead(batches, workers=self.workers, seed=seed)
 
     # -- validation ----------------------------------------------------------------------------
@@ -297,7 +305,9 @@ class _Training:
         if not self.held_out:
             return math.nan
         self.student.eval()
-        batches = self._batches(self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0)
+        batches = self._batches(
+            self.held_out, self.real_held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0
+        )
         with closing(batches):
             losses = [float(self.objective.held_out_loss(batch, step)) for step, batch in enumerate(batches)]
         return sum(losses) / len(losses)
@@ -319,9 +329,10 @@ class _Training:
             writer.writerow([self.step, *row])
 
 
-def _holds(path: Path, values: dict[str, Any]) -> bool:
+def _holds(path: Path, recipe: DistillRecipe) -> bool:
+    """Whether a run's recipe is this one; keys that came later than the run stand at their defaults."""
     try:
-        return read_yaml(path) == values
+        return load_recipe(path) == recipe
     except ConfigError:
         return False
 

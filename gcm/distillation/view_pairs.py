@@ -18,7 +18,7 @@ from gcm.distillation.recipe import AugmentationRecipe
 from gcm.geometry import resize_matrix
 from gcm.images.sizes import image_size
 
-__all__ = ["ViewBatch", "ViewDataset", "photo_view", "view_matrices"]
+__all__ = ["ViewBatch", "ViewDataset", "photo_view", "place_matrices", "view_matrices"]
 
 _TEACHER_SHIFT = 3.5
 """Pixels: the teacher's strided convolutions centre cell c on pixel 8 c, ours on 8 c + 3.5."""
@@ -77,21 +77,58 @@ def view_matrices(
             rng.uniform(side / 2, height - side / 2) if height > side else height / 2,
         ]
     )
-    target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
-    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64) * side / 2
+    first = _view_matrix(centre, side, recipe, rng, moves=False)
+    return first, _view_matrix(centre, side, recipe, rng, moves=True)
+
+
+def place_matrices(
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    places: NDArray[np.float64],
+    recipe: AugmentationRecipe,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Homographies from two photos to `crop` x `crop` views of a place that both show.
+
+    Both photos are brought to one size, as a photo of :func:`view_matrices` is, and their views turned,
+    scaled, shifted and tilted alike; what the cameras did comes on top.
+
+    Args:
+        sizes: width and height of each photo.
+        places: 2 x 2, pixels: (x, y) of the place in each photo.
+        recipe: how far views are moved.
+        rng: draws everything.
+    """
+    low, high = recipe.scale
+    size = np.exp(rng.uniform(np.log(low), np.log(high)))
+    shift = rng.uniform(-1, 1, size=2) / 4  # the place need not lie in the middle
     matrices = []
-    for second in (False, True):
-        corners, origin = square, centre
-        if rng.random() < recipe.homography_share:
-            corners = corners + rng.uniform(-recipe.tilt, recipe.tilt, size=(4, 2)) * side / 4
-            if second:
-                angle = np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
-                turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-                corners = corners @ turn * np.exp(rng.uniform(-1, 1) * np.log(recipe.view_scale))
-                origin = centre + rng.uniform(-1, 1, size=2) * side / 8
-        matrix = cv2.getPerspectiveTransform((corners + origin).astype(np.float32), target)
-        matrices.append(np.asarray(matrix, dtype=np.float64))
+    for (width, height), place, moves in zip(sizes, places, (False, True), strict=True):
+        side = recipe.crop / max(size / max(width, height), 1.15 * recipe.crop / min(width, height))
+        centre = np.clip(place + shift * side, side / 2, np.array([width, height]) - side / 2)
+        matrices.append(_view_matrix(centre, side, recipe, rng, moves=moves))
     return matrices[0], matrices[1]
+
+
+def _view_matrix(
+    centre: NDArray[np.float64],
+    side: float,
+    recipe: AugmentationRecipe,
+    rng: np.random.Generator,
+    *,
+    moves: bool,
+) -> NDArray[np.float64]:
+    """From a photo to the view of a square of it, tilted, and where it `moves` turned, scaled and shifted."""
+    target = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * (recipe.crop - 1)
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64) * side / 2
+    if rng.random() < recipe.homography_share:
+        corners = corners + rng.uniform(-recipe.tilt, recipe.tilt, size=(4, 2)) * side / 4
+        if moves:
+            angle = np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
+            turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            corners = corners @ turn * np.exp(rng.uniform(-1, 1) * np.log(recipe.view_scale))
+            centre = centre + rng.uniform(-1, 1, size=2) * side / 8
+    matrix = cv2.getPerspectiveTransform((corners + centre).astype(np.float32), target)
+    return np.asarray(matrix, dtype=np.float64)
 
 
 def photo_view(photo: Image, matrix: NDArray[np.float64], side: int) -> Image:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rgbd_scene import write_sequence
 from torch.nn import functional as F
 
 from gcm.distillation import objectives
@@ -60,3 +61,17 @@ def colours(images: torch.Tensor) -> torch.Tensor:
 def fake_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test needs DISK."""
     monkeypatch.setattr(objectives, "create_teacher", lambda *_, **__: colours)
+
+
+@pytest.fixture
+def no_xfeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second stream starts from random weights, and its teacher has such."""
+    monkeypatch.setattr(objectives, "start_context", lambda *_: None)
+    monkeypatch.setattr(objectives, "load_xfeat", lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def sequence(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
+    """A folder with an RGB-D sequence of six frames."""
+    textures = [np.roll(photo, 57 * k, axis=k % 2) for k in range(6)]
+    return write_sequence(tmp_path_factory.mktemp("rgbd") / "rooms" / "one", textures)

@@ -31,8 +31,8 @@ objectives.create_teacher = lambda *_, **__: colours
 torch.set_num_threads(1)
 photos, output, seen = (Path(a) for a in sys.argv[1:])
 original = trainer._Training.train
-def train(self, on_progress):
-    original(self, on_progress)
+def train(self, *callbacks):
+    original(self, *callbacks)
     torch.save(self.student.state_dict(), seen / f"{{self.group.rank}}.pt")
 trainer._Training.train = train
 def watch(progress):

@@ -49,6 +49,14 @@ def test_a_recipe(tmp_path: Path) -> None:
         ("augmentation: {crop: 10}\n", "augmentation.crop: "),
         ("augmentation: {noise_share: 1.5}\n", "augmentation.noise_share: "),
         ("augmentation: {scale: [300, 200]}\n", "augmentation.scale: must be two positive numbers"),
+        ("rgbd: {folder: [a]}\n", "rgbd.folder: Extra inputs are not permitted (did you mean 'folders'?)"),
+        ("rgbd: {folders: 3}\n", "rgbd.folders: "),
+        ("collections: {teachers: [sift]}\n", "collections.teachers"),
+        (
+            "student: context\nrgbd: {folders: [a], share: 0.6}\ncollections: {folders: [b], share: 0.5}\n",
+            "rgbd.share and collections.share: together more than 1",
+        ),
+        ("student: compact\nrgbd: {folders: [a]}\n", "rgbd.folders: student compact learns from single"),
         ("augmentation: {scale: [0, 200]}\n", "augmentation.scale: must be two positive numbers"),
         ("", "holds no 'key: value' lines"),
         ("- a\n", "holds no 'key: value' lines"),
@@ -82,6 +90,15 @@ def test_changes_go_through_the_same_checks(tmp_path: Path) -> None:
     assert bare.augmentation.blur == 3.0
 
 
+@pytest.mark.parametrize("value", [["~/a", "b"], ("~/a", "b")])
+def test_folders_are_a_list_or_one(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path, "student: context\n")
+    assert load_recipe(path).rgbd.folders == ()
+    recipe = load_recipe(path, {"rgbd.folders": value})
+    assert recipe.rgbd.folders == (Path("~/a").expanduser(), Path("b"))
+    assert load_recipe(path, {"rgbd.folders": "a b"}).rgbd.folders == (Path("a b"),)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -93,7 +110,7 @@ def test_changes_go_through_the_same_checks(tmp_path: Path) -> None:
         ({"blur": 3}, "blur: Extra inputs are not permitted (did you mean 'augmentation.blur'?)"),
         ({"augmentation.blur": "much"}, "augmentation.blur: "),
         ({"augmentation": 3}, "augmentation: "),
-        ({"steps.of": 3}, "steps.of: is no group of keys"),
+        ({"steps.of": 3}, "steps.of: is no group of keys; those are augmentation, light, scenes, rgbd"),
         ({"steps": 0}, "steps: "),
     ],
 )

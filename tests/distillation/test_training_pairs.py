@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from gcm.backbones.registry import create_attention
 from gcm.distillation.attention import true_matches
 from gcm.distillation.light import change_light
 from gcm.distillation.matching import cell_matching_loss, share_found
-from gcm.distillation.pairs import CELL, PairDataset, cell_centres
-from gcm.distillation.recipe import DistillRecipe, LightRecipe
+from gcm.distillation.objectives import Objective, create_objective
+from gcm.distillation.pairs import CELL, PairBatch, PairDataset, cell_centres
+from gcm.distillation.real_pairs import Pair, RealPairs
+from gcm.distillation.recipe import AugmentationRecipe, DistillRecipe, LightRecipe
 from gcm.distillation.scenes import draw_scene
 
 SIZE = 128
@@ -103,6 +106,89 @@ def test_a_batch_is_a_function_of_seed_and_step(photos: Path, tiny: DistillRecip
     assert first.positions.shape == (2, 1, (crop // CELL) ** 2, 2)
     known = first.positions[~first.positions.isnan()]
     assert ((known >= 0) & (known <= crop - 1)).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_without_real_pairs_items_are_what_they_were(photos: Path, tiny: DistillRecipe, share: float) -> None:
+    """No random number is drawn for what nobody asked for."""
+    scenes = tiny.scenes.model_copy(update={"share": share})
+    recipe = tiny.model_copy(update={"student": "context", "scenes": scenes, "batch_size": 3})
+    dataset = PairDataset(sorted(photos.rglob("*.png")), recipe, seed=3, steps=9)
+    batch = dataset[4]
+    rng = np.random.default_rng([3, 4])
+    pairs = [dataset._scene(rng) if rng.random() < share else dataset._plane(rng) for _ in range(3)]
+    for view in (0, 1):
+        for k, pair in enumerate(pairs):
+            assert np.array_equal(batch.clean[view, k].permute(1, 2, 0).numpy(), pair.views[view])
+            lit = dataset._degraded(pair.views[view], rng)
+            assert np.array_equal(batch.degraded[view, k].permute(1, 2, 0).numpy(), lit)
+            np.testing.assert_array_equal(
+                batch.positions[view, k].numpy(), pair.positions[view].astype(np.float32)
+            )
+    assert batch.known.all()
+
+
+class Unknown:
+    """A source of which nobody knows anything."""
+
+    def draw(self, recipe: AugmentationRecipe, centres: np.ndarray, rng: np.random.Generator) -> Pair:
+        view = np.full((recipe.crop, recipe.crop, 3), int(rng.integers(256)), np.uint8)
+        nowhere, unknown = np.full_like(centres, np.nan), np.zeros(len(centres), bool)
+        return Pair((view, view), (nowhere, nowhere), (unknown, unknown))
+
+
+def test_real_pairs_have_their_share(photos: Path, tiny: DistillRecipe) -> None:
+    files, recipe = sorted(photos.rglob("*.png")), tiny.model_copy(update={"batch_size": 40})
+    real = RealPairs(((0.3, Unknown()), (0.2, Unknown())))
+    batch = PairDataset(files, recipe, seed=3, steps=9, real=real)[1]
+    again = PairDataset(files, recipe, seed=3, steps=9, first=1, real=real)[0]
+    assert torch.equal(batch.degraded, again.degraded)
+    assert torch.equal(batch.known, again.known)
+    assert 10 < int((~batch.known.any(dim=2)).sum(dim=1)[0]) < 30
+
+
+@pytest.fixture
+def attention(tiny: DistillRecipe) -> Objective:
+    """The attention network as it is shipped, in training."""
+    crops = tiny.augmentation.model_copy(update={"crop": 96})
+    recipe = tiny.model_copy(update={"student": "attention", "keypoints": 32, "augmentation": crops})
+    objective = create_objective(recipe, torch.device("cpu"))
+    objective.student.load_state_dict(create_attention().state_dict())
+    return objective
+
+
+def test_what_is_unknown_has_neither_a_partner_nor_none(attention: Objective, photo: np.ndarray) -> None:
+    """A place of which nobody knows where it lies teaches nothing; one that is hidden has no partner."""
+    images = torch.from_numpy(photo[:96, :96]).permute(2, 0, 1).repeat(2, 1, 1, 1, 1)
+    nowhere = torch.full((2, 1, 48 * 48, 2), torch.nan)
+    known = torch.ones(2, 1, 48 * 48, dtype=torch.bool)
+    hidden = PairBatch(images, images, nowhere, known)
+    assert float(attention.loss(hidden, 0).detach()) > 0
+    unknown = PairBatch(images, images, nowhere, ~known)
+    assert float(attention.loss(unknown, 0).detach()) == 0
+    there = torch.from_numpy(cell_centres(96, 2)).float().expand(2, 1, -1, 2)
+    assert float(attention.held_out_loss(PairBatch(images, images, there, known), 0)) < 0.2
+    # What is found of unknown places is no mistake.
+    left = (there[..., :1] < 48).expand_as(there)
+    half = PairBatch(images, images, there.where(left, torch.nan), left[..., 0])
+    assert float(attention.held_out_loss(half, 0)) < 0.2
+    wrong = PairBatch(images, images, half.positions, known)
+    assert float(attention.held_out_loss(wrong, 0)) > float(attention.held_out_loss(half, 0)) + 0.1
+
+
+def test_a_black_view_teaches_nothing(attention: Objective) -> None:
+    """It has no keypoints."""
+    images = torch.zeros(2, 1, 3, 96, 96, dtype=torch.uint8)
+    batch = PairBatch(
+        images,
+        images,
+        torch.full((2, 1, 48 * 48, 2), torch.nan),
+        torch.ones(2, 1, 48 * 48, dtype=torch.bool),
+    )
+    loss = attention.loss(batch, 0)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert float(attention.held_out_loss(batch, 0)) == 1
 
 
 def moved_maps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
