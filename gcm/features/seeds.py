@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from gcm.images.sizes import image_size
 if TYPE_CHECKING:
     from gcm.backbones.onnx.session import Provider
 
-__all__ = ["OWN", "AttentionSeeds", "SeedMatcher", "Seeds", "create_seed_matchers"]
+__all__ = ["OWN", "AttentionSeeds", "Glimpsing", "SeedMatcher", "Seeds", "create_seed_matchers"]
 
 OWN = "attention"
 """How options call our own matcher."""
@@ -70,6 +70,14 @@ class SeedMatcher(Protocol):
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
         """Match two H x W x 3 uint8 RGB images."""
+
+
+@runtime_checkable
+class Glimpsing(Protocol):
+    """A seed matcher that can also look at little cost."""
+
+    def glimpse(self, image0: RGBImage, image1: RGBImage) -> Seeds:
+        """What few keypoints of two small images show."""
 
 
 def create_seed_matchers(
@@ -163,7 +171,11 @@ class AttentionSeeds:
         side, most = _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS
         if any(len(self._keypoints(image, side, most).points) < most for image in (image0, image1)):
             return False
-        return len(self._matched(image0, image1, side, most)[0]) < _GLIMPSE_FEWEST
+        return len(self.glimpse(image0, image1).points0) < _GLIMPSE_FEWEST
+
+    def glimpse(self, image0: RGBImage, image1: RGBImage) -> Seeds:
+        """Match few keypoints of two images brought to a small size."""
+        return _Found(*self._matched(image0, image1, _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS))
 
     def _matched(
         self, image0: RGBImage, image1: RGBImage, side: int, most: int

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gcm.estimation import estimate_fundamental
 from gcm.features.batching import Work
-from gcm.features.seeds import SeedMatcher
+from gcm.features.seeds import Glimpsing, SeedMatcher, Seeds
 from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, inverse, resize_matrix
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
@@ -66,14 +66,28 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
         seen = _proved(pair, _found(pair, pair.seeds[0], view), options)
         if seen is not None and (best is None or seen.significance > best.significance):
             best = seen
-    if best is not None and best.significance >= options.believed:
-        mirror = np.ascontiguousarray(pair.image1[:, ::-1])
-        mirrored = _proved(pair, _sparse(pair.seeds[0], pair.image0, mirror), options)
-        times = pair.options.views.mirrored
-        if mirrored is not None and mirrored.significance > times * best.significance:
-            pair.trace.append("seeds: the mirror image has more")
-            return None
+    if best is not None and best.significance >= options.believed and _mirrored(pair, best, options):
+        pair.trace.append("seeds: the mirror image has more")
+        return None
     return best
+
+
+def _mirrored(pair: Pair, found: Seeded, options: SeedOptions) -> bool:
+    """Whether the mirror image of image 1 has far more than what was found."""
+    first, mirror = pair.seeds[0], np.ascontiguousarray(pair.image1[:, ::-1])
+    if isinstance(first, Glimpsing):
+        upright, mirrored = (
+            _significance(_proved(pair, _working(first.glimpse(pair.image0, image)), options))
+            for image in (pair.image1, mirror)
+        )
+        if upright >= max(options.believed, mirrored):
+            return False
+    mirrored = _significance(_proved(pair, _sparse(first, pair.image0, mirror), options))
+    return mirrored > pair.options.views.mirrored * found.significance
+
+
+def _significance(seeded: Seeded | None) -> float:
+    return 0.0 if seeded is None else seeded.significance
 
 
 @dataclass(frozen=True)
@@ -126,7 +140,10 @@ def _found(pair: Pair, matcher: SeedMatcher, view: _View) -> WorkingMatches:
 
 def _sparse(matcher: SeedMatcher, image0: RGBImage, image1: RGBImage) -> WorkingMatches:
     """What a matcher finds in two images, in pixels of these."""
-    found = matcher.match(image0, image1)
+    return _working(matcher.match(image0, image1))
+
+
+def _working(found: Seeds) -> WorkingMatches:
     points0, points1 = (np.asarray(p, np.float64).reshape(-1, 2) for p in (found.points0, found.points1))
     scores = np.clip(np.asarray(found.scores, np.float64), 0, 1)
     return WorkingMatches(None, points0, points1, points1, scores)

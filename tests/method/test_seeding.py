@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from gcm import Matcher
+from gcm.config import load_config
 from gcm.errors import ConfigError
+from gcm.features.seeds import Seeds
 from gcm.geometry import epipolar_distances
-from gcm.method.seeding import Seeded, _fundamental, beside, epipolar_significance
+from gcm.method.pair import Pair
+from gcm.method.seeding import Seeded, _fundamental, beside, epipolar_significance, find_seeds
+from gcm.method.steps import Clock, matching_steps
 from gcm.method.working_matches import WorkingMatches
-from gcm.options import SeedOptions
+from gcm.options import GuidedOptions, SeedOptions
 
 SIZE = 640, 480
 
@@ -83,3 +87,57 @@ def test_an_unknown_seed_matcher_is_named_and_the_known_ones() -> None:
         Matcher("fast", method=method)
     with pytest.raises(ConfigError, match="xfeat:speed=3"):
         Matcher("fast", method={"guided": {"seeds": {"matchers": ["xfeat:speed=3"]}}})
+
+
+class Told:
+    """A seed matcher that finds so many matches of one scene, and so many where image 1 is mirrored."""
+
+    def __init__(self, upright: int, mirrored: int) -> None:
+        self.counts = upright, mirrored
+        self.asked: list[bool] = []
+        """Of each look, whether it was at the mirror image."""
+
+    def match(self, image0: np.ndarray, image1: np.ndarray) -> Seeds:
+        self.asked.append(bool(image1[0, 0, 0]))
+        points = two_views(np.random.default_rng(1), self.counts[self.asked[-1]], 0.3)
+        return WorkingMatches(None, points[0], points[1], points[1], np.ones(len(points[0])))
+
+
+class Glimpsed(Told):
+    """The same, and it can look at little cost."""
+
+    def __init__(self, upright: int, mirrored: int, small: tuple[int, int]) -> None:
+        super().__init__(upright, mirrored)
+        self.small = Told(*small)
+
+    def glimpse(self, image0: np.ndarray, image1: np.ndarray) -> Seeds:
+        return self.small.match(image0, image1)
+
+
+def seeds_of(matcher: Told) -> tuple[Seeded | None, list[str]]:
+    config = load_config("fast")
+    assert isinstance(config.method, GuidedOptions)
+    image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    right = image.copy()
+    right[0, -1] = 255  # so that its mirror image is told from it
+    pair = Pair(image, right, matching_steps(config), config.method, Clock(), [matcher])
+    return find_seeds(pair, SeedOptions()), pair.trace
+
+
+def test_where_the_mirror_image_has_far_more_nothing_is_in_common() -> None:
+    found, trace = seeds_of(Told(60, 300))
+    assert found is None
+    assert trace == ["seeds: the mirror image has more"]
+    found, trace = seeds_of(Told(60, 70))
+    assert found is not None
+    assert len(found.matches) > 50
+
+
+def test_the_mirror_image_is_looked_at_small_first() -> None:
+    """To look at all of it costs as much as the match itself."""
+    clear, doubtful = Glimpsed(60, 70, (40, 12)), Glimpsed(60, 300, (40, 60))
+    assert seeds_of(clear)[0] is not None
+    assert clear.asked == [False]
+    assert clear.small.asked == [False, True]
+    assert seeds_of(doubtful)[0] is None
+    assert doubtful.asked == [False, True]
