@@ -28,7 +28,7 @@ from gcm.method.seeding import Seeded, beside, find_seeds, thickened
 from gcm.method.sightings import Sighting, search_views
 from gcm.method.steps import Clock, RefinementStep
 from gcm.method.surfaces import match_seen, zoom_of
-from gcm.method.verdict import confidence_of, evidence_of, seed_confidence
+from gcm.method.verdict import confidence_of, evidence_of
 from gcm.method.working_matches import MethodResult, WorkingMatches
 from gcm.options import GuidedOptions
 
@@ -111,7 +111,7 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
             views = yield from match_seen(pair, sighting, framed)
             attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
     best = max(attempts, key=lambda attempt: attempt.confidence)
-    if seeded is None or seeded.significance < options.seeds.believed:
+    if seeded is None or not seeded.believed(options.seeds):
         return best
     # Without verification nobody knows how sure the maps are.
     sure = not options.verify or best.confidence >= options.verdict.convincing
@@ -159,9 +159,12 @@ def _seeds_of(pair: Pair) -> Seeded | None:
 
 def _worth_a_closer_look(pair: Pair, sightings: list[Sighting], seeded: Seeded | None) -> bool:
     """Whether anything, small or sparse, speaks for a pair: larger looks cost most."""
-    if not pair.seeds or (seeded is not None and seeded.significance > 0):
+    if seeded is not None and seeded.significance > 0:
         return True
-    return sightings[0].significance >= pair.options.views.closer
+    # One of many views shows as much by chance as the images as they are hardly ever do.
+    views = pair.options.views
+    asked = (views.rival if sighting.upright else views.closer for sighting in sightings)
+    return any(sighting.significance >= least for sighting, least in zip(sightings, asked, strict=True))
 
 
 def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_Attempt]:
@@ -177,7 +180,7 @@ def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_
     matches = beside(seeded, [*views, near], pair.options.seeds, pair.stride)
     pair.trace.append(f"with dense matches beside the seeds: {len(matches)}")
     evidence = {"seeds": math.log1p(seeded.significance)}
-    return _Attempt([matches], h_1_to_0, evidence, seed_confidence(seeded.significance, pair.options.verdict))
+    return _Attempt([matches], h_1_to_0, evidence, seeded.confidence(pair.options.verdict))
 
 
 def _rival_attempt(pair: Pair, sighting: Sighting, rivalry: Rivalry) -> Work[_Attempt]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gcm.estimation import estimate_fundamental
 from gcm.features.batching import Work
-from gcm.features.seeds import Glimpsing, SeedMatcher, Seeds
+from gcm.features.seeds import AttentionSeeds, Glimpsing, SeedMatcher, Seeds
 from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, inverse, resize_matrix
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
@@ -25,8 +25,9 @@ from gcm.method.coarse import turn_image
 from gcm.method.near import match_near, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane, merge_views
+from gcm.method.verdict import seed_confidence
 from gcm.method.working_matches import WorkingMatches, concatenated
-from gcm.options import SeedOptions
+from gcm.options import SeedOptions, VerdictOptions
 from gcm.refinement.motion import LocalMotion, fit_motion
 
 __all__ = ["Seeded", "beside", "epipolar_significance", "find_seeds", "thickened"]
@@ -49,32 +50,60 @@ class Seeded:
     """See :func:`epipolar_significance`."""
     fundamental: NDArray[np.float64]
     """3 x 3, of that geometry: points of image 0 to lines in image 1."""
+    own: bool = True
+    """Whether our own network found some of them, which errs over whole regions and so proves less."""
+
+    def confidence(self, options: VerdictOptions) -> float:
+        """See :func:`gcm.method.verdict.seed_confidence`."""
+        return seed_confidence(self.significance, options, own=self.own)
+
+    def believed(self, options: SeedOptions) -> bool:
+        """Whether that is more than chance."""
+        return self.significance >= (options.believed if self.own else options.believed_others)
 
 
 def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
     """Sparse matches of a pair that share an epipolar geometry; None where there are too few.
 
-    Where nothing is significant in the images as they are, the first matcher also looks at one of them turned
-    or tilted (`options.turned`), as ASIFT does (Morel and Yu, 2009), until it finds something that is. What
-    the mirror image explains far better shows nothing in common.
+    Our own network is asked as well as others where these are not sure. Where nothing is significant in the
+    images as they are, the first matcher also looks at one of them turned or tilted (`options.turned`), as
+    ASIFT does (Morel and Yu, 2009), until it finds something that is. What the mirror image explains far
+    better shows nothing in common.
     """
-    upright = [_found(pair, matcher, _AS_IT_IS) for matcher in pair.seeds]
-    best = _proved(pair, concatenated(*upright), options)
+    own = [isinstance(matcher, AttentionSeeds) for matcher in pair.seeds]
+    upright: list[WorkingMatches] = []
+    best: Seeded | None = None
+    for ours in sorted(set(own)):  # others first: of what these are sure, ours proves no more
+        if best is None or best.significance < options.sure:
+            chosen = (matcher for matcher, which in zip(pair.seeds, own, strict=True) if which is ours)
+            upright += [_found(pair, matcher, _AS_IT_IS) for matcher in chosen]
+            best = _surest(pair, [best, _proved(pair, concatenated(*upright), options, own=ours)])
     for view in _turned_and_tilted() if options.turned else ():
         if best is not None and best.significance >= options.sure:
             break
-        seen = _proved(pair, _found(pair, pair.seeds[0], view), options)
-        if seen is not None and (best is None or seen.significance > best.significance):
-            best = seen
-    if best is not None and best.significance >= options.believed and _mirrored(pair, best, options):
+        found = _found(pair, pair.seeds[0], view)
+        best = _surest(pair, [best, _proved(pair, found, options, own=own[0])])
+    if best is not None and best.believed(options) and _mirrored(pair, best, options):
         pair.trace.append("seeds: the mirror image has more")
         return None
     return best
 
 
+def _surest(pair: Pair, seen: list[Seeded | None]) -> Seeded | None:
+    """Of what was seen, the first of those that convince most."""
+    verdict = pair.options.verdict
+    return max(
+        (found for found in seen if found is not None),
+        key=lambda found: found.confidence(verdict),
+        default=None,
+    )
+
+
 def _mirrored(pair: Pair, found: Seeded, options: SeedOptions) -> bool:
     """Whether the mirror image of image 1 has far more than what was found."""
-    first, mirror = pair.seeds[0], np.ascontiguousarray(pair.image1[:, ::-1])
+    # Whoever found it is asked.
+    first = next(matcher for matcher in pair.seeds if isinstance(matcher, AttentionSeeds) is found.own)
+    mirror = np.ascontiguousarray(pair.image1[:, ::-1])
     if isinstance(first, Glimpsing):
         upright, mirrored = (
             _significance(_proved(pair, _working(first.glimpse(pair.image0, image)), options))
@@ -149,7 +178,7 @@ def _working(found: Seeds) -> WorkingMatches:
     return WorkingMatches(None, points0, points1, points1, scores)
 
 
-def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded | None:
+def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions, *, own: bool = True) -> Seeded | None:
     """Those of some matches that share an epipolar geometry."""
     matrix = _fundamental(matches.points0, matches.points1, options.tolerance)
     if matrix is None:
@@ -162,7 +191,7 @@ def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions) -> Seeded
     first = _first_of_their_kind(matches, options.tolerance)
     once = distances[0][first], distances[1][first]
     significance = epipolar_significance(once, (pair.size0, pair.size1), options.tolerance)
-    return Seeded(matches.take(right), significance, matrix)
+    return Seeded(matches.take(right), significance, matrix, own)
 
 
 def _first_of_their_kind(matches: WorkingMatches, radius: float) -> NDArray[np.bool_]:

@@ -42,6 +42,8 @@ class Sighting:
     agreement: Agreement
     side: int
     """Pixels: longer side of the images that were looked at."""
+    upright: bool = False
+    """Whether they were looked at as they are: one view, where turned and scaled ones are many."""
 
     @property
     def significance(self) -> float:
@@ -90,8 +92,8 @@ def search_views(
     low0, low1 = fit_within(image0, views.side), fit_within(image1, views.side)
     if np.ptp(low0) == 0 or np.ptp(low1) == 0:  # nothing to see, so no angle to see it from
         return []
-    seen = yield from _looked(low0, low1, _UPRIGHT, threshold, options)
-    upright = seen[0].significance
+    (first,) = yield from _looked(low0, low1, _UPRIGHT, threshold, options)
+    seen, upright = [replace(first, upright=True)], first.significance
     if mode == "upright":
         pass
     elif mode == "full" or upright < views.sure:

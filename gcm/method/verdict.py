@@ -42,7 +42,14 @@ def confidence_of(evidence: Mapping[str, float], options: VerdictOptions) -> flo
     return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))
 
 
-def seed_confidence(significance: float, options: VerdictOptions) -> float:
-    """The same of sparse matches of a learned matcher, from the significance of their epipolar geometry."""
-    logit = options.seed_intercept + options.seed_significance * math.log1p(significance)
+def seed_confidence(significance: float, options: VerdictOptions, *, own: bool) -> float:
+    """The same of sparse matches of a learned matcher, from the significance of their epipolar geometry.
+
+    Args:
+        significance: of :func:`gcm.method.seeding.epipolar_significance`.
+        options: its weights.
+        own: whether our own network found some of them.
+    """
+    logit = options.seed_intercept if own else options.others_intercept
+    logit += options.seed_significance * math.log1p(significance)
     return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))
