@@ -75,8 +75,8 @@ class ViewOptions(Options):
     rival: Positive = Field(0.8, description="significance from which a view is looked at in full size")
     closer: Positive = Field(
         6.0,
-        description="significance of a view from which that is done even where seeds, where these are looked "
-        "for, show nothing at all",
+        description="significance of a view from which that is done though seeds show nothing; of the images "
+        "as they are, `rival` is enough, for they are one view and the others many",
     )
     small_side: int = Field(
         640,

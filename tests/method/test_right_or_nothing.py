@@ -42,10 +42,10 @@ def test_mirrored_photos_have_no_match(photo: np.ndarray, matcher: Matcher) -> N
     assert result.confidence < 0.5
 
 
-def test_where_nothing_speaks_for_a_pair_it_is_not_looked_at_larger(
-    photo: np.ndarray, matcher: Matcher
-) -> None:
+@pytest.mark.parametrize("preset", ["default", "fast"])
+def test_where_nothing_speaks_for_a_pair_it_is_not_looked_at_larger(photo: np.ndarray, preset: str) -> None:
     """Larger looks cost most, and most pairs of a collection have nothing in common."""
+    matcher = Matcher(preset, device="cpu", precision="float32")
     result = matcher.match(photo, facade(3, (0, 0)))  # old OpenCV draws 2 so that something does speak
     assert len(result) == 0
     assert not any("in full size" in line for line in result.info["trace"])
