@@ -11,7 +11,7 @@ import numpy as np
 
 from gcm.distillation.data import read_photo
 from gcm.distillation.labels import Labeller, Labels
-from gcm.distillation.real_pairs import Array, Mask, Pair, is_known, some_pairs
+from gcm.distillation.real_pairs import Array, Mask, Pair, best_attempt, is_known, some_pairs
 from gcm.distillation.recipe import AugmentationRecipe, CollectionsRecipe
 from gcm.distillation.view_pairs import photo_view, place_matrices
 from gcm.errors import DatasetError
@@ -21,7 +21,6 @@ from gcm.images.sizes import image_size
 
 __all__ = ["LabelledPairs", "PhotoPair", "cells_near_labels", "find_photo_pairs", "label_pairs"]
 
-_ATTEMPTS = 8
 _ENOUGH = 24
 """Cells with a label from which on no other view is tried."""
 
@@ -114,14 +113,7 @@ class LabelledPairs:
 
     def draw(self, recipe: AugmentationRecipe, centres: Array, rng: np.random.Generator) -> Pair:
         """Two views around a label; cells near labels are known, all others unknown."""
-        best, most = self._attempt(recipe, centres, rng)
-        for _ in range(_ATTEMPTS - 1):
-            if most >= _ENOUGH:
-                break
-            pair, count = self._attempt(recipe, centres, rng)
-            if count > most:
-                best, most = pair, count
-        return best
+        return best_attempt(lambda: self._attempt(recipe, centres, rng), _ENOUGH)
 
     def _attempt(
         self, recipe: AugmentationRecipe, centres: Array, rng: np.random.Generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,7 @@ __all__ = [
     "Pair",
     "PairSource",
     "RealPairs",
+    "best_attempt",
     "cell_centres",
     "is_known",
     "some_pairs",
@@ -74,6 +76,26 @@ class RealPairs:
 
 
 NO_REAL_PAIRS = RealPairs()
+
+
+_ATTEMPTS = 8
+
+
+def best_attempt(attempt: Callable[[], tuple[Pair, float]], enough: float) -> Pair:
+    """The first pair that shows enough, or of a few the one that shows most.
+
+    Args:
+        attempt: gives a pair, another each time, and how much it shows.
+        enough: of that.
+    """
+    best, most = attempt()
+    for _ in range(_ATTEMPTS - 1):
+        if most >= enough:
+            break
+        pair, shown = attempt()
+        if shown > most:
+            best, most = pair, shown
+    return best
 
 
 def cell_centres(width: int, cell: int, height: int | None = None) -> Array:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcm.distillation.data import Image
-from gcm.distillation.real_pairs import Array, Mask, Pair, cell_centres, is_known, some_pairs, spread
+from gcm.distillation.real_pairs import (
+    Array,
+    Mask,
+    Pair,
+    best_attempt,
+    cell_centres,
+    is_known,
+    some_pairs,
+    spread,
+)
 from gcm.distillation.recipe import AugmentationRecipe, RgbdRecipe
 from gcm.distillation.reprojection import Reprojection, brightness_correlation, misalignment, reproject
 from gcm.distillation.rgbd_folders import Frame, Sequence, find_sequences
@@ -33,7 +42,6 @@ _TRIED = 3
 _STEP = 4
 """Pixels of a view between the places at which brightness is compared."""
 
-_ATTEMPTS = 8
 _BORNE_OUT = 0.1
 """Share of the cells whose brightness bears out their place from which on no other view is tried: of a white
 wall there is nothing to learn."""
@@ -147,14 +155,7 @@ class RgbdPairs:
 
     def draw(self, recipe: AugmentationRecipe, centres: Array, rng: np.random.Generator) -> Pair:
         """Two views around a place that both frames show."""
-        best, most = self._attempt(recipe, centres, rng)
-        for _ in range(_ATTEMPTS - 1):
-            if most >= _BORNE_OUT:
-                break
-            pair, share = self._attempt(recipe, centres, rng)
-            if share > most:
-                best, most = pair, share
-        return best
+        return best_attempt(lambda: self._attempt(recipe, centres, rng), _BORNE_OUT)
 
     def _attempt(
         self, recipe: AugmentationRecipe, centres: Array, rng: np.random.Generator
