@@ -222,20 +222,18 @@ class View:
 
 
 def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> Iterator[View]:
-    """Turned and scaled views of two small images, likeliest first.
-
-    It is image 0 that is turned, because pairs that share it then share its turned maps.
-    """
+    """Turned and scaled views of two small images, likeliest first."""
     views = Views(low0, low1)
     for angle in rotations:
         for halved in HALVED:
-            yield views.of((angle, 0), halved)
+            yield views.of(angle, halved)
 
 
 class Views:
     """Views of two small images, each turned and halved image made once.
 
-    A difference of scale is tried by halving the one image or the other, never by enlarging.
+    It is image 0 that is turned, because pairs that share it then share its turned maps. A difference of
+    scale is tried by halving the one image or the other, never by enlarging.
 
     Args:
         low0, low1: H x W x 3 uint8 RGB.
@@ -246,14 +244,15 @@ class Views:
         self._images = [(low, fit_within(low, half)) for low in (low0, low1)]
         self._turned: dict[tuple[int, bool, float], tuple[Request, Matrix]] = {}
 
-    def of(self, angles: tuple[float, float], halved: int | None) -> View:
+    def of(self, angle: float, halved: int | None) -> View:
         """One view.
 
         Args:
-            angles: degrees by which each image is turned.
+            angle: degrees by which image 0 is turned.
             halved: 0 or 1, the image that is halved; None for neither.
         """
-        (request0, to0), (request1, to1) = (self._one(k, halved == k, angles[k]) for k in (0, 1))
+        request0, to0 = self._one(0, halved == 0, angle)
+        request1, to1 = self._one(1, halved == 1, 0.0)
         return View(request0, request1, to0, to1)
 
     def _one(self, which: int, halved: bool, angle: float) -> tuple[Request, Matrix]:

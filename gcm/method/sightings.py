@@ -163,9 +163,8 @@ def _looked(
     image0: RGBImage, image1: RGBImage, kinds: list[_Kind], threshold: float, options: GuidedOptions
 ) -> Work[list[Sighting]]:
     """What two images show turned and scaled in some ways, in pixels of the images."""
-    # Of an angle of 225 image 0 is turned by 45 and image 1 by -180: so few maps serve all angles.
     views = Views(image0, image1)
-    shown = [views.of((angle % _RIGHT, angle % _RIGHT - angle), halved) for angle, halved in kinds]
+    shown = [views.of(angle, halved) for angle, halved in kinds]
     maps: list[FeatureMap] = yield [request for view in shown for request in (view.request0, view.request1)]
     return [
         replace(
@@ -173,10 +172,6 @@ def _looked(
         ).between(view.to0, view.to1)
         for view, map0, map1 in zip(shown, maps[::2], maps[1::2], strict=True)
     ]
-
-
-_RIGHT = 90
-"""Degrees of a right angle: turning by those costs no black corners."""
 
 
 def _glimpse(
@@ -220,10 +215,8 @@ def _seen_on_a_plane(
     may be enough to find its homography, which then shows all of it.
     """
     best: tuple[float, Matrix] | None = None
-    views = options.views
     seen = sorted(seen, key=lambda sighting: -sighting.significance)
-    plain = seen[0].significance >= options.evidence.plain
-    if plain:
+    if seen[0].significance >= options.evidence.plain:
         seen = seen[:1]  # it is the one to follow; otherwise any may show the plane
     for sighting in seen:
         points0, points1 = sighting.matches.points()
@@ -236,18 +229,7 @@ def _seen_on_a_plane(
             best = score, found.matrix
     if best is None:
         return []
-    for side in (views.glimpse_side, views.side):
-        if plain and side < views.side:
-            continue
-        small0, small1 = fit_within(low0, side), fit_within(low1, side)
-        to0, to1 = (
-            resize_matrix(image_size(small), image_size(low))
-            for small, low in ((small0, low0), (small1, low1))
-        )
-        h_1_to_0 = inverse(to0) @ best[1] @ to1
-        warped = warp_image(small1, h_1_to_0, *image_size(small0))
-        map0, map1 = yield [Request(small0, "coarsest"), Request(warped, "coarsest", original=small1)]
-        tilted = _sighting(map0, map1, threshold, options).between(to0, to1 @ inverse(h_1_to_0))
-        if tilted.significance < options.evidence.believed:
-            break
-    return [replace(tilted, side=max(*image_size(small0), *image_size(small1)))]
+    h_1_to_0 = best[1]
+    warped = warp_image(low1, h_1_to_0, *image_size(low0))
+    map0, map1 = yield [Request(low0, "coarsest"), Request(warped, "coarsest", original=low1)]
+    return [_sighting(map0, map1, threshold, options).between(np.eye(3), inverse(h_1_to_0))]
