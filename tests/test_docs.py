@@ -166,7 +166,7 @@ def test_workflows_run_every_python_that_is_promised_and_the_hooks_every_check()
 
 def test_numbers_of_the_method_are_the_options() -> None:
     text = " ".join((ROOT / "docs" / "method.md").read_text().split())
-    guided = GuidedOptions()
+    guided, fast = GuidedOptions(), load_config("fast").method.views
     evidence, frame = guided.evidence, guided.frame
     near, far = guided.neighbours.residual_bounds
     assert guided.neighbours.fewest == 4
@@ -181,8 +181,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"looked at with {guided.views.side} pixels",
         f"(significance {guided.views.sure:g})",
         f"or {load_config('default').method.views.sure:g} in `default`",
-        f"also turned (with {guided.views.turned_side} pixels,",
-        f"as they are reach {guided.views.rival:g} or any view {guided.views.closer:g},",
+        f"also turned (with {guided.views.turned_side} pixels, in `fast` {fast.turned_side},",
+        f"as they are reach {guided.views.rival:g} or any view {guided.views.closer:g} (in `fast`, which has no seeds, {fast.closer:g})",
         f"(of {guided.seeds.believed_others:g}, where our network found none",
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
