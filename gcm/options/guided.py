@@ -44,7 +44,7 @@ class ViewOptions(Options):
         320, ge=16, description="pixels; the same of a first look, which is enough for most pairs"
     )
     turned_side: int = Field(
-        240,
+        320,
         ge=16,
         description="pixels; of a first look at turned images: most show nothing",
     )
