@@ -182,7 +182,8 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"(significance {guided.views.sure:g})",
         f"or {load_config('default').method.views.sure:g} in `default`",
         f"also turned (with {guided.views.turned_side} pixels,",
-        f"as they are reach {guided.views.rival:g} or any view {guided.views.closer:g} (in `fast`, which has no seeds, {fast.closer:g})",
+        f"as they are reach {guided.views.rival:g} or any view {guided.views.closer:g} "
+        f"(in `fast`, which has no seeds, {fast.closer:g})",
         f"(of {guided.seeds.believed_others:g}, where our network found none",
         f"none reaches {evidence.plain:g},",
         f"is not significant ({guided.planes.nothing_off:g})",
