@@ -67,6 +67,7 @@ def test_a_run_from_before_there_were_real_pairs_goes_on(
     assert "was finished already" in CliRunner().invoke(app, command).stderr
 
 
+@pytest.mark.usefixtures("no_xfeat")
 def test_a_wrong_folder_is_one_line(recipe_file: Path, photos: Path, tmp_path: Path) -> None:
     command = ["distill", str(recipe_file), "--photos", str(photos), "-o", str(tmp_path / "run"), *HERE]
     done = CliRunner().invoke(app, [*command, "--set", f"rgbd.folders=[{tmp_path / 'none'}]"])
