@@ -94,9 +94,7 @@ def search_views(
         return []
     (first,) = yield from _looked(low0, low1, _UPRIGHT, threshold, options)
     seen, upright = [replace(first, upright=True)], first.significance
-    if mode == "upright":
-        pass
-    elif mode == "full" or upright < views.sure:
+    if mode == "full" or (mode == "auto" and upright < views.sure):
         if mode == "auto" and upright >= plain:
             # Upright shows much already: a tilt, perhaps, which the plane of what it shows undoes.
             seen += yield from _seen_on_a_plane(low0, low1, seen, threshold, options)
