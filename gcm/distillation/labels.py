@@ -25,6 +25,7 @@ from gcm.estimation import estimate_fundamental
 from gcm.geometry import epipolar_distances
 from gcm.matchers import MatcherSpec, PairMatcher, matcher_spec
 from gcm.storage.atomic import sha256_of, whole_file
+from gcm.storage.yaml_files import split_spec
 from gcm.weights.store import cache_folder
 
 __all__ = ["Labeller", "Labels", "agreeing", "teacher_specs"]
@@ -70,8 +71,7 @@ def teacher_specs(recipe: CollectionsRecipe) -> list[MatcherSpec]:
     """
     specs = []
     for text in recipe.teachers:
-        name, _, settings = text.partition(":")
-        options = dict(setting.partition("=")[::2] for setting in settings.split(",") if setting)
+        name, options = split_spec(text)
         try:
             specs.append(matcher_spec(name, {key: yaml.safe_load(value) for key, value in options.items()}))
         except yaml.YAMLError as error:

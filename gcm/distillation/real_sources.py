@@ -19,6 +19,7 @@ from gcm.distillation.real_pairs import PairSource, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.rgbd import FramePair, RgbdPairs, find_frame_pairs
 from gcm.errors import DatasetError
+from gcm.storage.yaml_files import split_spec
 
 __all__ = ["OnPrepare", "Preparation", "gather_real_pairs"]
 
@@ -88,7 +89,7 @@ def _frames(recipe: DistillRecipe, on_prepare: OnPrepare) -> list[FramePair]:
 def _photos(recipe: DistillRecipe, on_prepare: OnPrepare, group: ProcessGroup | None) -> list[PhotoPair]:
     labeller = Labeller(recipe.collections)
     found = find_photo_pairs(recipe.collections)
-    first, other = (teacher.partition(":")[0] for teacher in recipe.collections.teachers)
+    first, other = (split_spec(teacher)[0] for teacher in recipe.collections.teachers)
 
     def show(done: int, total: int) -> None:
         note = f"labelling {total} pairs of photos by {first} and {other}, once; kept in {labeller.folder}"

@@ -27,6 +27,7 @@ from gcm.images.files import RGBImage
 from gcm.images.network_input import network_input
 from gcm.images.normalisation import PerImage
 from gcm.images.sizes import image_size
+from gcm.storage.yaml_files import split_spec
 
 if TYPE_CHECKING:
     from gcm.backbones.onnx.session import Provider
@@ -42,6 +43,9 @@ _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS = 480, 512
 
 _GLIMPSE_FEWEST = 12
 """Matches of the first look below which there is no other: two thirds of unrelated pairs have fewer."""
+
+_GLIMPSE_BYTES = 2**20
+"""Of first looks: a pair is glimpsed before it is matched, and again to be compared with its mirror image."""
 
 _FEWEST = 8
 """Matches at the first size below which images are not looked at larger: unrelated ones seldom have more."""
@@ -110,14 +114,13 @@ def create_seed_matchers(
 
 
 def _installed(spec: str) -> SeedMatcher:
-    name, _, settings = spec.partition(":")
+    name, options = split_spec(spec)
     known = {point.name: point for point in entry_points(group=_GROUP)}
     if name not in known:
         hint = did_you_mean(name, [OWN, *known])
         raise ConfigError(
             f"seeds.matchers: there is no '{name}'{hint}; known: {', '.join([OWN, *sorted(known)])}"
         )
-    options = dict(setting.partition("=")[::2] for setting in settings.split(",") if setting)
     try:
         matcher = known[name].load()(**{key: yaml.safe_load(value) for key, value in options.items()})
     except (TypeError, ValueError, yaml.YAMLError) as error:
@@ -151,6 +154,7 @@ class AttentionSeeds:
 
             self._network = OnnxAttention(network, providers)
         self._cache: FeatureCache[Keypoints] = FeatureCache(_CACHE_BYTES)
+        self._glimpses: FeatureCache[_Found] = FeatureCache(_GLIMPSE_BYTES)
 
     def match(self, image0: RGBImage, image1: RGBImage) -> Seeds:
         """Match two images."""
@@ -174,8 +178,14 @@ class AttentionSeeds:
         return len(self.glimpse(image0, image1).points0) < _GLIMPSE_FEWEST
 
     def glimpse(self, image0: RGBImage, image1: RGBImage) -> Seeds:
-        """Match few keypoints of two images brought to a small size."""
-        return _Found(*self._matched(image0, image1, _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS))
+        """Match few keypoints of two images brought to a small size; the last pairs are remembered."""
+        key = image_key(image0) + image_key(image1)
+        found = self._glimpses.get(key)
+        if found is None:
+            found = _Found(*self._matched(image0, image1, _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS))
+            nbytes = found.points0.nbytes + found.points1.nbytes + found.scores.nbytes
+            self._glimpses.put(key, found, nbytes)
+        return found
 
     def _matched(
         self, image0: RGBImage, image1: RGBImage, side: int, most: int

@@ -240,9 +240,9 @@ class Views:
     """
 
     def __init__(self, low0: RGBImage, low1: RGBImage) -> None:
-        half = max(low0.shape[:2] + low1.shape[:2]) // 2
-        self._images = [(low, fit_within(low, half)) for low in (low0, low1)]
-        self._turned: dict[tuple[int, bool, float], tuple[Request, Matrix]] = {}
+        self._images = low0, low1
+        self._half = max(low0.shape[:2] + low1.shape[:2]) // 2
+        self._shown: dict[tuple[int, bool, float], tuple[Request, Matrix]] = {}
 
     def of(self, angle: float, halved: int | None) -> View:
         """One view.
@@ -257,19 +257,23 @@ class Views:
 
     def _one(self, which: int, halved: bool, angle: float) -> tuple[Request, Matrix]:
         """The coarsest map of an image as a view shows it, and the matrix from there to the image."""
-        key = which, halved, angle % 360
-        if key not in self._turned:
-            full, half = self._images[which]
-            image = half if halved else full
+        angle %= 360
+        key = which, halved, angle
+        if key not in self._shown:
+            full = self._images[which]
+            if angle:
+                image = self._one(which, halved, 0.0)[0].image
+            else:
+                image = fit_within(full, self._half) if halved else full
             request, turn = _turned(image, angle)
             matrix = resize_matrix(image_size(image), image_size(full)) @ np.linalg.inv(turn)
-            self._turned[key] = request, matrix
-        return self._turned[key]
+            self._shown[key] = request, matrix
+        return self._shown[key]
 
 
 def _turned(image: RGBImage, angle: float) -> tuple[Request, Matrix]:
     """The coarsest map of an image turned by an angle, and the matrix from its pixels to the turned ones."""
-    if angle % 360 == 0:  # unturned it is the image itself
+    if angle == 0:  # unturned it is the image itself
         return Request(image, "coarsest"), np.eye(3)
     turned, turn = turn_image(image, angle)
     return Request(turned, "coarsest", original=image, keep=True), turn

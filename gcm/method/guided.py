@@ -163,8 +163,7 @@ def _worth_a_closer_look(pair: Pair, sightings: list[Sighting], seeded: Seeded |
         return True
     # One of many views shows as much by chance as the images as they are hardly ever do.
     views = pair.options.views
-    asked = (views.rival if sighting.upright else views.closer for sighting in sightings)
-    return any(sighting.significance >= least for sighting, least in zip(sightings, asked, strict=True))
+    return any(s.significance >= (views.rival if s.upright else views.closer) for s in sightings)
 
 
 def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_Attempt]:

@@ -107,9 +107,10 @@ def search_views(
         (mirrored,) = yield from _looked(low0, mirror, _UPRIGHT, threshold, options)
         if mirrored.significance > views.mirrored * most:
             return []  # a mirror image, of something that is much like its own
-    to0 = resize_matrix(image_size(low0), image_size(image0))
-    to1 = resize_matrix(image_size(low1), image_size(image1))
-    return sorted((s.between(to0, to1) for s in seen), key=lambda sighting: -sighting.significance)
+    return sorted(
+        (s.between(*_resizing((low0, low1), (image0, image1))) for s in seen),
+        key=lambda sighting: -sighting.significance,
+    )
 
 
 _UPRIGHT: list[_Kind] = [(0.0, None)]
@@ -144,9 +145,7 @@ def _seen_otherwise(
     kinds = [kind for kind in product(views.rotations, scales) if kind[0]]
     small0, small1 = (fit_within(image, views.turned_side) for image in (low0, low1))
     first = yield from _looked(small0, small1, kinds, threshold, options)
-    to0, to1 = (
-        resize_matrix(image_size(small), image_size(low)) for small, low in ((small0, low0), (small1, low1))
-    )
+    to0, to1 = _resizing((small0, small1), (low0, low1))
     for kind, sighting in sorted(zip(kinds, first, strict=True), key=lambda pair: -pair[1].significance):
         if sighting.significance < options.evidence.believed:
             found.append(sighting.between(to0, to1))
@@ -180,18 +179,22 @@ def _glimpse(
     low0, low1 = fit_within(image0, side), fit_within(image1, side)
     if low0 is image0 or low1 is image1 or np.ptp(low0) == 0 or np.ptp(low1) == 0:
         return None
-    map0, map1 = yield [Request(low0, "coarsest"), Request(low1, "coarsest")]
-    seen = _sighting(map0, map1, threshold, options)
+    (seen,) = yield from _looked(low0, low1, _UPRIGHT, threshold, options)
     if options.evidence.plain <= seen.significance < options.views.glimpse_sure:
         for tilted in (yield from _seen_on_a_plane(low0, low1, [seen], threshold, options)):
             seen = max(seen, tilted, key=lambda sighting: sighting.significance)
     if seen.significance < options.views.glimpse_sure:
         return None
     seen = replace(seen, side=side)
+    return seen.between(*_resizing((low0, low1), (image0, image1)))
+
+
+def _resizing(smaller: tuple[RGBImage, RGBImage], larger: tuple[RGBImage, RGBImage]) -> tuple[Matrix, Matrix]:
+    """From pixels of two small images to those of what they were shrunk from."""
     to0, to1 = (
-        resize_matrix(image_size(low), image_size(image)) for low, image in ((low0, image0), (low1, image1))
+        resize_matrix(image_size(low), image_size(image)) for low, image in zip(smaller, larger, strict=True)
     )
-    return seen.between(to0, to1)
+    return to0, to1
 
 
 def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: GuidedOptions) -> Sighting:

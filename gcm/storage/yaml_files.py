@@ -10,7 +10,7 @@ import yaml
 from gcm.errors import ConfigError
 from gcm.storage.text import decode_text
 
-__all__ = ["read_yaml"]
+__all__ = ["read_yaml", "split_spec"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -28,3 +28,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no 'key: value' lines")
     return {str(key): value for key, value in data.items()}
+
+
+def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """The name and the settings, as text, of something written ``name:key=value,key=value``."""
+    name, _, settings = spec.partition(":")
+    return name, dict(setting.partition("=")[::2] for setting in settings.split(",") if setting)
