@@ -41,6 +41,9 @@ _GROUP = "gcm.matchers"
 _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS = 480, 512
 """What the longer side of images is brought to for a first look, and the most keypoints of it."""
 
+_GLIMPSE_CELL = 225
+"""Pixels for each keypoint of it, at least: a strip, or an image tilted, needs fewer and costs less."""
+
 _GLIMPSE_FEWEST = 12
 """Matches of the first look below which there is no other: two thirds of unrelated pairs have fewer."""
 
@@ -173,8 +176,9 @@ class AttentionSeeds:
         Where one has not even so few, as a narrow strip, so small it tells nothing.
         """
         side, most = _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS
-        if any(len(self._keypoints(image, side, most).points) < most for image in (image0, image1)):
-            return False
+        for image in (image0, image1):
+            if len(self._keypoints(image, side, most, cell=_GLIMPSE_CELL).points) < most:
+                return False
         return len(self.glimpse(image0, image1).points0) < _GLIMPSE_FEWEST
 
     def glimpse(self, image0: RGBImage, image1: RGBImage) -> Seeds:
@@ -182,15 +186,16 @@ class AttentionSeeds:
         key = image_key(image0) + image_key(image1)
         found = self._glimpses.get(key)
         if found is None:
-            found = _Found(*self._matched(image0, image1, _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS))
+            side = _GLIMPSE_SIDE
+            found = _Found(*self._matched(image0, image1, side, _GLIMPSE_KEYPOINTS, cell=_GLIMPSE_CELL))
             nbytes = found.points0.nbytes + found.points1.nbytes + found.scores.nbytes
             self._glimpses.put(key, found, nbytes)
         return found
 
     def _matched(
-        self, image0: RGBImage, image1: RGBImage, side: int, most: int
+        self, image0: RGBImage, image1: RGBImage, side: int, most: int, *, cell: int = 1
     ) -> tuple[Points, Points, NDArray[np.float64]]:
-        found0, found1 = (self._keypoints(image, side, most) for image in (image0, image1))
+        found0, found1 = (self._keypoints(image, side, most, cell=cell) for image in (image0, image1))
         if not len(found0.points) or not len(found1.points):
             empty = np.zeros((0, 2))
             return empty, empty, np.zeros(0)
@@ -203,7 +208,8 @@ class AttentionSeeds:
             log_probability.amax(dim=1)[chosen].exp().double().cpu().numpy(),
         )
 
-    def _keypoints(self, image: RGBImage, side: int, most: int) -> Keypoints:
+    def _keypoints(self, image: RGBImage, side: int, most: int, *, cell: int) -> Keypoints:
+        """Those of an image brought to a size, one for each `cell` pixels at most."""
         key = image_key(image) + bytes(str(side), "ascii")
         found = self._cache.get(key)
         if found is None:
@@ -213,7 +219,7 @@ class AttentionSeeds:
             kind = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
             resized = np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
             x = network_input(resized, 1, self._device, normalisation=PerImage(grey=True))
-            (found,) = detect_keypoints(self._network, x, most)
+            (found,) = detect_keypoints(self._network, x, min(most, max(1, size[0] * size[1] // cell)))
             self._cache.put(key, found, found.nbytes)
         return found
 

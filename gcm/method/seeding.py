@@ -66,9 +66,10 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
     """Sparse matches of a pair that share an epipolar geometry; None where there are too few.
 
     Our own network is asked as well as others where these are not sure. Where nothing is significant in the
-    images as they are, the first matcher also looks at one of them turned or tilted (`options.turned`), as
-    ASIFT does (Morel and Yu, 2009), until it finds something that is. What the mirror image explains far
-    better shows nothing in common.
+    images as they are, it glimpses at one of them tilted, as ASIFT does (Morel and Yu, 2009), and looks
+    closer at the view that promises most. With `options.turned` the first matcher looks at all turned and
+    tilted views in full, until it finds something. What the mirror image explains far better shows nothing in
+    common.
     """
     own = [isinstance(matcher, AttentionSeeds) for matcher in pair.seeds]
     upright: list[WorkingMatches] = []
@@ -78,6 +79,13 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
             chosen = (matcher for matcher, which in zip(pair.seeds, own, strict=True) if which is ours)
             upright += [_found(pair, matcher, _AS_IT_IS) for matcher in chosen]
             best = _surest(pair, [best, _proved(pair, concatenated(*upright), options, own=ours)])
+    for matcher, ours in zip(pair.seeds, own, strict=True):
+        if isinstance(matcher, Glimpsing) and (best is None or best.significance < options.sure):
+            view = _likeliest_tilt(pair, matcher, options)
+            if view is not None:
+                pair.trace.append(f"seeds: image {0 if view.first else 1} tilted, {view.degrees:g} degrees")
+                found = _found(pair, matcher, view)
+                best = _surest(pair, [best, _proved(pair, found, options, own=ours)])
     for view in _turned_and_tilted() if options.turned else ():
         if best is not None and best.significance >= options.sure:
             break
@@ -141,6 +149,9 @@ _AS_IT_IS = _View(True, 0, 1)
 _TILTS = 2.5, 5.0
 """A plane seen at 66 and at 78 degrees."""
 
+_GLIMPSED_TILT = 5.0
+"""Of glimpses: with that, a plane at 66 degrees shows enough as well."""
+
 
 def _turned_and_tilted() -> Iterator[_View]:
     """The views to try, turned ones first."""
@@ -152,13 +163,32 @@ def _turned_and_tilted() -> Iterator[_View]:
                 yield _View(first, degrees, tilt)
 
 
+def _likeliest_tilt(pair: Pair, matcher: Glimpsing, options: SeedOptions) -> _View | None:
+    """The tilted view of which glimpses promise most right matches; None where none promises enough."""
+    expected = {}
+    for degrees in (0, 90):
+        for first in (True, False):
+            view = _View(first, degrees, _GLIMPSED_TILT)
+            scores = np.asarray(matcher.glimpse(*_images(pair, view)[0]).scores)
+            expected[view] = float(scores.sum())  # they are probabilities
+    view = max(expected, key=lambda key: expected[key])
+    return view if expected[view] >= options.tilted else None
+
+
+def _images(pair: Pair, view: _View) -> tuple[tuple[RGBImage, RGBImage], Matrix]:
+    """The images, one of them seen otherwise, and the homography from that one as it is to that."""
+    if view == _AS_IT_IS:
+        return (pair.image0, pair.image1), np.eye(3)
+    if view.first:
+        image, matrix = view.of(pair.image0)
+        return (image, pair.image1), matrix
+    image, matrix = view.of(pair.image1)
+    return (pair.image0, image), matrix
+
+
 def _found(pair: Pair, matcher: SeedMatcher, view: _View) -> WorkingMatches:
     """What a matcher finds with one of the images seen otherwise, in pixels of both as they are."""
-    images = [pair.image0, pair.image1]
-    matrix = np.eye(3)
-    which = 0 if view.first else 1
-    if view is not _AS_IT_IS:
-        images[which], matrix = view.of(images[which])
+    images, matrix = _images(pair, view)
     found = _sparse(matcher, *images)
     back = inverse(matrix)
     if view.first:

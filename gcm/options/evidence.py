@@ -55,6 +55,11 @@ class SeedOptions(Options):
     turned: bool = Field(
         False, description="ask the first also for images turned and tilted, where upright does not do"
     )
+    tilted: Positive = Field(
+        10.0,
+        description="how many right matches a glimpse with one image tilted must promise for attention to "
+        "look closer; of 100 unrelated pairs 1 promised so many",
+    )
     sure: Positive = Field(30.0, description="significance that ends this search")
     sides: tuple[int, ...] = Field(
         (640, 1024), min_length=1, description="pixels; what attention brings the longer side of images to"

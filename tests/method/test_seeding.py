@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ import pytest
 from gcm import Matcher
 from gcm.config import load_config
 from gcm.errors import ConfigError
-from gcm.features.seeds import Seeds
-from gcm.geometry import epipolar_distances
+from gcm.features.seeds import SeedMatcher, Seeds
+from gcm.geometry import apply_homography, epipolar_distances
 from gcm.method.pair import Pair
 from gcm.method.seeding import Seeded, _fundamental, beside, epipolar_significance, find_seeds
 from gcm.method.steps import Clock, matching_steps
@@ -114,7 +116,7 @@ class Glimpsed(Told):
         return self.small.match(image0, image1)
 
 
-def seeds_of(matcher: Told) -> tuple[Seeded | None, list[str]]:
+def seeds_of(matcher: SeedMatcher) -> tuple[Seeded | None, list[str]]:
     config = load_config("fast")
     assert isinstance(config.method, GuidedOptions)
     image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
@@ -141,3 +143,55 @@ def test_the_mirror_image_is_looked_at_small_first() -> None:
     assert clear.small.asked == [False, True]
     assert seeds_of(doubtful)[0] is None
     assert doubtful.asked == [False, True]
+
+
+class OnlySlanted:
+    """Finds a scene where image 1 is tilted as told; a glimpse of that expects so many right matches."""
+
+    def __init__(self, shape: tuple[int, int], expected: float) -> None:
+        self.shape, self.expected = shape, expected
+        self.glimpses = 0
+        self.looks: list[tuple[int, int]] = []
+
+    def glimpse(self, image0: np.ndarray, image1: np.ndarray) -> Seeds:
+        self.glimpses += 1
+        return self.seen(image0, image1, self.expected / 60)
+
+    def match(self, image0: np.ndarray, image1: np.ndarray) -> Seeds:
+        self.looks.append(image1.shape[:2])
+        return self.seen(image0, image1, 0.9)
+
+    def seen(self, image0: np.ndarray, image1: np.ndarray, score: float) -> Seeds:
+        points0, points1 = two_views(np.random.default_rng(1), 60, 0.3)
+        here = image1.shape[:2] == self.shape and image0.shape[:2] == SIZE[::-1]
+        points1 = (points1 + 0.5) * np.array(image1.shape[1::-1]) / SIZE - 0.5
+        matches = WorkingMatches(None, points0, points1, points1, np.full(60, score))
+        return matches.take(np.full(60, here))
+
+
+def test_an_image_is_tilted_where_a_glimpse_of_that_shows_enough() -> None:
+    slanted = (SIZE[1], SIZE[0] // 5)
+    matcher = OnlySlanted(slanted, 15)
+    found, trace = seeds_of(matcher)
+    assert trace == ["seeds: image 1 tilted, 0 degrees"]
+    assert matcher.glimpses >= 4  # and two more for the mirror image
+    assert matcher.looks[:2] == [SIZE[::-1], slanted]
+    assert found is not None
+    np.testing.assert_allclose(found.matches.points1, two_views(np.random.default_rng(1), 60, 0.3)[1])
+
+
+def test_no_tilted_image_is_looked_at_where_glimpses_show_little() -> None:
+    matcher = OnlySlanted((SIZE[1], SIZE[0] // 5), 8)
+    assert seeds_of(matcher)[0] is None
+    assert matcher.glimpses == 4
+    assert matcher.looks == [SIZE[::-1]]
+
+
+@pytest.mark.slow
+def test_a_plane_at_an_extreme_slant_is_found(shared: Path) -> None:
+    folder = shared / "data/evd-dev/shop"
+    matches = Matcher("default").match(folder / "1.jpg", folder / "2.jpg")
+    truth = np.loadtxt(folder / "H_1_2")
+    off = np.linalg.norm(apply_homography(truth, matches.points0) - matches.points1, axis=1)
+    assert len(matches) > 500
+    assert np.mean(off < 10) > 0.8
