@@ -98,8 +98,8 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     if max(*pair.size0, *pair.size1) <= options.views.side:
         yield from pair.pyramid(pair.image0)  # before stage 0, which needs a part of it
     with pair.clock("stage 0"):
-        mode = "upright" if options.geometry == "none" else options.hypotheses
-        sightings = yield from search_views(pair.image0, pair.image1, pair.steps[0].threshold, options, mode)
+        threshold = pair.steps[0].threshold
+        sightings = yield from search_views(pair.image0, pair.image1, threshold, options, options.tried)
     attempts = [_attempt(pair, [], 0.0)]
     if sightings:
         attempts += yield from _first_attempt(pair, sightings)

@@ -68,8 +68,8 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
     Our own network is asked as well as others where these are not sure. Where nothing is significant in the
     images as they are, it glimpses at one of them tilted, as ASIFT does (Morel and Yu, 2009), and looks
     closer at the view that promises most. With `options.turned` the first matcher looks at all turned and
-    tilted views in full, until it finds something. What the mirror image explains far better shows nothing in
-    common.
+    tilted views in full, until it finds something. Not so where `hypotheses` or `geometry` leave the images
+    as they are. What the mirror image explains far better shows nothing in common.
     """
     own = [isinstance(matcher, AttentionSeeds) for matcher in pair.seeds]
     upright: list[WorkingMatches] = []
@@ -79,18 +79,13 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
             chosen = (matcher for matcher, which in zip(pair.seeds, own, strict=True) if which is ours)
             upright += [_found(pair, matcher, _AS_IT_IS) for matcher in chosen]
             best = _surest(pair, [best, _proved(pair, concatenated(*upright), options, own=ours)])
-    for matcher, ours in zip(pair.seeds, own, strict=True):
-        if isinstance(matcher, Glimpsing) and (best is None or best.significance < options.sure):
-            view = _likeliest_tilt(pair, matcher, options)
-            if view is not None:
-                pair.trace.append(f"seeds: image {0 if view.first else 1} tilted, {view.degrees:g} degrees")
-                found = _found(pair, matcher, view)
-                best = _surest(pair, [best, _proved(pair, found, options, own=ours)])
-    for view in _turned_and_tilted() if options.turned else ():
-        if best is not None and best.significance >= options.sure:
+    others = _other_looks(pair, options)
+    while best is None or best.significance < options.sure:
+        matcher, view = next(others, (None, _AS_IT_IS))
+        if matcher is None:
             break
-        found = _found(pair, pair.seeds[0], view)
-        best = _surest(pair, [best, _proved(pair, found, options, own=own[0])])
+        found = _proved(pair, _found(pair, matcher, view), options, own=isinstance(matcher, AttentionSeeds))
+        best = _surest(pair, [best, found])
     if best is not None and best.believed(options) and _mirrored(pair, best, options):
         pair.trace.append("seeds: the mirror image has more")
         return None
@@ -161,6 +156,20 @@ def _turned_and_tilted() -> Iterator[_View]:
         for degrees in (0, 90):
             for first in (True, False):
                 yield _View(first, degrees, tilt)
+
+
+def _other_looks(pair: Pair, options: SeedOptions) -> Iterator[tuple[SeedMatcher, _View]]:
+    """Who looks at which other view, the likeliest first; nobody where the images are to stay as they are."""
+    if pair.options.tried == "upright":
+        return
+    for matcher in pair.seeds:
+        if isinstance(matcher, Glimpsing):
+            view = _likeliest_tilt(pair, matcher, options)
+            if view is not None:
+                pair.trace.append(f"seeds: image {0 if view.first else 1} tilted, {view.degrees:g} degrees")
+                yield matcher, view
+    if options.turned:
+        yield from ((pair.seeds[0], view) for view in _turned_and_tilted())
 
 
 def _likeliest_tilt(pair: Pair, matcher: Glimpsing, options: SeedOptions) -> _View | None:

@@ -367,3 +367,8 @@ class GuidedOptions(MethodOptions):
     verdict: VerdictOptions = Field(VerdictOptions(), description="how sure the result is")
     rivals: RivalOptions = Field(RivalOptions(), description="when the result is ambiguous")
     planes: PlaneOptions = Field(PlaneOptions(), description="when a plane explains the matches")
+
+    @property
+    def tried(self) -> Hypotheses:
+        """Which views are tried: where no geometry undoes a motion, the images as they are."""
+        return "upright" if self.geometry == "none" else self.hypotheses
