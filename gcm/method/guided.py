@@ -106,6 +106,9 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     if _convincing(pair, attempts) and not options.seeds.always:
         return attempts[-1]
     seeded = _seeds_of(pair)
+    if seeded is not None and seeded.slide(options.seeds):
+        pair.trace.append("seeds: they slide along their lines")
+        return replace(attempts[-1], confidence=attempts[-1].confidence / 2)  # the maps see what repeats, too
     if sightings and not _convincing(pair, attempts) and _worth_a_closer_look(pair, sightings, seeded):
         for sighting, framed in (yield from _closer_looks(pair, sightings)):
             views = yield from match_seen(pair, sighting, framed)
@@ -153,7 +156,8 @@ def _seeds_of(pair: Pair) -> Seeded | None:
     with pair.clock("seeds"):
         found = find_seeds(pair, pair.options.seeds)
     if found is not None and found.significance > 0:
-        pair.trace.append(f"seeds: {len(found.matches)}, significance {found.significance:.1f}")
+        told = f"significance {found.significance:.1f}, adrift {found.adrift:.2f}"
+        pair.trace.append(f"seeds: {len(found.matches)}, {told}")
     return found
 
 

@@ -8,37 +8,34 @@ wrong.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.estimation import estimate_fundamental
 from gcm.features.batching import Work
 from gcm.features.seeds import AttentionSeeds, Glimpsing, SeedMatcher, Seeds
-from gcm.geometry import Matrix, Points, apply_homography, epipolar_distances, inverse, resize_matrix
+from gcm.geometry import Matrix, apply_homography, epipolar_distances, inverse, resize_matrix
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
 from gcm.method.coarse import turn_image
 from gcm.method.near import match_near, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane, merge_views
+from gcm.method.seed_evidence import (
+    epipolar_significance,
+    first_of_their_kind,
+    fundamental_of,
+    same_way_round,
+    share_adrift,
+)
 from gcm.method.verdict import seed_confidence
 from gcm.method.working_matches import WorkingMatches, concatenated
 from gcm.options import SeedOptions, VerdictOptions
 from gcm.refinement.motion import LocalMotion, fit_motion
 
-__all__ = ["Seeded", "beside", "epipolar_significance", "find_seeds", "thickened"]
-
-_ITERATIONS, _SURE = 5000, 0.9999
-
-_LEAST_CHANCE = 1e-6
-"""Of fitting a line by accident: nothing is exact."""
-
-_SAMPLE = 8
-"""Matches that make an epipolar geometry, less one: fewer prove nothing."""
+__all__ = ["Seeded", "beside", "find_seeds", "thickened"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,13 @@ class Seeded:
 
     matches: WorkingMatches
     significance: float
-    """See :func:`epipolar_significance`."""
+    """See :func:`gcm.method.seed_evidence.epipolar_significance`."""
     fundamental: NDArray[np.float64]
     """3 x 3, of that geometry: points of image 0 to lines in image 1."""
     own: bool = True
     """Whether our own network found some of them, which errs over whole regions and so proves less."""
+    adrift: float = 0.0
+    """See :func:`gcm.method.seed_evidence.share_adrift`."""
 
     def confidence(self, options: VerdictOptions) -> float:
         """See :func:`gcm.method.verdict.seed_confidence`."""
@@ -60,6 +59,13 @@ class Seeded:
     def believed(self, options: SeedOptions) -> bool:
         """Whether that is more than chance."""
         return self.significance >= (options.believed if self.own else options.believed_others)
+
+    def slide(self, options: SeedOptions) -> bool:
+        """Whether they are of one geometry only because each may lie anywhere on its line.
+
+        So it is on a facade of equal windows: all of them lie on lines through one vanishing point.
+        """
+        return self.believed(options) and self.adrift >= options.adrift
 
 
 def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
@@ -219,47 +225,20 @@ def _working(found: Seeds) -> WorkingMatches:
 
 def _proved(pair: Pair, matches: WorkingMatches, options: SeedOptions, *, own: bool = True) -> Seeded | None:
     """Those of some matches that share an epipolar geometry."""
-    matrix = _fundamental(matches.points0, matches.points1, options.tolerance)
+    matrix = fundamental_of(matches.points0, matches.points1, options.tolerance)
     if matrix is None:
         return None
     distances = epipolar_distances(matrix, matches.points0, matches.points1)
     right = np.maximum(*distances) <= options.tolerance
-    if _same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
+    if same_way_round(matches.points0[right], matches.points1[right]) < options.same_way_round:
         # A mirror image: no camera sees that, though any plane's mirror image has such a geometry.
         return None
-    first = _first_of_their_kind(matches, options.tolerance)
+    first = first_of_their_kind(matches, options.tolerance)
     once = distances[0][first], distances[1][first]
     significance = epipolar_significance(once, (pair.size0, pair.size1), options.tolerance)
-    return Seeded(matches.take(right), significance, matrix, own)
-
-
-def _first_of_their_kind(matches: WorkingMatches, radius: float) -> NDArray[np.bool_]:
-    """Which matches have none before them that lies within `radius` pixels in both images.
-
-    Two matchers, or one at two sizes, find the same match twice, right or wrong: it proves no more for that.
-    """
-    near = np.ones((len(matches), len(matches)), dtype=bool)
-    for values in (*matches.points0.T, *matches.points1.T):
-        near &= np.abs(values[:, None] - values[None]) < radius
-    first: NDArray[np.bool_] = ~np.asarray(np.tril(near, -1).any(axis=1))
-    return first
-
-
-def _same_way_round(points0: Points, points1: Points) -> float:
-    """The share of triangles of matches that go the same way round in both images."""
-    if len(points0) < _SAMPLE:
-        return 0.0
-    corners = np.random.default_rng(0).integers(len(points0), size=(_TRIANGLES, 3))
-    areas = []
-    for points in (points0, points1):
-        a, b, c = (points[corners[:, k]] for k in range(3))
-        u, v = b - a, c - a
-        areas.append(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
-    wide = np.minimum(*np.abs(areas)) > 0
-    return float((areas[0] * areas[1] > 0)[wide].mean()) if wide.any() else 0.0
-
-
-_TRIANGLES = 500
+    counted = matches.take(right & first)
+    adrift = share_adrift(counted.points0, counted.points1, options.tolerance)
+    return Seeded(matches.take(right), significance, matrix, own, adrift)
 
 
 def thickened(pair: Pair, seeds: WorkingMatches) -> Work[tuple[WorkingMatches, Matrix | None]]:
@@ -314,55 +293,3 @@ def _agreeing(
         return view.take(lines)
     off = np.linalg.norm(motion.predict(view.points0) - (view.points1 - view.points0), axis=1)
     return view.take(lines & (np.nan_to_num(off, nan=np.inf) < stride))
-
-
-def epipolar_significance(
-    distances: tuple[Points, Points], sizes: tuple[tuple[int, int], tuple[int, int]], tolerance: float
-) -> float:
-    """How far beyond chance matches share an epipolar geometry.
-
-    The a-contrario question of Moisan and Stival (2004), as Moulon's AC-RANSAC asks it: were one of the
-    points of each match anywhere in its image, how many geometries would so many of them fit so well?
-
-    Args:
-        distances: N pixels from the epipolar lines of their partners, in image 0 and in image 1, all matches.
-        sizes: width and height of the images.
-        tolerance: pixels off a line at which a match still counts.
-
-    Returns:
-        Minus the decimal logarithm of that expected number; 0 where it is 1 or more.
-    """
-    total = len(distances[0])
-    chance = np.maximum(
-        *(
-            np.clip(2 * off * math.hypot(*size) / (size[0] * size[1]), _LEAST_CHANCE, 1.0)
-            for off, size in zip(distances, sizes, strict=True)
-        )
-    )
-    chances = np.sort(chance[np.maximum(*distances) <= tolerance])
-    most = 0.0
-    for k in range(_SAMPLE, len(chances) + 1):
-        accidents = (
-            math.log10(total - _SAMPLE + 1)
-            + _log_choose(total, k)
-            + _log_choose(k, _SAMPLE - 1)
-            + (k - _SAMPLE + 1) * math.log10(chances[k - 1])
-        )
-        most = max(most, -accidents)
-    return most
-
-
-def _fundamental(points0: Points, points1: Points, tolerance: float) -> NDArray[np.float64] | None:
-    if len(points0) < _SAMPLE + 1:
-        return None
-    return estimate_fundamental(
-        points0,
-        points1,
-        threshold=tolerance,
-        iterations=_ITERATIONS,
-        confidence=_SURE,
-    ).matrix
-
-
-def _log_choose(n: int, k: int) -> float:
-    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(10)

@@ -46,7 +46,7 @@ def seed_confidence(significance: float, options: VerdictOptions, *, own: bool) 
     """The same of sparse matches of a learned matcher, from the significance of their epipolar geometry.
 
     Args:
-        significance: of :func:`gcm.method.seeding.epipolar_significance`.
+        significance: of :func:`gcm.method.seed_evidence.epipolar_significance`.
         options: its weights.
         own: whether our own network found some of them.
     """

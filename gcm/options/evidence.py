@@ -74,6 +74,12 @@ class SeedOptions(Options):
     same_way_round: Share = Field(
         0.65, description="share of their triangles that must go the same way round in both images: no mirror"
     )
+    adrift: Positive = Field(
+        0.85,
+        description="how far the median one may be from where those around say, as a share of how far these "
+        "lie apart; from here on all may slide along their lines: of 45 pairs that match it is 0.65 at most, "
+        "of one 0.78; of 3 matched wrongly 0.9 and more",
+    )
     near_cells: Positive = Field(
         5.0, description="coarse cells a side of the bins in which dense matches must move as they do"
     )

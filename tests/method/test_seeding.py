@@ -14,7 +14,8 @@ from gcm.errors import ConfigError
 from gcm.features.seeds import SeedMatcher, Seeds
 from gcm.geometry import apply_homography, epipolar_distances
 from gcm.method.pair import Pair
-from gcm.method.seeding import Seeded, _fundamental, beside, epipolar_significance, find_seeds
+from gcm.method.seed_evidence import epipolar_significance, fundamental_of, share_adrift
+from gcm.method.seeding import Seeded, beside, find_seeds
 from gcm.method.steps import Clock, matching_steps
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import GuidedOptions, SeedOptions
@@ -36,7 +37,7 @@ def two_views(rng: np.random.Generator, number: int, noise: float) -> tuple[np.n
 
 
 def significance(points0: np.ndarray, points1: np.ndarray) -> float:
-    matrix = _fundamental(points0, points1, 3.0)
+    matrix = fundamental_of(points0, points1, 3.0)
     assert matrix is not None
     return epipolar_significance(epipolar_distances(matrix, points0, points1), (SIZE, SIZE), 3.0)
 
@@ -58,13 +59,13 @@ def test_matches_of_nothing_are_not(seed: int) -> None:
 
 def test_too_few_matches_have_no_geometry() -> None:
     rng = np.random.default_rng(0)
-    assert _fundamental(*two_views(rng, 8, 0.1), 3.0) is None
+    assert fundamental_of(*two_views(rng, 8, 0.1), 3.0) is None
 
 
 def test_dense_matches_stay_beside_the_seeds_where_they_agree() -> None:
     rng = np.random.default_rng(1)
     points0, points1 = two_views(rng, 200, 0.3)
-    matrix = _fundamental(points0, points1, 3.0)
+    matrix = fundamental_of(points0, points1, 3.0)
     assert matrix is not None
     seeds = WorkingMatches(None, points0[:100], points1[:100], points1[:100], np.full(100, 0.9))
     away = points1[100:] + np.array([0.0, 60.0])
@@ -185,6 +186,47 @@ def test_no_tilted_image_is_looked_at_where_glimpses_show_little() -> None:
     assert seeds_of(matcher)[0] is None
     assert matcher.glimpses == 4
     assert matcher.looks == [SIZE[::-1]]
+
+
+def facade(rng: np.random.Generator, windows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a wall seen at a slant, some of them taken for what is so many windows on."""
+    points = np.column_stack([rng.uniform(0, 8, 120), rng.uniform(-2, 2, 120)])
+    views = []
+    for slant, step in ((np.deg2rad(60), 0), (np.deg2rad(25), windows)):
+        along = points[:, 0] + (rng.integers(-step, step + 1, 120) if step else 0)
+        seen = np.column_stack([np.cos(slant) * along - 3, points[:, 1], 5 + np.sin(slant) * along])
+        views.append(
+            seen[:, :2] / seen[:, 2:] * 400 + np.array(SIZE) / 2 + 0.3 * rng.standard_normal((120, 2))
+        )
+    return views[0], views[1]
+
+
+def test_matches_that_slide_along_a_facade_are_of_one_geometry_and_adrift() -> None:
+    """Their lines meet in the vanishing point of its floors, so that epipolar geometry cannot tell."""
+    options = SeedOptions()
+    for windows, slide in ((0, False), (3, True)):
+        points0, points1 = facade(np.random.default_rng(0), windows)
+        found = significance(points0, points1)
+        assert found > 60
+        adrift = share_adrift(points0, points1, options.tolerance)
+        assert (adrift > 0.9) if slide else (adrift < 0.2)
+        matches = WorkingMatches(None, points0, points1, points1, np.ones(len(points0)))
+        assert Seeded(matches, found, np.eye(3), adrift=adrift).slide(options) is slide
+
+
+def test_few_matches_are_not_said_to_be_adrift() -> None:
+    points0, points1 = (np.random.default_rng(k).uniform(0, SIZE, (11, 2)) for k in range(2))
+    assert share_adrift(points0, points1, 3.0) == 0
+
+
+@pytest.mark.slow
+def test_a_facade_that_is_only_like_itself_has_no_matches(shared: Path) -> None:
+    folder = shared / "data/evd-dev/cafe"
+    matches = Matcher("default").match(folder / "1.jpg", folder / "2.jpg")
+    truth = np.loadtxt(folder / "H_1_2")
+    off = np.linalg.norm(apply_homography(truth, matches.points0) - matches.points1, axis=1)
+    assert not len(matches) or np.mean(off < 10) > 0.8
+    assert len(matches) or (matches.confidence or 0) < 0.5
 
 
 @pytest.mark.slow
