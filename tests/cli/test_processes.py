@@ -50,6 +50,13 @@ def test_threads_do_not_spin_on_a_busy_machine(set_before: str, found: str) -> N
     assert done.stdout == f"{found} False\n"
 
 
+def test_workers_keep_freed_memory_for_the_next_map() -> None:
+    told = "import os; import gcm_cli; print(*(os.environ[k] for k in sorted(os.environ) if 'MALLOC_' in k))"
+    unset = "unset MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_;"
+    assert shell(f'{unset} {sys.executable} -c "{told}"').stdout == "33554432 268435456\n"
+    assert shell(f'{unset} MALLOC_TRIM_THRESHOLD_=7 {sys.executable} -c "{told}"').stdout == "33554432 7\n"
+
+
 def test_quiet_prints_nothing() -> None:
     done = shell(f"gcm match {LEFT} {RIGHT} --max-side 128 --quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
