@@ -7,7 +7,7 @@ import os
 # GNU's OpenMP reads this when PyTorch is imported, which comes after.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# The GNU C library gives freed memory back at once and takes it anew for the next map, page by page: some 8 % of
-# the time of a list of small pairs. It reads these when a process starts, so they are for the workers.
+# The GNU C library gives freed memory back at once and takes it anew for the next map, page by page: some 8 %
+# of the time of a list of small pairs. It reads these when a process starts, so they are for the workers.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 2**20))
