@@ -108,7 +108,8 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
     seeded = _seeds_of(pair)
     if seeded is not None and seeded.slide(options.seeds):
         pair.trace.append("seeds: they slide along their lines")
-        return replace(attempts[-1], confidence=attempts[-1].confidence / 2)  # the maps see what repeats, too
+        last = attempts[-1]  # the maps see what repeats, too
+        return last if _convincing(pair, attempts) else replace(last, confidence=last.confidence / 2)
     if sightings and not _convincing(pair, attempts) and _worth_a_closer_look(pair, sightings, seeded):
         for sighting, framed in (yield from _closer_looks(pair, sightings)):
             views = yield from match_seen(pair, sighting, framed)

@@ -87,9 +87,10 @@ def find_seeds(pair: Pair, options: SeedOptions) -> Seeded | None:
             best = _surest(pair, [best, _proved(pair, concatenated(*upright), options, own=ours)])
     others = _other_looks(pair, options)
     while best is None or best.significance < options.sure:
-        matcher, view = next(others, (None, _AS_IT_IS))
-        if matcher is None:
+        look = next(others, None)
+        if look is None:
             break
+        matcher, view = look
         found = _proved(pair, _found(pair, matcher, view), options, own=isinstance(matcher, AttentionSeeds))
         best = _surest(pair, [best, found])
     if best is not None and best.believed(options) and _mirrored(pair, best, options):
