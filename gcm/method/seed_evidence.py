@@ -23,7 +23,8 @@ _SAMPLE = 8
 
 _TRIANGLES = 500
 
-_AROUND, _FEWEST_AROUND = 8, 12
+_AROUND, _FEWEST = 8, 40
+"""Matches around another that tell where it lies, and the fewest of all of which these are near."""
 
 _FLAT = 0.01
 """Ratio of the singular values below which matches around another lie on a line."""
@@ -82,7 +83,8 @@ def share_adrift(points0: Points, points1: Points, tolerance: float) -> float:
     """How far the median match is from where those around it say, as a share of how far these lie apart.
 
     Around a match are the eight nearest; where they say it is, is by their affine motion. At 1 they tell
-    nothing about it. Taken from image 0 and from image 1; the larger counts.
+    nothing about it. Taken from image 0 and from image 1, and the smaller counts: in an image that shows a
+    plane at a slant those around lie so close together that they tell little.
 
     Args:
         points0, points1: N x 2 each, pixels.
@@ -91,9 +93,9 @@ def share_adrift(points0: Points, points1: Points, tolerance: float) -> float:
     Returns:
         0 of matches too few to say.
     """
-    if len(points0) < _FEWEST_AROUND:
+    if len(points0) < _FEWEST:
         return 0.0
-    return max(_adrift(points0, points1, tolerance), _adrift(points1, points0, tolerance))
+    return min(_adrift(points0, points1, tolerance), _adrift(points1, points0, tolerance))
 
 
 def _adrift(here: Points, there: Points, tolerance: float) -> float:

@@ -215,8 +215,17 @@ def test_matches_that_slide_along_a_facade_are_of_one_geometry_and_adrift() -> N
 
 
 def test_few_matches_are_not_said_to_be_adrift() -> None:
-    points0, points1 = (np.random.default_rng(k).uniform(0, SIZE, (11, 2)) for k in range(2))
+    points0, points1 = (np.random.default_rng(k).uniform(0, SIZE, (39, 2)) for k in range(2))
     assert share_adrift(points0, points1, 3.0) == 0
+
+
+def test_a_slanted_plane_is_not_said_to_be_adrift() -> None:
+    """From the image that shows it a tenth as wide, its points tell little of the other."""
+    rng = np.random.default_rng(0)
+    points0 = rng.uniform(0, SIZE, (60, 2))
+    points1 = points0 * [0.05, 1] + rng.normal(0, 1, (60, 2))
+    assert share_adrift(points0, points1, 3.0) < 0.5
+    assert share_adrift(points1, points0, 3.0) < 0.5
 
 
 def slanted(shared: Path, name: str) -> tuple[Matches, np.ndarray]:
