@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -38,11 +38,21 @@ OWN = "attention"
 """How options call our own matcher."""
 
 _GROUP = "gcm.matchers"
-_GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS = 480, 512
-"""What the longer side of images is brought to for a first look, and the most keypoints of it."""
 
-_GLIMPSE_CELL = 225
-"""Pixels for each keypoint of it, at least: a strip, or an image tilted, needs fewer and costs less."""
+
+class _Look(NamedTuple):
+    """How images are looked at."""
+
+    side: int
+    """Pixels; what the longer side is brought to."""
+    most: int
+    """Keypoints of an image."""
+    cell: int = 1
+    """Pixels for each of them, at least."""
+
+
+_GLIMPSE = _Look(side=480, most=512, cell=225)
+"""The first look; a strip, or an image tilted, needs fewer keypoints and costs less."""
 
 _GLIMPSE_FEWEST = 12
 """Matches of the first look below which there is no other: two thirds of unrelated pairs have fewer."""
@@ -146,8 +156,8 @@ class AttentionSeeds:
         device: torch.device,
         providers: Sequence[Provider] | None = None,
     ) -> None:
-        self._sides, self._device = sides, device
-        self._most = [max(1, keypoints * side // max(sides)) for side in sides]
+        self._device = device
+        self._looks = [_Look(side, max(1, keypoints * side // max(sides))) for side in sides]
         network = create_attention()
         self._network: KeypointNetwork
         if providers is None:
@@ -164,8 +174,8 @@ class AttentionSeeds:
         if self._seen_unlike(image0, image1):
             return _Found(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
         found = []
-        for side, most in zip(self._sides, self._most, strict=True):
-            found.append(self._matched(image0, image1, side, most))
+        for look in self._looks:
+            found.append(self._matched(image0, image1, look))
             if len(found[0][0]) < _FEWEST:
                 break
         return _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
@@ -175,10 +185,8 @@ class AttentionSeeds:
 
         Where one has not even so few, as a narrow strip, so small it tells nothing.
         """
-        side, most = _GLIMPSE_SIDE, _GLIMPSE_KEYPOINTS
-        for image in (image0, image1):
-            if len(self._keypoints(image, side, most, cell=_GLIMPSE_CELL).points) < most:
-                return False
+        if any(len(self._keypoints(image, _GLIMPSE).points) < _GLIMPSE.most for image in (image0, image1)):
+            return False
         return len(self.glimpse(image0, image1).points0) < _GLIMPSE_FEWEST
 
     def glimpse(self, image0: RGBImage, image1: RGBImage) -> Seeds:
@@ -186,16 +194,15 @@ class AttentionSeeds:
         key = image_key(image0) + image_key(image1)
         found = self._glimpses.get(key)
         if found is None:
-            side = _GLIMPSE_SIDE
-            found = _Found(*self._matched(image0, image1, side, _GLIMPSE_KEYPOINTS, cell=_GLIMPSE_CELL))
+            found = _Found(*self._matched(image0, image1, _GLIMPSE))
             nbytes = found.points0.nbytes + found.points1.nbytes + found.scores.nbytes
             self._glimpses.put(key, found, nbytes)
         return found
 
     def _matched(
-        self, image0: RGBImage, image1: RGBImage, side: int, most: int, *, cell: int = 1
+        self, image0: RGBImage, image1: RGBImage, look: _Look
     ) -> tuple[Points, Points, NDArray[np.float64]]:
-        found0, found1 = (self._keypoints(image, side, most, cell=cell) for image in (image0, image1))
+        found0, found1 = (self._keypoints(image, look) for image in (image0, image1))
         if not len(found0.points) or not len(found1.points):
             empty = np.zeros((0, 2))
             return empty, empty, np.zeros(0)
@@ -208,18 +215,18 @@ class AttentionSeeds:
             log_probability.amax(dim=1)[chosen].exp().double().cpu().numpy(),
         )
 
-    def _keypoints(self, image: RGBImage, side: int, most: int, *, cell: int) -> Keypoints:
-        """Those of an image brought to a size, one for each `cell` pixels at most."""
-        key = image_key(image) + bytes(str(side), "ascii")
+    def _keypoints(self, image: RGBImage, look: _Look) -> Keypoints:
+        key = image_key(image) + bytes(str(look), "ascii")
         found = self._cache.get(key)
         if found is None:
             width, height = image_size(image)
-            factor = side / max(width, height)
+            factor = look.side / max(width, height)
             size = max(1, round(width * factor)), max(1, round(height * factor))
             kind = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
             resized = np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
             x = network_input(resized, 1, self._device, normalisation=PerImage(grey=True))
-            (found,) = detect_keypoints(self._network, x, min(most, max(1, size[0] * size[1] // cell)))
+            most = min(look.most, max(1, size[0] * size[1] // look.cell))
+            (found,) = detect_keypoints(self._network, x, most)
             self._cache.put(key, found, found.nbytes)
         return found
 

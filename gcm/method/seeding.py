@@ -160,9 +160,14 @@ def _turned_and_tilted() -> Iterator[_View]:
     for degrees in (90, 270, 180):
         yield _View(True, degrees, 1)
     for tilt in _TILTS:
-        for degrees in (0, 90):
-            for first in (True, False):
-                yield _View(first, degrees, tilt)
+        yield from _tilted(tilt)
+
+
+def _tilted(tilt: float) -> Iterator[_View]:
+    """Either image tilted, along x and along y."""
+    for degrees in (0, 90):
+        for first in (True, False):
+            yield _View(first, degrees, tilt)
 
 
 def _other_looks(pair: Pair, options: SeedOptions) -> Iterator[tuple[SeedMatcher, _View]]:
@@ -182,11 +187,9 @@ def _other_looks(pair: Pair, options: SeedOptions) -> Iterator[tuple[SeedMatcher
 def _likeliest_tilt(pair: Pair, matcher: Glimpsing, options: SeedOptions) -> _View | None:
     """The tilted view of which glimpses promise most right matches; None where none promises enough."""
     expected = {}
-    for degrees in (0, 90):
-        for first in (True, False):
-            view = _View(first, degrees, _GLIMPSED_TILT)
-            scores = np.asarray(matcher.glimpse(*_images(pair, view)[0]).scores)
-            expected[view] = float(scores.sum())  # they are probabilities
+    for view in _tilted(_GLIMPSED_TILT):
+        scores = np.asarray(matcher.glimpse(*_images(pair, view)[0]).scores)
+        expected[view] = float(scores.sum())  # they are probabilities
     view = max(expected, key=lambda key: expected[key])
     return view if expected[view] >= options.tilted else None
 

@@ -193,7 +193,7 @@ def facade(rng: np.random.Generator, windows: int) -> tuple[np.ndarray, np.ndarr
     points = np.column_stack([rng.uniform(0, 8, 120), rng.uniform(-2, 2, 120)])
     views = []
     for slant, step in ((np.deg2rad(60), 0), (np.deg2rad(25), windows)):
-        along = points[:, 0] + (rng.integers(-step, step + 1, 120) if step else 0)
+        along = points[:, 0] + rng.integers(-step, step + 1, 120)
         seen = np.column_stack([np.cos(slant) * along - 3, points[:, 1], 5 + np.sin(slant) * along])
         views.append(
             seen[:, :2] / seen[:, 2:] * 400 + np.array(SIZE) / 2 + 0.3 * rng.standard_normal((120, 2))
