@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,13 +14,16 @@ from gcm.distillation.pairs import PairBatch, PairDataset
 from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.starts import load_xfeat, start_attention
-from gcm.features.keypoints import Keypoints, compare_keypoints, detect_keypoints, mutual_pairs
+from gcm.features.keypoints import Keypoints, detect_keypoints, mutual_pairs
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
 from gcm.weights.loading import load_checkpoint
 from gcm.weights.store import resolve_weights
 
 __all__ = ["AttentionObjective", "true_matches"]
+
+Compared = tuple[Tensor, Tensor, Tensor]
+"""As :func:`gcm.features.keypoints.compare_keypoints` says it."""
 
 _CELL = 2
 """Pixels between the places whose correspondences are known."""
@@ -66,8 +70,7 @@ class AttentionObjective:
     def held_out_loss(self, batch: PairBatch, step: int) -> Tensor:
         """One less the F1 score of the matches."""
         found = right = true = 0
-        for k, first, second in self._pairs(batch):
-            log_probability, _, _ = compare_keypoints(self.student, first, second)
+        for k, first, second, (log_probability, _, _) in self._compared(batch):
             pairs, _, _ = true_matches(first.points, second.points, *self._positions(batch, k))
             chosen, best1 = mutual_pairs(log_probability)
             # A match of a keypoint of which nobody knows where it lies is neither right nor wrong.
@@ -79,8 +82,7 @@ class AttentionObjective:
     def loss(self, batch: PairBatch, step: int) -> Tensor:
         """Negative log likelihood of the true matches, and of having none where there is none."""
         losses = []
-        for k, first, second in self._pairs(batch):
-            log_probability, logits0, logits1 = compare_keypoints(self.student, first, second)
+        for k, first, second, (log_probability, logits0, logits1) in self._compared(batch):
             pairs, none0, none1 = true_matches(first.points, second.points, *self._positions(batch, k))
             if len(pairs):
                 losses.append(-log_probability[pairs[:, 0], pairs[:, 1]].mean())
@@ -93,6 +95,21 @@ class AttentionObjective:
         if not losses:  # nothing was to be seen, and nothing is learnt
             losses = [0.0 * parameter.sum() for parameter in self.student.matcher.parameters()]
         return torch.stack(losses).sum() / batch.degraded.shape[1]
+
+    def _compared(self, batch: PairBatch) -> Iterator[tuple[int, Keypoints, Keypoints, Compared]]:
+        """The pairs of :meth:`_pairs`, and what the matcher says of each; of those with as many keypoints in
+        both views, of all at once."""
+        groups: dict[tuple[int, int], list[tuple[int, Keypoints, Keypoints]]] = {}
+        for k, first, second in self._pairs(batch):
+            groups.setdefault((len(first.points), len(second.points)), []).append((k, first, second))
+        for group in groups.values():
+            views = [[pair[1] for pair in group], [pair[2] for pair in group]]
+            compared = self.student.matcher(
+                *(torch.stack([found.normalised for found in view]) for view in views),
+                *(torch.stack([found.descriptors for found in view]) for view in views),
+            )
+            for pair, *said in zip(group, *compared, strict=True):
+                yield *pair, (said[0], said[1], said[2])
 
     def _pairs(self, batch: PairBatch) -> list[tuple[int, Keypoints, Keypoints]]:
         """The numbers and the keypoints of the pairs that have any in both views; a black view has none."""

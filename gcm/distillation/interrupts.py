@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -54,7 +55,8 @@ def load_ahead(dataset: Dataset[Item], *, workers: int, seed: int) -> Generator[
         worker_init_fn=_ignore_interrupts,
     )
     before = set(multiprocessing.active_children())
-    items = iter(loader)
+    with _without_opencv_threads():
+        items = iter(loader)
     processes = set(multiprocessing.active_children()) - before
     try:
         yield from items
@@ -70,6 +72,20 @@ def load_ahead(dataset: Dataset[Item], *, workers: int, seed: int) -> Generator[
 def _ignore_interrupts(worker: int) -> None:
     """A terminal sends Ctrl-C to all processes; those that prepare items are ended from here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _without_opencv_threads() -> Iterator[None]:
+    """Let processes that start here take one core each, as PyTorch does by itself and OpenCV does not.
+
+    They must inherit it: told so afterwards, they would wait for threads that they have no copy of.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 @contextmanager

