@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcm.backbones.base import BackboneInfo
-from gcm.backbones.compact import CHANNELS, PIXEL_CHANNELS, Compact, CompactNetwork
+from gcm.backbones.compact import COMPACT, Compact, CompactNetwork
 from gcm.images.normalisation import PerImage
 
 __all__ = ["INFOS", "Context", "ContextNetwork", "ContextStream"]
@@ -84,7 +84,8 @@ class ContextNetwork(CompactNetwork):
         super().__init__()
         self.requires_grad_(False)
         self.context = ContextStream()
-        self.mix = nn.Conv2d(2 * CHANNELS[2], CHANNELS[2], 1)
+        coarse = COMPACT.descriptors[-1]
+        self.mix = nn.Conv2d(2 * coarse, coarse, 1)
 
     def train(self, mode: bool = True) -> ContextNetwork:
         """As of any network; the statistics of the compact one stay."""
@@ -122,7 +123,7 @@ INFOS: tuple[BackboneInfo, ...] = (
         "GCM_CONTEXT",
         taps=("pixels", "head2", "head4", "mix"),
         strides=(1, 2, 4, 8),
-        channels=(PIXEL_CHANNELS, *CHANNELS),
+        channels=(COMPACT.pixel, *COMPACT.descriptors),
         weights="gcm_context",
         description="our own embedded network, its coarse level with a wider view of the world",
         citation="this package",

@@ -23,6 +23,7 @@ from gcm.backbones import (
     r2d2,
     resnet,
     segmentation,
+    small,
     swin,
     timm_models,
     vgg,
@@ -63,6 +64,7 @@ _FAMILIES: tuple[_Family, ...] = (
     (crestereo.INFOS, crestereo.CREStereo),
     (r2d2.INFOS, r2d2.R2D2),
     (compact.INFOS, compact.Compact),
+    (small.INFOS, small.Small),
     (context.INFOS, context.Context),
     (efficientnet_lite.INFOS, efficientnet_lite.EfficientNetLite),
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gcm.backbones.compact import CompactNetwork
+from gcm.backbones.compact import COMPACT, CompactNetwork
 from gcm.backbones.context import ContextNetwork, ContextStream
 from gcm.backbones.r2d2 import PatchNetwork
 from gcm.distillation.attention import AttentionObjective
@@ -20,6 +20,7 @@ from gcm.distillation.pairs import CELL, PairBatch, PairDataset
 from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import sampled_forward
+from gcm.distillation.small import SLIM, SmallObjective
 from gcm.distillation.starts import load_xfeat, start_context
 from gcm.distillation.teachers import create_teacher
 from gcm.distillation.view_pairs import ViewBatch, ViewDataset
@@ -77,8 +78,10 @@ def create_objective(recipe: DistillRecipe, device: torch.device) -> Objective:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        if recipe.student == "compact":
+        if recipe.student in ("compact", "slim"):
             return CompactObjective(recipe, device)
+        if recipe.student == "small":
+            return SmallObjective(recipe, device)
         if recipe.student == "context":
             return ContextObjective(recipe, device)
         if recipe.student == "attention":
@@ -147,13 +150,17 @@ class PatchObjective:
 
 
 class CompactObjective:
-    """The compact network on view pairs: its coarse map imitates the teacher's, every level must match."""
+    """The compact network, or a slim one, on view pairs.
+
+    Its coarse map imitates the teacher's, and every level must match.
+    """
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
         if recipe.augmentation.crop % 32:
             raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 224")
         self.recipe, self.device = recipe, device
-        self.student = CompactNetwork().to(device).to(memory_format=torch.channels_last)
+        network = CompactNetwork(SLIM if recipe.student == "slim" else COMPACT)
+        self.student = network.to(device).to(memory_format=torch.channels_last)
 
     def batches(
         self,

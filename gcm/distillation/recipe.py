@@ -166,7 +166,7 @@ class DistillRecipe(_Strict):
 
     teacher: Literal["disk", "r2d2", "xfeat"] = "disk"
     teacher_weights: Path | None = Field(None, description="R2D2 only: the teacher's checkpoint")
-    student: Literal["r2d2_student", "compact", "context", "attention"] = "r2d2_student"
+    student: Literal["r2d2_student", "compact", "slim", "small", "context", "attention"] = "r2d2_student"
     normalisation: Literal["imagenet", "standardised"] = "imagenet"
     steps: int = Field(20_000, ge=1)
     batch_size: int = Field(4, ge=1, description="different crops in a step")
@@ -182,6 +182,12 @@ class DistillRecipe(_Strict):
     keypoints: int = Field(512, ge=8, description="attention: most keypoints of a view")
     stream: Path | None = Field(
         None, description="attention: weights of student `context` whose maps it looks at; ours when empty"
+    )
+    trunk: Path | None = Field(
+        None, description="small: weights of student `compact` whose coarser layers it keeps; ours when empty"
+    )
+    slim: Path | None = Field(
+        None, description="small: weights of student `slim` whose finer maps it imitates"
     )
     blend: float = Field(
         1.0,

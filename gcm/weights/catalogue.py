@@ -158,6 +158,13 @@ _PATCH = (
         embedded=True,
     ),
     WeightEntry(
+        "gcm_small",
+        "gcm_small.safetensors",
+        licence="Apache-2.0 (ours); teacher XFeat, Apache-2.0",
+        citation="this package; see gcm/weights/embedded/README.md",
+        embedded=True,
+    ),
+    WeightEntry(
         "gcm_context",
         "gcm_context.safetensors",
         licence="Apache-2.0 (ours); started from XFeat, Apache-2.0",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "gcm" / "weights" / "embedded"
 CARDS = [
     ("gcm_compact", "compact"),
+    ("gcm_small", "small"),
     ("gcm_context", "context"),
     ("gcm_attention", "attention"),
     ("gcm_patch", "disk_patch"),
@@ -67,11 +68,11 @@ def test_card_and_log(weights: str, name: str) -> None:
         assert float(loss) == pytest.approx(losses[float(step)], abs=0.51 * 10**-decimals), step
 
 
-@pytest.mark.parametrize("name", [name for _, name in CARDS])
+@pytest.mark.parametrize("name", [*(name for _, name in CARDS), "slim"])
 def test_the_log_is_of_a_run_of_the_recipe(name: str) -> None:
     """Length and learning rates of the log follow from the recipe; nobody can tell the batch from it."""
     recipe, log = recipe_of(name), log_of(name)
-    steps = list(range(recipe.validate_every, recipe.steps + 1, recipe.validate_every))
+    steps = [*range(recipe.validate_every, recipe.steps, recipe.validate_every), recipe.steps]
     assert [row["step"] for row in log] == steps
     for row in log:
         share = (row["step"] - 1 - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)
