@@ -73,7 +73,7 @@ TIMM = {
 }
 
 
-@pytest.mark.parametrize("name", [*TIMM, "GCM_COMPACT", "GCM_PATCH", "R2D2_STU"])
+@pytest.mark.parametrize("name", [*TIMM, "GCM_COMPACT", "GCM_SMALL", "GCM_PATCH", "R2D2_STU"])
 def test_matcher_normalises_as_the_backbone_declares(
     name: str,
     fill: Callable[..., Any],
@@ -82,7 +82,8 @@ def test_matcher_normalises_as_the_backbone_declares(
     student_weights: str,
 ) -> None:
     info = backbone_info(name)
-    declared = {"GCM_COMPACT": PerImage(grey=True), "GCM_PATCH": PerImage(), "R2D2_STU": IMAGENET}
+    ours = {"GCM_COMPACT", "GCM_SMALL"}
+    declared = dict.fromkeys(ours, PerImage(grey=True)) | {"GCM_PATCH": PerImage(), "R2D2_STU": IMAGENET}
     assert info.normalisation == (TIMM | declared)[name]
     weights = None
     if name in TIMM:
@@ -94,7 +95,7 @@ def test_matcher_normalises_as_the_backbone_declares(
     )
     matcher = Matcher(config)
     backbone = matcher.features.backbone
-    network = backbone.get_submodule("network" if name != "GCM_COMPACT" else "network.stem")
+    network = backbone.get_submodule("network.stem" if name in ours else "network")
     seen = inputs_of(network)
     matches = matcher.match(picture, picture)
     assert len(matches) > 20

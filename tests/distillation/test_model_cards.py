@@ -75,6 +75,11 @@ def test_the_log_is_of_a_run_of_the_recipe(name: str) -> None:
     steps = [*range(recipe.validate_every, recipe.steps, recipe.validate_every), recipe.steps]
     assert [row["step"] for row in log] == steps
     for row in log:
+        if row["step"] <= recipe.warmup_steps:
+            assert row["learning_rate"] == pytest.approx(
+                recipe.learning_rate * row["step"] / recipe.warmup_steps, rel=1e-3
+            )
+            continue
         share = (row["step"] - 1 - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)
         fall = 0.5 * (1 + math.cos(math.pi * share))
         rate = recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * fall

@@ -9,6 +9,7 @@ import torch
 from gcm.backbones import compact
 from gcm.backbones.compact import CompactNetwork
 from gcm.backbones.registry import build_backbone
+from gcm.backbones.small import SmallNetwork
 from gcm.geometry import cell_to_pixel, pixel_to_cell
 from gcm.refinement import maps
 from gcm.refinement.maps import (
@@ -70,17 +71,22 @@ def test_no_cells_have_no_descriptors(
         assert gather(feature_map, none).shape == (0, 9, len(whole))
 
 
+@pytest.mark.parametrize("kind", [CompactNetwork, SmallNetwork])
 @pytest.mark.parametrize(
     ("size", "cells", "number"),
     # Of 48 rows of 32 cells: strips of 2 and of 20 rows, the last of them of 8; and so on.
     [((96, 64), 0, 24), ((96, 64), 640, 3), ((264, 40), 640, 5), ((128, 48), 2**20, 1)],
 )
 def test_large_maps_are_the_same_strip_by_strip(
-    size: tuple[int, int], cells: int, number: int, monkeypatch: pytest.MonkeyPatch
+    kind: type[CompactNetwork],
+    size: tuple[int, int],
+    cells: int,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = CompactNetwork().eval().requires_grad_(False)
+        network = kind().eval().requires_grad_(False)
         image = torch.randn(1, 1, *size)
     for _ in range(2):  # with batch norm, and folded
         with torch.inference_mode():
