@@ -46,7 +46,7 @@ def distill(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a patch descriptor from a teacher, on single photos.
+    """Train one of our networks, or a patch descriptor, on single photos.
 
     A run that was stopped, by Ctrl-C too, goes on where it was. The folder
     then holds the weights (student.safetensors), the curve (log.csv), the
