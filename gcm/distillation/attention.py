@@ -14,7 +14,7 @@ from gcm.distillation.pairs import PairBatch, PairDataset
 from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.starts import load_xfeat, start_attention
-from gcm.features.keypoints import Keypoints, detect_keypoints, mutual_pairs
+from gcm.features.keypoints import Keypoints, compare_batch, detect_keypoints, mutual_pairs
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
 from gcm.weights.loading import load_checkpoint
@@ -103,11 +103,7 @@ class AttentionObjective:
         for k, first, second in self._pairs(batch):
             groups.setdefault((len(first.points), len(second.points)), []).append((k, first, second))
         for group in groups.values():
-            views = [[pair[1] for pair in group], [pair[2] for pair in group]]
-            compared = self.student.matcher(
-                *(torch.stack([found.normalised for found in view]) for view in views),
-                *(torch.stack([found.descriptors for found in view]) for view in views),
-            )
+            compared = compare_batch(self.student, [pair[1] for pair in group], [pair[2] for pair in group])
             for pair, *said in zip(group, *compared, strict=True):
                 yield *pair, (said[0], said[1], said[2])
 

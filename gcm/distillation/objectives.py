@@ -23,7 +23,8 @@ from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.small import SLIM, SmallObjective
 from gcm.distillation.starts import load_xfeat, start_context
 from gcm.distillation.teachers import create_teacher
-from gcm.distillation.view_pairs import ViewBatch, ViewDataset
+from gcm.distillation.view_objective import ViewObjective
+from gcm.distillation.view_pairs import ViewBatch
 from gcm.errors import ConfigError
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
@@ -149,32 +150,16 @@ class PatchObjective:
         )
 
 
-class CompactObjective:
+class CompactObjective(ViewObjective):
     """The compact network, or a slim one, on view pairs.
 
     Its coarse map imitates the teacher's, and every level must match.
     """
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
-        if recipe.augmentation.crop % 32:
-            raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 224")
-        self.recipe, self.device = recipe, device
+        super().__init__(recipe, device)
         network = CompactNetwork(SLIM if recipe.student == "slim" else COMPACT)
         self.student = network.to(device).to(memory_format=torch.channels_last)
-
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> ViewDataset:
-        recipe = self.recipe
-        return ViewDataset(
-            photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
-        )
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         return self.student.state_dict()
@@ -182,14 +167,10 @@ class CompactObjective:
     def prepare(self) -> None:
         self.teacher = create_teacher(self.recipe.teacher, device=self.device)
 
-    def held_out_loss(self, batch: ViewBatch, step: int) -> Tensor:
-        return self.loss(batch, step)
-
     def loss(self, batch: ViewBatch, step: int) -> Tensor:
         recipe = self.recipe
         n = batch.degraded.shape[1]
-        x = standardise(batch.degraded.to(self.device), NORMALISATIONS[recipe.normalisation]).flatten(0, 1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.spoilt_views(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             map2, map4, map8 = self.student(x)
             map1 = self.student.pixels(map2)

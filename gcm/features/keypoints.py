@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from gcm.backbones.attention import KeypointNetwork
 
-__all__ = ["Keypoints", "compare_keypoints", "detect_keypoints", "mutual_pairs"]
+__all__ = ["Keypoints", "compare_batch", "compare_keypoints", "detect_keypoints", "mutual_pairs"]
 
 _APART = 5
 """Pixels a side of the window in which a keypoint must be the best."""
@@ -104,11 +105,23 @@ def compare_keypoints(
     Returns:
         As :meth:`gcm.backbones.attention.AttentionMatcher.forward`, without the batch: M x N, M and N.
     """
-    log_probability, logits0, logits1 = network.matcher(
-        *(found.normalised[None] for found in (first, second)),
-        *(found.descriptors[None] for found in (first, second)),
-    )
+    log_probability, logits0, logits1 = compare_batch(network, [first], [second])
     return log_probability[0], logits0[0], logits1[0]
+
+
+def compare_batch(
+    network: KeypointNetwork, firsts: Sequence[Keypoints], seconds: Sequence[Keypoints]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of several pairs at once: all first images have as many keypoints, and all second ones.
+
+    Returns:
+        As :meth:`gcm.backbones.attention.AttentionMatcher.forward`.
+    """
+    sides = (firsts, seconds)
+    return network.matcher(
+        *(torch.stack([found.normalised for found in side]) for side in sides),
+        *(torch.stack([found.descriptors for found in side]) for side in sides),
+    )
 
 
 def mutual_pairs(log_probability: Tensor) -> tuple[Tensor, Tensor]:
