@@ -110,7 +110,7 @@ def _best_attempt(pair: Pair) -> Work[_Attempt]:
         pair.trace.append("seeds: they slide along their lines")
         last = attempts[-1]  # the maps see what repeats, too
         return last if _convincing(pair, attempts) else replace(last, confidence=last.confidence / 2)
-    if sightings and not _convincing(pair, attempts) and _worth_a_closer_look(pair, sightings, seeded):
+    if not _convincing(pair, attempts) and _worth_a_closer_look(pair, attempts[-1], sightings, seeded):
         for sighting, framed in (yield from _closer_looks(pair, sightings)):
             views = yield from match_seen(pair, sighting, framed)
             attempts.append(_attempt(pair, views, framed.significance, framed.zoom))
@@ -162,10 +162,19 @@ def _seeds_of(pair: Pair) -> Seeded | None:
     return found
 
 
-def _worth_a_closer_look(pair: Pair, sightings: list[Sighting], seeded: Seeded | None) -> bool:
-    """Whether anything, small or sparse, speaks for a pair: larger looks cost most."""
+def _worth_a_closer_look(
+    pair: Pair, last: _Attempt, sightings: list[Sighting], seeded: Seeded | None
+) -> bool:
+    """Whether anything, small or sparse, speaks for a pair: larger looks cost most.
+
+    They add next to nothing where the maps have matches already and sparse ones are sure of the pair: those
+    that agree with these are returned then.
+    """
+    if not sightings:
+        return False
     if seeded is not None and seeded.significance > 0:
-        return True
+        verdict = pair.options.verdict
+        return not len(last) or seeded.confidence(verdict) < verdict.convincing
     # One of many views shows as much by chance as the images as they are hardly ever do.
     views = pair.options.views
     return any(s.significance >= (views.rival if s.upright else views.closer) for s in sightings)

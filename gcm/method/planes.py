@@ -13,7 +13,7 @@ from gcm.geometry import Matrix, apply_homography
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import PlaneOptions
 
-__all__ = ["explained_by", "fit_plane", "further_planes", "merge_views", "on_one_plane"]
+__all__ = ["explained_by", "fit_plane", "further_planes", "merge_views", "off_plane", "on_one_plane"]
 
 
 def fit_plane(
@@ -37,9 +37,13 @@ def fit_plane(
 
 def explained_by(view: WorkingMatches, plane: Matrix, tolerance: float) -> NDArray[np.bool_]:
     """Which matches a plane of :func:`fit_plane` explains to `tolerance` pixels."""
-    off = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
-    result: NDArray[np.bool_] = off < tolerance
-    return result
+    return off_plane(view, plane) < tolerance
+
+
+def off_plane(view: WorkingMatches, plane: Matrix) -> NDArray[np.float64]:
+    """How far each match lies off a plane of :func:`fit_plane`, in pixels of image 0."""
+    off: NDArray[np.float64] = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
+    return off
 
 
 def on_one_plane(

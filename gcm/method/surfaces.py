@@ -19,10 +19,10 @@ from gcm.features.batching import Work
 from gcm.geometry import Matrix, apply_homography, homography_scale, inverse
 from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
-from gcm.method.lines import on_their_lines
+from gcm.method.lines import on_their_lines, stands_alone
 from gcm.method.near import match_near, second_round, warped_by
 from gcm.method.pair import Pair
-from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
+from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, off_plane, on_one_plane
 from gcm.method.sightings import Sighting
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import PlaneOptions
@@ -156,7 +156,14 @@ def _alone(pair: Pair, view: WorkingMatches, plane: Matrix | None = None) -> Wor
     if pair.options.geometry != "auto":
         return view
     planes = pair.options.planes
-    return on_one_plane(view, planes, share=planes.main_share, plane=plane)
+    plane = fit_plane(view, planes) if plane is None and len(view) >= planes.fewest else plane
+    if plane is None:
+        return view
+    view = on_one_plane(view, planes, share=planes.main_share, plane=plane)
+    if not pair.options.verify:
+        return view
+    alone = stands_alone(view.points0, off_plane(view, plane), pair.options.lines, pair.stride)
+    return view.take(~alone)
 
 
 def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:

@@ -223,7 +223,10 @@ class SmoothingOptions(Options):
 
 
 class LineOptions(Options):
-    """Which matches of a scene lie off their epipolar lines, see :mod:`gcm.method.lines`."""
+    """Which matches of a scene lie off their epipolar lines, or off the plane that it is, by themselves.
+
+    See :mod:`gcm.method.lines`.
+    """
 
     fewest: int = Field(100, ge=8, description="matches of a scene, too few to ask for lines")
     sampled: int = Field(
@@ -233,7 +236,11 @@ class LineOptions(Options):
     scale: Positive = Field(
         1.0, description="pixels off its line from which a match counts less than a quarter"
     )
-    spread: Positive = Field(2.5, description="times the median distance that a match may lie off its line")
+    spread: Positive = Field(
+        2.5,
+        description="times the median distance that a match may lie off its line; or off the plane that all "
+        "of a scene is",
+    )
     bounds: tuple[Positive, Positive] = Field(
         (0.75, 3.0), description="least and most pixels that those are taken to be"
     )

@@ -11,6 +11,7 @@ import pytest
 from gcm import Matcher, Matches
 from gcm.config import load_config
 from gcm.errors import ConfigError
+from gcm.estimation import estimate_fundamental
 from gcm.features.seeds import SeedMatcher, Seeds
 from gcm.geometry import apply_homography, epipolar_distances
 from gcm.method.pair import Pair
@@ -248,3 +249,21 @@ def test_a_plane_at_an_extreme_slant_is_found(shared: Path) -> None:
     matches, off = slanted(shared, "shop")
     assert len(matches) > 500
     assert np.mean(off < 10) > 0.8
+
+
+@pytest.mark.slow
+def test_what_seeds_are_sure_of_is_not_looked_at_larger(shared: Path) -> None:
+    """The maps have matches that do not convince; those that agree with the seeds are returned."""
+    photos = [shared / f"data/fmat-dev/elderhalla{which}.jpg" for which in "AB"]
+    marked = np.loadtxt(shared / "data/fmat-dev/elderhalla_points.txt")
+    matches = Matcher("default").match(*photos)
+    trace = " ".join(matches.info["trace"])
+    assert "seeds: " in trace
+    assert "in full size" not in trace
+    assert matches.confidence is not None
+    assert matches.confidence > 0.95
+    assert len(matches) > 2000
+    found = estimate_fundamental(matches.points0, matches.points1)
+    assert found.matrix is not None
+    distances = epipolar_distances(found.matrix, marked[:, :2], marked[:, 2:4])
+    assert np.mean(np.maximum(*distances) < 5) >= 0.8
