@@ -167,17 +167,22 @@ def _worth_a_closer_look(
 ) -> bool:
     """Whether anything, small or sparse, speaks for a pair: larger looks cost most.
 
-    They add next to nothing where the maps have matches already and sparse ones are sure of the pair: those
-    that agree with these are returned then.
+    Where images are not enlarged for them they add next to nothing to what the maps have already, if sparse
+    matches are sure of the pair: those that agree with these are returned then.
     """
     if not sightings:
         return False
     if seeded is not None and seeded.significance > 0:
         verdict = pair.options.verdict
-        return not len(last) or seeded.confidence(verdict) < verdict.convincing
+        return _small(pair) or not len(last) or seeded.confidence(verdict) < verdict.convincing
     # One of many views shows as much by chance as the images as they are hardly ever do.
     views = pair.options.views
     return any(s.significance >= (views.rival if s.upright else views.closer) for s in sightings)
+
+
+def _small(pair: Pair) -> bool:
+    """Whether closer looks enlarge the images."""
+    return max(*pair.size0, *pair.size1) <= pair.options.views.small_side
 
 
 def _seeded_attempt(pair: Pair, dense: list[_Attempt], seeded: Seeded) -> Work[_Attempt]:
@@ -233,8 +238,7 @@ def _closer_looks(pair: Pair, sightings: list[Sighting]) -> Work[list[tuple[Sigh
     """The likeliest views, and the images as they are, in full size; those in which enough agrees."""
     views = pair.options.views
     side = max(*pair.size0, *pair.size1)
-    small = side <= views.small_side
-    zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if small else zoom_of(pair)
+    zoom = max(1.0, min(views.zoom, views.zoomed_side / side)) if _small(pair) else zoom_of(pair)
     rivals = [s for s in sightings if s.significance >= views.rival][: views.rivals]
     candidates: list[tuple[Sighting, Matrix | None]] = [(rival, frame_of(pair, rival)) for rival in rivals]
     if all(frame is not None for _, frame in candidates):
