@@ -89,6 +89,7 @@ ABLATIONS = {
     "default:planes.distortion=9": "a scene's main plane has no view of its own",
     "default:planes.astray=1000": "what a plane leaves to relief is dropped, however little it is tilted",
     "default:lines.fewest=1000000": "of whole scenes no match is asked for its epipolar line",
+    "default:lines.share=1": "of whole scenes, and of planes, no match is dropped that lies off by itself",
     "default:views.zoom=1": "small images are not enlarged",
     "default:rivals.most=0": "repeated structure is not looked for",
     "default:model=GCM_COMPACT": "the coarse map of the compact network alone",
