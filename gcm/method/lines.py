@@ -53,5 +53,7 @@ def stands_alone(
         options: what is usual, and how many are most.
         cell: pixels a cell of the dense match, which sets how far around.
     """
+    if not len(points):
+        return np.zeros(0, bool)
     on = off <= np.clip(options.spread * np.nanmedian(off), *options.bounds)
     return ~on & (mean_around(points, on.astype(np.float64), cell, 1.0) >= options.share)
