@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gcm.estimation import estimate_homography, settle_homography
-from gcm.geometry import Matrix, apply_homography
+from gcm.geometry import Matrix, Points, apply_homography
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import PlaneOptions
 
-__all__ = ["explained_by", "fit_plane", "further_planes", "merge_views", "off_plane", "on_one_plane"]
+__all__ = ["explained_by", "fit_plane", "further_planes", "merge_views", "on_one_plane"]
 
 
 def fit_plane(
@@ -37,17 +37,22 @@ def fit_plane(
 
 def explained_by(view: WorkingMatches, plane: Matrix, tolerance: float) -> NDArray[np.bool_]:
     """Which matches a plane of :func:`fit_plane` explains to `tolerance` pixels."""
-    return off_plane(view, plane) < tolerance
+    return _off(view, plane) < tolerance
 
 
-def off_plane(view: WorkingMatches, plane: Matrix) -> NDArray[np.float64]:
+def _off(view: WorkingMatches, plane: Matrix) -> NDArray[np.float64]:
     """How far each match lies off a plane of :func:`fit_plane`, in pixels of image 0."""
     off: NDArray[np.float64] = np.linalg.norm(apply_homography(plane, view.warped1) - view.points0, axis=1)
     return off
 
 
 def on_one_plane(
-    view: WorkingMatches, options: PlaneOptions, *, share: float, plane: Matrix | None = None
+    view: WorkingMatches,
+    options: PlaneOptions,
+    *,
+    share: float,
+    plane: Matrix | None = None,
+    alone: Callable[[Points, NDArray[np.float64]], NDArray[np.bool_]] | None = None,
 ) -> WorkingMatches:
     """Without what lies off the plane that explains at least that share of the matches; else unchanged.
 
@@ -56,14 +61,20 @@ def on_one_plane(
         options: how many a plane must explain, and how exactly.
         share: of the matches.
         plane: of :func:`fit_plane`, where it was asked before; fitted here otherwise.
+        alone: as :func:`gcm.method.lines.stands_alone`, which of what is left goes as well.
     """
     if len(view) < options.fewest:
         return view
     plane = fit_plane(view, options) if plane is None else plane
     if plane is None:
         return view
-    explained = explained_by(view, plane, options.off_plane)
-    return view.take(explained) if explained.mean() >= share else view
+    off = _off(view, plane)
+    keep = off < options.off_plane
+    if keep.mean() < share:
+        keep[:] = True
+    if alone is not None:
+        keep[keep] = ~alone(view.points0[keep], off[keep])
+    return view.take(keep)
 
 
 def further_planes(

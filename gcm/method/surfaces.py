@@ -12,6 +12,7 @@ where the plane is seen too differently for a frame, both, and each part of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
 from gcm.method.lines import on_their_lines, stands_alone
 from gcm.method.near import match_near, second_round, warped_by
 from gcm.method.pair import Pair
-from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, off_plane, on_one_plane
+from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
 from gcm.method.sightings import Sighting
 from gcm.method.working_matches import WorkingMatches
 from gcm.options import PlaneOptions
@@ -156,14 +157,9 @@ def _alone(pair: Pair, view: WorkingMatches, plane: Matrix | None = None) -> Wor
     if pair.options.geometry != "auto":
         return view
     planes = pair.options.planes
-    plane = fit_plane(view, planes) if plane is None and len(view) >= planes.fewest else plane
-    if plane is None:
-        return view
-    view = on_one_plane(view, planes, share=planes.main_share, plane=plane)
-    if not pair.options.verify:
-        return view
-    alone = stands_alone(view.points0, off_plane(view, plane), pair.options.lines, pair.stride)
-    return view.take(~alone)
+    alone = partial(stands_alone, options=pair.options.lines, cell=pair.stride)
+    checked = alone if pair.options.verify else None
+    return on_one_plane(view, planes, share=planes.main_share, plane=plane, alone=checked)
 
 
 def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:
