@@ -153,27 +153,34 @@ def test_names_beyond_the_encoding(tmp_path: Path, environment: dict[str, str]) 
     assert r"stray\xff.jpg" in table
 
 
-def seconds(command: str) -> float:
-    """The least of three runs."""
-    spent = []
+def seconds(*commands: str) -> list[float]:
+    """The least that each takes, in three rounds of all of them: a machine is slower at times.
+
+    Python may keep what it compiled, as it does for whoever installed `gcm`.
+    """
+    kept = {"PYTHONDONTWRITEBYTECODE": ""}
+    spent: list[list[float]] = [[] for _ in commands]
     for _ in range(3):
-        start = time.perf_counter()
-        shell(command)
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+        for command, times in zip(commands, spent, strict=True):
+            start = time.perf_counter()
+            shell(command, env=kept)
+            times.append(time.perf_counter() - start)
+    return [min(times) for times in spent]
 
 
 def test_starting_is_quick() -> None:
     """Bars of 0.4 and 0.7 s, doubled for a loaded machine."""
-    assert seconds("gcm --help") < 0.8
-    assert seconds(f"gcm match none.jpg {RIGHT}") < 1.4
-    assert seconds(f"gcm match {LEFT} {RIGHT} --config defualt") < 1.4
+    told, missing, mistyped = seconds(
+        "gcm --help", f"gcm match none.jpg {RIGHT}", f"gcm match {LEFT} {RIGHT} --config defualt"
+    )
+    assert told < 0.8
+    assert max(missing, mistyped) < 1.4
 
 
 def test_a_match_takes_little_more_than_importing_torch() -> None:
-    """A bar of 1.5 s on top."""
-    importing = seconds(f"{sys.executable} -c 'import torch'")
-    assert seconds(f"gcm match {LEFT} {RIGHT}") < importing + 1.5
+    """A bar of 1.5 s on top where importing it takes two; a slower machine takes more for both."""
+    importing, matching = seconds(f"{sys.executable} -c 'import torch'", f"gcm match {LEFT} {RIGHT}")
+    assert matching < 1.75 * importing
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------
