@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from gcm.backbones.attention import AttentionNetwork
 from gcm.distillation.pairs import PairBatch, PairDataset
-from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.starts import load_xfeat, start_attention
+from gcm.distillation.steps import Steps
 from gcm.features.keypoints import Keypoints, compare_batch, detect_keypoints, mutual_pairs
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
@@ -40,17 +40,9 @@ class AttentionObjective:
         self.student = AttentionNetwork().to(device).requires_grad_(False)
         self.student.matcher.requires_grad_(True)
 
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> PairDataset:
+    def batches(self, steps: Steps) -> PairDataset:
         """Batches of pairs."""
-        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, cell=_CELL, real=real)
+        return PairDataset(steps, self.recipe, cell=_CELL)
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         """Start from LighterGlue, on the stream as it was trained before; both are blended with XFeat's."""

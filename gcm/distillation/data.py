@@ -9,22 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from gcm.distillation.recipe import AugmentationRecipe
+from gcm.distillation.steps import StepDataset
 from gcm.errors import DatasetError
 
-__all__ = ["Batch", "CropDataset", "StepDataset", "held_out_every", "read_photo", "split_photos"]
+__all__ = ["Batch", "CropDataset", "held_out_every", "read_photo", "split_photos"]
 
 Image = NDArray[np.uint8]
-Item = TypeVar("Item")
 
 _CACHED_PHOTOS = 2000
 _LONGEST_SIDE = 1280
@@ -58,34 +57,6 @@ class Batch:
     """V x N x 3 x 1 x 1, what is then added to it."""
 
 
-class StepDataset(Dataset[Item]):
-    """Batches by step; item `i` is that of step ``first + i``, a function of (seed, step) alone."""
-
-    def __init__(
-        self,
-        photos: list[Path],
-        recipe: AugmentationRecipe,
-        *,
-        batch_size: int,
-        seed: int,
-        steps: int,
-        first: int = 0,
-    ) -> None:
-        self.photos = photos
-        self.recipe = recipe
-        self.batch_size = batch_size
-        self.seed = seed
-        self.steps = steps
-        self.first = first
-
-    def __len__(self) -> int:
-        return max(0, self.steps - self.first)
-
-    def generator(self, index: int) -> np.random.Generator:
-        """The random numbers of an item."""
-        return np.random.default_rng([self.seed, self.first + index])
-
-
 class CropDataset(StepDataset[Batch]):
     """Batches of crops.
 
@@ -96,16 +67,15 @@ class CropDataset(StepDataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         rng = self.generator(index)
         clean: list[Image] = []
-        degraded: list[list[Image]] = [[] for _ in range(self.recipe.variants)]
-        for _ in range(self.batch_size):
-            photo = self.photos[int(rng.integers(len(self.photos)))]
-            crop = random_crop(read_rgb(photo), self.recipe, rng)
+        degraded: list[list[Image]] = [[] for _ in range(self.augmentation.variants)]
+        for _ in range(self.recipe.batch_size):
+            crop = random_crop(read_rgb(self.photo(rng)), self.augmentation, rng)
             clean.append(crop)
             for copies in degraded:
-                copies.append(degrade(crop, self.recipe, rng))
-        shape = (self.recipe.variants, self.batch_size)
-        gain = np.exp(rng.uniform(-self.recipe.exposure, self.recipe.exposure, (*shape, 1, 1, 1)))
-        offset = self.recipe.shift * (
+                copies.append(degrade(crop, self.augmentation, rng))
+        shape = (self.augmentation.variants, self.recipe.batch_size)
+        gain = np.exp(rng.uniform(-self.augmentation.exposure, self.augmentation.exposure, (*shape, 1, 1, 1)))
+        offset = self.augmentation.shift * (
             rng.standard_normal((*shape, 1, 1, 1)) + 0.3 * rng.standard_normal((*shape, 3, 1, 1))
         )
         return Batch(

@@ -17,11 +17,11 @@ from gcm.distillation.data import Batch, CropDataset
 from gcm.distillation.losses import cosine_loss, pyramid_loss
 from gcm.distillation.matching import cell_matching_loss, dense_matching_loss, share_found, window_loss
 from gcm.distillation.pairs import CELL, PairBatch, PairDataset
-from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.sampled import sampled_forward
 from gcm.distillation.small import SLIM, SmallObjective
 from gcm.distillation.starts import load_xfeat, start_context
+from gcm.distillation.steps import Steps
 from gcm.distillation.teachers import create_teacher
 from gcm.distillation.view_objective import ViewObjective
 from gcm.distillation.view_pairs import ViewBatch
@@ -40,19 +40,8 @@ class Objective(Protocol):
     def student(self) -> nn.Module:
         """What is trained."""
 
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> Dataset[Any]:
-        """The batches of steps `first` to `steps`, each a function of (seed, step) alone.
-
-        `real` pairs are for students that learn from pairs; the recipe gives no others any.
-        """
+    def batches(self, steps: Steps) -> Dataset[Any]:
+        """The batches of some steps, each a function of (seed, step) alone."""
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         """Give the student the weights it starts from; called once, where a run begins.
@@ -105,19 +94,8 @@ class PatchObjective:
             )
         self.student = student.to(device).to(memory_format=torch.channels_last)
 
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> CropDataset:
-        recipe = self.recipe
-        return CropDataset(
-            photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
-        )
+    def batches(self, steps: Steps) -> CropDataset:
+        return CropDataset(steps, self.recipe)
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         return self.student.state_dict()
@@ -203,21 +181,11 @@ class ContextObjective:
     """
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
-        if recipe.augmentation.crop % 32:
-            raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 256")
         self.recipe, self.device = recipe, device
         self.student = ContextNetwork().to(device).to(memory_format=torch.channels_last)
 
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> PairDataset:
-        return PairDataset(photos, self.recipe, seed=seed, steps=steps, first=first, real=real)
+    def batches(self, steps: Steps) -> PairDataset:
+        return PairDataset(steps, self.recipe)
 
     def begin(self, photos: list[Path]) -> dict[str, Tensor]:
         start_context(self.student, photos, self.recipe)

@@ -7,18 +7,18 @@ Like all training data, a pair is a function of (seed, index) alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.distillation.data import Image, StepDataset, degrade, read_photo, stack_images
+from gcm.distillation.data import Image, degrade, read_photo, stack_images
 from gcm.distillation.light import change_light
-from gcm.distillation.real_pairs import NO_REAL_PAIRS, Pair, RealPairs, cell_centres
+from gcm.distillation.real_pairs import Pair, cell_centres
 from gcm.distillation.recipe import DistillRecipe
 from gcm.distillation.scenes import draw_scene
+from gcm.distillation.steps import StepDataset, Steps
 from gcm.distillation.view_pairs import photo_view, view_matrices
 from gcm.geometry import apply_homography, inside
 
@@ -47,34 +47,15 @@ class PairBatch:
 
 
 class PairDataset(StepDataset[PairBatch]):
-    """Batches of pairs; see :class:`gcm.distillation.data.StepDataset`."""
+    """Batches of pairs; see :class:`gcm.distillation.steps.StepDataset`."""
 
-    def __init__(
-        self,
-        photos: list[Path],
-        settings: DistillRecipe,
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        cell: int = CELL,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> None:
-        super().__init__(
-            photos,
-            settings.augmentation,
-            batch_size=settings.batch_size,
-            seed=seed,
-            steps=steps,
-            first=first,
-        )
-        self.settings = settings
-        self.real = real
-        self.centres = cell_centres(settings.augmentation.crop, cell)
+    def __init__(self, steps: Steps, recipe: DistillRecipe, cell: int = CELL) -> None:
+        super().__init__(steps, recipe)
+        self.centres = cell_centres(recipe.augmentation.crop, cell)
 
     def __getitem__(self, index: int) -> PairBatch:
         rng = self.generator(index)
-        pairs = [self._pair(rng) for _ in range(self.batch_size)]
+        pairs = [self._pair(rng) for _ in range(self.recipe.batch_size)]
         clean = [[pair.views[k] for pair in pairs] for k in (0, 1)]
         degraded = [[self._degraded(view, rng) for view in views] for views in clean]
         positions = np.stack([np.stack([pair.positions[k] for pair in pairs]) for k in (0, 1)])
@@ -87,26 +68,26 @@ class PairDataset(StepDataset[PairBatch]):
         )
 
     def _pair(self, rng: np.random.Generator) -> Pair:
-        source = self.real.choose(rng)
+        source = self.steps.real.choose(rng)
         if source is not None:
-            return source.draw(self.recipe, self.centres, rng)
-        if rng.random() < self.settings.scenes.share:
+            return source.draw(self.augmentation, self.centres, rng)
+        if rng.random() < self.recipe.scenes.share:
             return self._scene(rng)
         return self._plane(rng)
 
     def _photo(self, rng: np.random.Generator) -> Image:
-        return read_photo(self.photos[int(rng.integers(len(self.photos)))])
+        return read_photo(self.photo(rng))
 
     def _plane(self, rng: np.random.Generator) -> Pair:
-        photo, size = self._photo(rng), self.recipe.crop
-        matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
+        photo, size = self._photo(rng), self.augmentation.crop
+        matrices = view_matrices(photo.shape[1], photo.shape[0], self.augmentation, rng)
         first, second = (photo_view(photo, matrix, size) for matrix in matrices)
         h_0_to_1 = matrices[1] @ np.linalg.inv(matrices[0])
         positions = tuple(_moved(h, self.centres, size) for h in (h_0_to_1, np.linalg.inv(h_0_to_1)))
         return Pair((first, second), (positions[0], positions[1]))
 
     def _scene(self, rng: np.random.Generator) -> Pair:
-        scenes, size = self.settings.scenes, self.recipe.crop
+        scenes, size = self.recipe.scenes, self.augmentation.crop
         scene = draw_scene(
             [self._photo(rng) for _ in range(scenes.photos)],
             size,
@@ -122,7 +103,7 @@ class PairDataset(StepDataset[PairBatch]):
         return np.ones(len(self.centres), bool) if pair.known is None else pair.known[side]
 
     def _degraded(self, view: Image, rng: np.random.Generator) -> Image:
-        return degrade(change_light(view, self.settings.light, rng), self.recipe, rng)
+        return degrade(change_light(view, self.recipe.light, rng), self.augmentation, rng)
 
 
 def _moved(h: Array, points: Array, size: int) -> Array:

@@ -15,6 +15,7 @@ from gcm.distillation.objectives import create_objective
 from gcm.distillation.pairs import PairBatch
 from gcm.distillation.real_sources import OnPrepare, gather_real_pairs
 from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.steps import Steps
 from gcm.images.folders import find_photos
 
 __all__ = ["contact_sheet"]
@@ -45,7 +46,7 @@ def contact_sheet(
     objective = create_objective(recipe, torch.device("cpu"))
     found = find_photos(photos)
     real, _ = gather_real_pairs(recipe, on_prepare)
-    batches = objective.batches(found, seed=recipe.seed, steps=_BATCHES, real=real)
+    batches = objective.batches(Steps(found, recipe.seed, end=_BATCHES, real=real))
     samples = [_sample(batches[step]) for step in range(_BATCHES)]
     rows = [np.hstack(samples[k : k + _COLUMNS]) for k in range(0, len(samples), _COLUMNS)]
     return np.ascontiguousarray(np.vstack(rows))

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gcm.distillation.data import Image
 from gcm.distillation.recipe import AugmentationRecipe
+from gcm.images.files import RGBImage
 
 __all__ = [
     "NO_REAL_PAIRS",
@@ -35,7 +35,7 @@ Mask = NDArray[np.bool_]
 class Pair:
     """Two views, and where the cells of each lie in the other."""
 
-    views: tuple[Image, Image]
+    views: tuple[RGBImage, RGBImage]
     """S x S x 3 uint8 RGB each."""
     positions: tuple[Array, Array]
     """K x 2 (x, y) each, pixels: where each cell's centre of view 0 lies in view 1, and the other way round;

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+_LARGEST_CELLS = {"compact": 32, "slim": 32, "small": 32, "context": 32, "attention": 8}
+"""Of each student, pixels a cell of its coarsest map."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -211,6 +215,17 @@ class DistillRecipe(_Strict):
     scenes: SceneRecipe = SceneRecipe()
     rgbd: RgbdRecipe = RgbdRecipe()
     collections: CollectionsRecipe = CollectionsRecipe()
+
+    @model_validator(mode="after")
+    def _crops_are_whole_cells(self) -> DistillRecipe:
+        crop, cell = self.augmentation.crop, _LARGEST_CELLS.get(self.student, 1)
+        if crop % cell:
+            below = max(64, crop // cell * cell)
+            raise ValueError(
+                f"augmentation.crop: {crop} is no multiple of {cell}, as student {self.student} needs; "
+                f"use {below} or {below + cell}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pairs_are_used(self) -> DistillRecipe:

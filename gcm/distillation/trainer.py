@@ -23,9 +23,10 @@ from gcm.distillation.data import split_photos
 from gcm.distillation.interrupts import held_interrupts, load_ahead
 from gcm.distillation.objectives import create_objective
 from gcm.distillation.process_group import ProcessGroup, join_process_group
-from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
+from gcm.distillation.real_pairs import NO_REAL_PAIRS
 from gcm.distillation.real_sources import OnPrepare, gather_real_pairs
 from gcm.distillation.recipe import DistillRecipe, load_recipe
+from gcm.distillation.steps import Steps
 from gcm.errors import ConfigError, DatasetError, OutputError, WeightsError
 from gcm.images.folders import find_photos
 from gcm.storage.atomic import whole_file
@@ -228,7 +229,7 @@ class _Training:
         recipe = self.recipe
         # A seed for each process, so that each draws other batches; the first draws those of a lone one.
         seed = recipe.seed + _SEEDS_APART * self.group.rank
-        batches = self._batches(self.training_photos, self.real, seed, recipe.steps, self.step)
+        batches = self._batches(Steps(self.training_photos, seed, recipe.steps, self.step, self.real))
         with closing(batches):
             for batch in batches:
                 with held_interrupts():
@@ -274,11 +275,8 @@ class _Training:
         span = recipe.learning_rate - recipe.final_learning_rate
         return recipe.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * done))
 
-    def _batches(
-        self, photos: list[Path], real: RealPairs, seed: int, steps: int, first: int
-    ) -> Generator[Any, None, None]:
-        batches = self.objective.batches(photos, seed=seed, steps=steps, first=first, real=real)
-        return load_ahead(batches, workers=self.workers, seed=seed)
+    def _batches(self, steps: Steps) -> Generator[Any, None, None]:
+        return load_ahead(self.objective.batches(steps), workers=self.workers, seed=steps.seed)
 
     # -- validation ----------------------------------------------------------------------------
 
@@ -305,9 +303,10 @@ class _Training:
         if not self.held_out:
             return math.nan
         self.student.eval()
-        batches = self._batches(
-            self.held_out, self.real_held_out, self.recipe.seed + 1, self.recipe.validation_batches, 0
+        steps = Steps(
+            self.held_out, self.recipe.seed + 1, self.recipe.validation_batches, real=self.real_held_out
         )
+        batches = self._batches(steps)
         with closing(batches):
             losses = [float(self.objective.held_out_loss(batch, step)) for step, batch in enumerate(batches)]
         return sum(losses) / len(losses)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from gcm.distillation.real_pairs import NO_REAL_PAIRS, RealPairs
 from gcm.distillation.recipe import DistillRecipe
+from gcm.distillation.steps import Steps
 from gcm.distillation.view_pairs import ViewBatch, ViewDataset
-from gcm.errors import ConfigError
 from gcm.images.network_input import standardise
 from gcm.images.normalisation import NORMALISATIONS
 
@@ -21,24 +18,11 @@ class ViewObjective:
     """Base of an :class:`gcm.distillation.objectives.Objective`: views, and the student's input of them."""
 
     def __init__(self, recipe: DistillRecipe, device: torch.device) -> None:
-        if recipe.augmentation.crop % 32:
-            raise ConfigError(f"augmentation.crop: {recipe.augmentation.crop} is no multiple of 32; use 224")
         self.recipe, self.device = recipe, device
 
-    def batches(
-        self,
-        photos: list[Path],
-        *,
-        seed: int,
-        steps: int,
-        first: int = 0,
-        real: RealPairs = NO_REAL_PAIRS,
-    ) -> ViewDataset:
+    def batches(self, steps: Steps) -> ViewDataset:
         """Batches of views, two of each photo."""
-        recipe = self.recipe
-        return ViewDataset(
-            photos, recipe.augmentation, batch_size=recipe.batch_size, seed=seed, steps=steps, first=first
-        )
+        return ViewDataset(steps, self.recipe)
 
     def loss(self, batch: ViewBatch, step: int) -> Tensor:
         """Scalar; see the subclasses."""

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gcm.distillation.data import Image, StepDataset, degrade, read_photo, stack_images
+from gcm.distillation.data import Image, degrade, read_photo, stack_images
 from gcm.distillation.recipe import AugmentationRecipe
+from gcm.distillation.steps import StepDataset
 from gcm.geometry import resize_matrix
 from gcm.images.sizes import image_size
 
@@ -44,13 +45,14 @@ class ViewDataset(StepDataset[ViewBatch]):
         clean: list[list[Image]] = [[], []]
         degraded: list[list[Image]] = [[], []]
         relative = []
-        for _ in range(self.batch_size):
-            photo = read_photo(self.photos[int(rng.integers(len(self.photos)))])
-            matrices = view_matrices(photo.shape[1], photo.shape[0], self.recipe, rng)
+        size = self.augmentation.crop
+        for _ in range(self.recipe.batch_size):
+            photo = read_photo(self.photo(rng))
+            matrices = view_matrices(photo.shape[1], photo.shape[0], self.augmentation, rng)
             for k, matrix in enumerate(matrices):
                 shift = np.array([[1, 0, -_TEACHER_SHIFT], [0, 1, -_TEACHER_SHIFT], [0, 0, 1.0]])
-                clean[k].append(photo_view(photo, shift @ matrix, self.recipe.crop))
-                degraded[k].append(degrade(photo_view(photo, matrix, self.recipe.crop), self.recipe, rng))
+                clean[k].append(photo_view(photo, shift @ matrix, size))
+                degraded[k].append(degrade(photo_view(photo, matrix, size), self.augmentation, rng))
             relative.append(matrices[1] @ np.linalg.inv(matrices[0]))
         return ViewBatch(
             torch.stack([stack_images(images) for images in clean]),

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gcm.distillation.data import CropDataset, degrade, random_crop, read_rgb, split_photos
-from gcm.distillation.recipe import AugmentationRecipe
+from gcm.distillation.recipe import AugmentationRecipe, DistillRecipe
+from gcm.distillation.steps import Steps
 from gcm.errors import DatasetError
 from gcm.images.folders import find_photos
 
@@ -33,7 +34,8 @@ NOTHING = AugmentationRecipe.model_validate(
 
 
 def dataset(photos: Path, *, seed: int = 5, first: int = 0, steps: int = 10) -> CropDataset:
-    return CropDataset(find_photos(photos), EVERYTHING, batch_size=2, seed=seed, steps=steps, first=first)
+    recipe = DistillRecipe(augmentation=EVERYTHING, batch_size=2)
+    return CropDataset(Steps(find_photos(photos), seed, steps, first), recipe)
 
 
 def tensors(batch: object) -> dict[str, torch.Tensor]:

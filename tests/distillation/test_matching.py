@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from gcm.distillation.matching import dense_matching_loss, map_cells, window_loss, window_targets
-from gcm.distillation.recipe import AugmentationRecipe
+from gcm.distillation.recipe import AugmentationRecipe, DistillRecipe
+from gcm.distillation.steps import Steps
 from gcm.distillation.view_pairs import ViewDataset
 from gcm.geometry import apply_homography, cell_to_pixel, pixel_to_cell
 
@@ -71,12 +72,13 @@ def test_nothing_in_sight_costs_nothing() -> None:
 
 
 def test_views_show_the_same_place(photos: Path) -> None:
-    recipe = AugmentationRecipe(
+    augmentation = AugmentationRecipe(
         crop=96, scale=(240, 320), rotation=20, noise_share=0, colour_share=0, blur_share=0, view_scale=1.2
     )
     files = sorted(photos.glob("*.png"))
-    dataset = ViewDataset(files, recipe, batch_size=3, seed=1, steps=4)
-    batch, again = dataset[2], ViewDataset(files, recipe, batch_size=3, seed=1, steps=4, first=2)[0]
+    recipe = DistillRecipe(augmentation=augmentation, batch_size=3)
+    dataset = ViewDataset(Steps(files, 1, 4), recipe)
+    batch, again = dataset[2], ViewDataset(Steps(files, 1, 4, first=2), recipe)[0]
     for one, other in zip(batch.__dict__.values(), again.__dict__.values(), strict=True):
         torch.testing.assert_close(one, other)
     for k in range(3):

@@ -57,6 +57,14 @@ def test_a_recipe(tmp_path: Path) -> None:
             "rgbd.share and collections.share: together more than 1",
         ),
         ("student: compact\nrgbd: {folders: [a]}\n", "rgbd.folders: student compact learns from single"),
+        (
+            "student: context\naugmentation: {crop: 250}\n",
+            "augmentation.crop: 250 is no multiple of 32, as student context needs; use 224 or 256",
+        ),
+        (
+            "student: attention\naugmentation: {crop: 66}\n",
+            "66 is no multiple of 8, as student attention needs; use 64 or 72",
+        ),
         ("augmentation: {scale: [0, 200]}\n", "augmentation.scale: must be two positive numbers"),
         ("", "holds no 'key: value' lines"),
         ("- a\n", "holds no 'key: value' lines"),

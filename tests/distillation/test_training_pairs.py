@@ -18,6 +18,7 @@ from gcm.distillation.pairs import CELL, PairBatch, PairDataset, cell_centres
 from gcm.distillation.real_pairs import Pair, RealPairs
 from gcm.distillation.recipe import AugmentationRecipe, DistillRecipe, LightRecipe
 from gcm.distillation.scenes import draw_scene
+from gcm.distillation.steps import Steps
 
 SIZE = 128
 VIEWS = {"baseline": 0.3, "zoom": 1.3, "light": 0.0}
@@ -96,9 +97,9 @@ def test_a_batch_is_a_function_of_seed_and_step(photos: Path, tiny: DistillRecip
         update={"student": "context", "scenes": tiny.scenes.model_copy(update={"share": share})}
     )
     files = sorted(photos.rglob("*.png"))
-    first = PairDataset(files, recipe, seed=3, steps=9)[4]
-    again = PairDataset(files, recipe, seed=3, steps=9, first=2)[2]
-    other = PairDataset(files, recipe, seed=4, steps=9)[4]
+    first = PairDataset(Steps(files, 3, 9), recipe)[4]
+    again = PairDataset(Steps(files, 3, 9, first=2), recipe)[2]
+    other = PairDataset(Steps(files, 4, 9), recipe)[4]
     assert torch.equal(first.degraded, again.degraded)
     assert torch.equal(first.positions.nan_to_num(-1), again.positions.nan_to_num(-1))
     assert not torch.equal(first.degraded, other.degraded)
@@ -113,7 +114,7 @@ def test_without_real_pairs_items_are_what_they_were(photos: Path, tiny: Distill
     """No random number is drawn for what nobody asked for."""
     scenes = tiny.scenes.model_copy(update={"share": share})
     recipe = tiny.model_copy(update={"student": "context", "scenes": scenes, "batch_size": 3})
-    dataset = PairDataset(sorted(photos.rglob("*.png")), recipe, seed=3, steps=9)
+    dataset = PairDataset(Steps(sorted(photos.rglob("*.png")), 3, 9), recipe)
     batch = dataset[4]
     rng = np.random.default_rng([3, 4])
     pairs = [dataset._scene(rng) if rng.random() < share else dataset._plane(rng) for _ in range(3)]
@@ -140,8 +141,8 @@ class Unknown:
 def test_real_pairs_have_their_share(photos: Path, tiny: DistillRecipe) -> None:
     files, recipe = sorted(photos.rglob("*.png")), tiny.model_copy(update={"batch_size": 40})
     real = RealPairs(((0.3, Unknown()), (0.2, Unknown())))
-    batch = PairDataset(files, recipe, seed=3, steps=9, real=real)[1]
-    again = PairDataset(files, recipe, seed=3, steps=9, first=1, real=real)[0]
+    batch = PairDataset(Steps(files, 3, 9, real=real), recipe)[1]
+    again = PairDataset(Steps(files, 3, 9, first=1, real=real), recipe)[0]
     assert torch.equal(batch.degraded, again.degraded)
     assert torch.equal(batch.known, again.known)
     assert 10 < int((~batch.known.any(dim=2)).sum(dim=1)[0]) < 30
