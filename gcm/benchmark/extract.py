@@ -62,6 +62,7 @@ def extract(
     *,
     workers: int | None = None,
     at_once: int | None = None,
+    total: int | None = None,
     overwrite: bool = False,
     store: str | None = None,
     precision: str | None = None,
@@ -76,6 +77,7 @@ def extract(
         output_dir: folder of this matcher and configuration alone.
         workers: processes to match in; :func:`gcm.benchmark.workers.default_workers` unless given.
         at_once: pairs matched side by side in one process, see :func:`gcm.benchmark.workers.match_pairs`.
+        total: pairs of the whole list, of which these may be a part: see there.
         overwrite: remove what is there first, of whatever configuration.
         store, precision: how matches are kept, see :func:`gcm.benchmark.stores.store_for_writing`.
         on_begin: called with the number of pairs left to match, before the first.
@@ -98,7 +100,7 @@ def extract(
             report.total_seconds, report.mean_seconds = folder.times()
             return report
     with only_writer(output_dir):
-        outcomes = match_pairs(spec, pending, workers=workers, at_once=at_once)
+        outcomes = match_pairs(spec, pending, workers=workers, at_once=at_once, total=total or len(pairs))
         if overwrite:  # not before the matcher could be made
             folder.clear()
         report.skipped = len(pairs) - len(pending)

@@ -49,19 +49,25 @@ class Outcome:
 
 
 def match_pairs(
-    spec: MatcherSpec, pairs: Sequence[Pair], *, workers: int | None = None, at_once: int | None = None
+    spec: MatcherSpec,
+    pairs: Sequence[Pair],
+    *,
+    workers: int | None = None,
+    at_once: int | None = None,
+    total: int | None = None,
 ) -> Iterator[Outcome]:
     """Match pairs, one process or several; a pair that fails is reported and the rest go on.
 
-    The matcher is made, in every process, before this returns. Outcomes come as they are ready. Results
-    do not depend on the number of workers, :func:`default_workers` unless given.
+    The matcher is made, in every process, before this returns. Outcomes come as they are ready. Processes
+    share the cores, and the last digits of what PyTorch computes depend on how many threads each has.
 
     Args:
         spec: the matcher.
         pairs: what to match.
-        workers: processes.
+        workers: processes; :func:`default_workers` unless given.
         at_once: pairs handed together to the matcher's `match_many`, in one process only; unless given, as
             many as the matcher says it should be (`pairs_at_once`).
+        total: pairs of the list these are left of, so that what is matched later is computed as the rest was.
 
     Raises:
         GCMError: the matcher cannot be made.
@@ -69,12 +75,12 @@ def match_pairs(
     if not pairs:
         return iter(())
     if workers is None:
-        workers = default_workers(len(pairs))
-    if workers <= 1 or len(pairs) == 1:
+        workers = default_workers(total or len(pairs))
+    if workers <= 1:
         matcher = spec.create()
         size = min(at_once or getattr(matcher, "pairs_at_once", 1), len(pairs))
         return _match_alone(matcher, pairs, size)
-    outcomes = WorkerPool(spec, pairs, min(workers, len(pairs))).run()
+    outcomes = WorkerPool(spec, pairs, workers).run()
     next(outcomes)  # returns when all are ready
     return (outcome for outcome in outcomes if outcome is not None)
 
@@ -186,7 +192,8 @@ class WorkerPool:
 
     def __init__(self, spec: MatcherSpec, pairs: Sequence[Pair], size: int) -> None:
         self.spec = spec
-        self.size = size
+        self.size = min(size, len(pairs))
+        # However few pairs are left: see `total` of :func:`match_pairs`.
         self.threads = max(1, (os.cpu_count() or 1) // size)
         self.groups = deque(deque(group) for _, group in groupby(pairs, key=lambda pair: pair.image0))
         self.workers: list[_Worker] = []

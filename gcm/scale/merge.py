@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from gcm.benchmark.extract import results_folder
 from gcm.benchmark.layout import CONFIG_FILE, read_places
@@ -80,12 +81,14 @@ def merge(
     first_store = open_store(known[0], mend=True)  # of several kinds, the first one's
     target = results_folder(output_dir, spec, first_store.kind, first_store.precision)
     collect_shards(target)
-    whole = _check(output_dir, sources, merged)
+    places: dict[str, dict[str, str]] = {}
+    whole = _check(output_dir, sources, merged, places)
     if on_begin is not None:
         on_begin(sum(len(whole[folder]) for folder in sources))
     drop_damaged(output_dir)
     for folder in sources:
-        add_results(target, folder, whole[folder], read_places(folder), move=False, on_added=on_copied)
+        known_here = {name: places[name] for name in read_places(folder)}
+        add_results(target, folder, whole[folder], known_here, move=False, on_added=on_copied)
         merged.copied += len(whole[folder])
     finished = finished_names(output_dir)
     merged.pairs = len(finished)
@@ -109,16 +112,18 @@ def _folders(path: Path, output_dir: Path) -> list[Path]:
     return folders
 
 
-def _check(output_dir: Path, sources: Sequence[Path], merged: Merged) -> dict[Path, set[str]]:
+def _check(
+    output_dir: Path, sources: Sequence[Path], merged: Merged, places: dict[str, dict[str, str]]
+) -> dict[Path, set[str]]:
     """The names of each folder's whole results, the first folder's that has a pair.
 
-    Refuses folders that contradict each other.
+    Refuses folders that contradict each other. `places` gets what each name stands for, as the first folder
+    that knows it says.
     """
-    places: dict[str, dict[str, str]] = {}
     whole: dict[Path, set[str]] = {}
     owners: dict[str, Path] = {}
     for folder in (output_dir, *sources):
-        for name, place in read_places(folder).items():
+        for name, place in _as_known(read_places(folder), places).items():
             if places.setdefault(name, place) != place:
                 raise DatasetError(
                     f"{folder}: '{name}' stands for {place['image0']} and {place['image1']} there, and for "
@@ -143,3 +148,35 @@ def _check(output_dir: Path, sources: Sequence[Path], merged: Merged) -> dict[Pa
     # What is whole in one folder is not missed in another.
     merged.damaged = {name: damage for name, damage in merged.damaged.items() if name not in owners}
     return whole
+
+
+def _as_known(
+    places: dict[str, dict[str, str]], known: dict[str, dict[str, str]]
+) -> dict[str, dict[str, str]]:
+    """What names stand for in one folder of results, said as others say it.
+
+    On another machine the same photos may lie elsewhere: of the names that both know, the folders in which
+    all images lie are each one's own.
+    """
+    shared = places.keys() & known.keys()
+    theirs, ours = (_common_folders([said[name] for name in shared]) for said in (places, known))
+
+    renamed = dict(zip(theirs, ours, strict=False))
+
+    def moved(image: str) -> str:
+        parts = PurePosixPath(image).parts
+        return "/".join((*ours, *parts[len(theirs) :])) if parts[: len(theirs)] == theirs else image
+
+    return {
+        name: place
+        | {key: moved(place[key]) for key in ("image0", "image1")}
+        | {key: renamed.get(place[key], place[key]) for key in ("subset", "sequence")}  # names of folders
+        for name, place in places.items()
+    }
+
+
+def _common_folders(places: Sequence[dict[str, str]]) -> tuple[str, ...]:
+    """The folders that all images lie in."""
+    folders = [PurePosixPath(place[key]).parts[:-1] for place in places for key in ("image0", "image1")]
+    same = takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    return tuple(names[0] for names in same)

@@ -121,7 +121,14 @@ def run_shard(
         report = Extraction(len(shard.pairs))
         if pending or own.is_dir():
             done = extract(
-                pending, spec, own, workers=workers, at_once=at_once, on_begin=on_begin, on_pair=on_pair
+                pending,
+                spec,
+                own,
+                workers=workers,
+                at_once=at_once,
+                total=len(listed or shard.pairs),
+                on_begin=on_begin,
+                on_pair=on_pair,
             )
             report.done, report.failed = done.done, done.failed
             _collect(own, target, listed or shard.pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,27 @@ def test_a_worker_that_dies_costs_one_pair(
     failed = [name for name, outcome in outcomes.items() if outcome.matches is None]
     assert failed == ["i_fog_1_i_fog_3"]
     assert "exit code 9" in str(outcomes["i_fog_1_i_fog_3"].error)
+
+
+def test_what_is_matched_later_is_computed_as_the_rest(
+    tmp_path: Path, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last digits depend on how many threads a process has, and these on how many processes there are."""
+    asked: list[tuple[int, int]] = []
+
+    class Pool(workers.WorkerPool):
+        def run(self) -> Iterator[Outcome | None]:
+            asked.append((self.size, self.threads))
+            yield None
+            for group in self.groups:
+                yield from (Outcome(pair, None, 0.0, "not matched") for pair in group)
+
+    monkeypatch.setattr(workers, "WorkerPool", Pool)
+    monkeypatch.setattr(workers, "default_workers", lambda total: min(2, total // 4))
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 6)
+    extract(pairs, SPEC, tmp_path / "all")
+    list(match_pairs(SPEC, pairs[:1], total=len(pairs)))
+    assert asked == [(2, 3), (1, 3)]
 
 
 def test_as_many_processes_as_the_machine_and_the_list_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,26 @@ def test_three_machines_are_one(tmp_path: Path, machines: list[Path], whole: Pat
     again = merge(tmp_path / "out", machines)
     assert (again.copied, again.there, again.pairs) == (0, PAIRS, PAIRS)
     assert contents(tmp_path / "out") == contents(whole)
+
+
+def test_photos_may_lie_elsewhere_on_each_machine(tmp_path: Path, pairs: list[Pair], whole: Path) -> None:
+    """Machines that share nothing seldom call their folders the same."""
+    photos = pairs[0].image0.parent
+    folders = []
+    for number in (1, 2):
+        there = tmp_path / f"machine {number}" / "deep" / f"photos of {number}"
+        shutil.copytree(photos, there)
+        listed = [replace(p, image0=there / p.image0.name, image1=there / p.image1.name) for p in pairs]
+        folder = tmp_path / f"results {number}"
+        run_shard(cut_shards(listed, 2)[0][number - 1], SPEC, folder, workers=1, listed=listed)
+        folders.append(folder)
+    done = gcm("merge", tmp_path / "out", *folders)
+    assert done.exit_code == 0
+    merged, alone = contents(tmp_path / "out"), contents(whole)
+    said = [json.loads(files.pop("pairs.json")) for files in (merged, alone)]
+    assert merged == alone
+    assert said[0].keys() == said[1].keys()
+    assert {Path(place["image0"]).parent for place in said[0].values()} == {Path("deep/photos of 1")}
 
 
 class Stop(BaseException):
