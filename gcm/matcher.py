@@ -276,7 +276,10 @@ class Matcher:
             result = yield from match_published(work0, work1, self.steps, method, clock)
         with clock("geometry"):
             matches = self._in_images_as_given(result, images)
-        return replace(matches, info=self._info(result, images, clock))
+        info = self._info(result, images, clock)
+        if any(image.mask is not None for image in images):
+            info["hidden"] = len(result.matches) - len(matches)
+        return replace(matches, info=info)
 
     def _read(self, source: ImageLike, name: str, mask: MaskLike | None, alpha: bool) -> _WorkingImage:
         """An image at the size the networks work at, and where it is not to be matched."""

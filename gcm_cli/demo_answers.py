@@ -149,7 +149,7 @@ def _verdict(names: tuple[str, str], matches: Matches, geometry: TwoViewGeometry
         points = "1 point" if count == 1 else f"{count} points"
         head = f"## They match: {points} of A found in B"
     else:
-        head = f"## No match\n\n{no_matches(matches.confidence).capitalize()}"
+        head = f"## No match\n\n{no_matches(matches).capitalize()}"
     name0, name1 = (f"`{name}`" for name in names)  # as it is, whatever Markdown makes of it
     rows = summary_rows(name0, name1, matches, geometry)
     lines = [f"- **{label}** {text}" for label, text in rows if "\n" not in text]

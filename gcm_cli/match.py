@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["match"]
 
+_SURE = 0.5
+"""Of a pair so sure to show one thing nothing is gained by looking harder."""
+
 _A = Annotated[str, typer.Argument(metavar="A", help="First photo; - reads standard input.")]
 _B = Annotated[str, typer.Argument(metavar="B", help="Second photo.")]
 _Output = Annotated[
@@ -115,6 +118,7 @@ def match(
         matcher = load_matcher(resolved, config, kept, strict="device" in changes)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
+        found = len(matches)
         matches = matches.best(top_k=top_k, min_score=min_score)
     # Files first: whatever becomes of the printing, they are there.
     geometry = matches.two_view_geometry()
@@ -122,7 +126,7 @@ def match(
     if output is not None:
         matches.save(output)
     written |= pictures.write(console, matches, geometry, photo0, photo1)
-    _tell(console, (image0, image1), matches, geometry, written)
+    _tell(console, (image0, image1), matches, geometry, written, found)
 
 
 def _tell(
@@ -131,13 +135,14 @@ def _tell(
     matches: Matches,
     geometry: TwoViewGeometry,
     written: dict[str, Path],
+    found: int,
 ) -> None:
     for note in matches.info["notes"]:
         console.note(f"note: {note}")
     if not console.json_output:
         console.table(_summary(*names, matches, geometry))
     if len(matches) == 0:
-        console.warn(no_matches(matches.confidence) + _what_else(matches))
+        console.warn(no_matches(matches, found=found) + ("" if found else _what_else(matches)))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if console.json_output:
@@ -150,7 +155,10 @@ def _paths(*files: Path | None) -> list[str]:
 
 def _what_else(matches: Matches) -> str:
     """What to try where there are no matches."""
-    more = [] if matches.info["preset"] == "robust" else ["--config robust looks harder"]
+    if matches.info.get("hidden"):
+        return ""
+    sure = matches.confidence is not None and matches.confidence >= _SURE
+    more = [] if sure or matches.info["preset"] == "robust" else ["--config robust looks harder"]
     more += ["--min-confidence 0 returns what was found"] if matches.confidence else []
     return f"; {', '.join(more)}" if more else ""
 

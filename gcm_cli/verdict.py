@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,14 +53,21 @@ def summary_rows(
     return rows
 
 
-def no_matches(confidence: float | None) -> str:
+def no_matches(matches: Matches, *, found: int = 0) -> str:
     """What is said where there are none.
 
     Args:
-        confidence: of :attr:`gcm.Matches.confidence`.
+        matches: of :meth:`gcm.Matcher.match`, or those that were chosen of them.
+        found: how many there were to choose from.
     """
-    if confidence:
-        return f"no matches: it is only {confidence:.2f} sure that the photos show the same thing"
+    if found:
+        return f"no matches: none of the {found} found scores as much as was asked for"
+    if hidden := matches.info.get("hidden"):
+        return f"no matches: all of the {hidden} found start or end where a photo is masked"
+    if matches.confidence:
+        # Never rounded up: 0.9999 is not enough where 1 is asked for.
+        sure = math.floor(100 * matches.confidence) / 100
+        return f"no matches: it is only {sure:.2f} sure that the photos show the same thing"
     return "no matches; do the photos show the same thing, and at a similar angle and scale?"
 
 

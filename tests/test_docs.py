@@ -203,6 +203,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"though at least {100 * guided.planes.only_share:g} % must not",
         f"to {guided.lines.spread:g} times the median distance "
         f"(at least {guided.lines.bounds[0]:g} and at most {guided.lines.bounds[1]:g}",
+        f"of more than {guided.planes.spread:g} times the median here",
         f"in a square of {guided.lines.bin_cells:g} coarse cells",
         f"and to {guided.lines.smoothly:g} pixels at least",
         f"half of its {guided.lines.neighbours} nearest neighbours",

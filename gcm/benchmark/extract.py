@@ -75,9 +75,7 @@ def extract(
         pairs: named pairs, as :func:`gcm.benchmark.pairs.read_pairs` gives them.
         spec: the matcher and its options.
         output_dir: folder of this matcher and configuration alone.
-        workers: processes to match in; :func:`gcm.benchmark.workers.default_workers` unless given.
-        at_once: pairs matched side by side in one process, see :func:`gcm.benchmark.workers.match_pairs`.
-        total: pairs of the whole list, of which these may be a part: see there.
+        workers, at_once, total: see :func:`gcm.benchmark.workers.match_pairs`; `total` as of a whole list.
         overwrite: remove what is there first, of whatever configuration.
         store, precision: how matches are kept, see :func:`gcm.benchmark.stores.store_for_writing`.
         on_begin: called with the number of pairs left to match, before the first.

@@ -45,6 +45,8 @@ def camera_matrix(intrinsics: ArrayLike, name: str) -> Matrix:
         raise UsageError(
             f"{name} is no 3 x 3 camera matrix; give [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], in pixels"
         )
+    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise UsageError(f"{name}: focal lengths must be above 0, and all numbers finite")
     return matrix
 
 

@@ -35,6 +35,8 @@ def read_mask(source: MaskLike, size: tuple[int, int], name: str) -> Mask:
         ImageError: it cannot be read, or has another size.
     """
     if isinstance(source, np.ndarray):
+        if source.dtype.kind == "f" and np.isnan(source).any():
+            raise ImageError(f"{name}: its mask contains nan; give 0 where nothing is to be matched, else 1")
         mask = source != 0 if source.ndim == 2 else (source != 0).any(axis=2)
         told = "its mask"
     else:

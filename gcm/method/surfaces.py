@@ -157,7 +157,8 @@ def _alone(pair: Pair, view: WorkingMatches, plane: Matrix | None = None) -> Wor
     if pair.options.geometry != "auto":
         return view
     planes = pair.options.planes
-    checked = partial(astray, options=pair.options.lines, cell=pair.stride) if pair.options.verify else None
+    lines = pair.options.lines.model_copy(update={"spread": planes.spread})
+    checked = partial(astray, options=lines, cell=pair.stride) if pair.options.verify else None
     return on_one_plane(view, planes, share=planes.main_share, plane=plane, astray=checked)
 
 

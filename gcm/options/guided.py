@@ -238,8 +238,7 @@ class LineOptions(Options):
     )
     spread: Positive = Field(
         4.0,
-        description="times the median distance that a match may lie off its line; or off the plane that all "
-        "of a scene is",
+        description="times the median distance that a match may lie off its line",
     )
     bounds: tuple[Positive, Positive] = Field(
         (0.75, 4.0), description="least and most pixels that those are taken to be"
@@ -285,6 +284,9 @@ class PlaneOptions(Options):
         8.0,
         description="significance below which nothing lies off a plane; times 1 + what its warp undoes "
         "beyond a turn, scale and shift, for a tilted one leaves more: up to 12 at 2.5",
+    )
+    spread: Positive = Field(
+        2.5, description="as `lines.spread`, of how far matches lie off the plane that all of a scene is"
     )
     clear_share: Share = Field(
         0.97,

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from gcm.benchmark.extract import Extraction, ResultsFolder, extract, results_folder
@@ -120,16 +121,8 @@ def run_shard(
         pending = [pair for pair in shard.pairs if pair.name not in excluded]
         report = Extraction(len(shard.pairs))
         if pending or own.is_dir():
-            done = extract(
-                pending,
-                spec,
-                own,
-                workers=workers,
-                at_once=at_once,
-                total=len(listed or shard.pairs),
-                on_begin=on_begin,
-                on_pair=on_pair,
-            )
+            match = partial(extract, workers=workers, at_once=at_once, total=len(listed or shard.pairs))
+            done = match(pending, spec, own, on_begin=on_begin, on_pair=on_pair)
             report.done, report.failed = done.done, done.failed
             _collect(own, target, listed or shard.pairs)
         report.skipped = len(shard.pairs) - report.done - len(report.failed) - len({*left_out} - finished)

@@ -187,6 +187,28 @@ def test_no_match_says_what_else_to_try(tmp_path: Path) -> None:
     assert "--config robust looks harder" in said(done)
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--mask0", "black.png"), "found start or end where a photo is masked"),
+        (("--min-score", "1"), "found scores as much as was asked for"),
+        (
+            ("--min-confidence", "1"),
+            "only 0.99 sure that the photos show the same thing; --min-confidence 0 returns",
+        ),
+    ],
+)
+def test_why_there_is_no_match_of_photos_that_show_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("black.png", np.zeros((512, 512), np.uint8))
+    done = run("match", EXAMPLES / "left.jpg", EXAMPLES / "right.jpg", "-c", "fast", *asked)
+    assert done.exit_code == 0, done.stderr
+    assert told in said(done)
+    assert "harder" not in said(done)
+
+
 def test_a_pose_without_intrinsics_says_what_is_missing() -> None:
     done = run("pose", EXAMPLES / "turn/1.jpg", EXAMPLES / "turn/2.jpg", "-c", "fast")
     assert done.exit_code == 0, done.stderr
@@ -221,6 +243,15 @@ def test_what_is_no_camera_matrix(intrinsics: object) -> None:
     for call in (matches.relative_pose, matches.two_view_geometry):
         with pytest.raises(UsageError, match="intrinsics1 is no 3 x 3 camera matrix; give"):
             call(np.eye(3), intrinsics)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -560.0, np.nan, np.inf])
+def test_a_camera_matrix_that_no_camera_has(wrong: float) -> None:
+    points = np.random.default_rng(0).uniform(0, 99, (30, 2))
+    matches = Matches(points, points + 1, np.ones(30), size0=(100, 100), size1=(100, 100))
+    for call in (matches.relative_pose, matches.two_view_geometry):
+        with pytest.raises(UsageError, match="intrinsics1: focal lengths must be above 0, and all numbers"):
+            call(np.eye(3), np.diag([wrong, 560.0, 1.0]))
 
 
 # -- extras --------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ def test_no_match_starts_or_ends_in_a_masked_place(photo: np.ndarray, matcher: M
 def test_a_mask_of_another_size_is_told(photo: np.ndarray, matcher: Matcher) -> None:
     with pytest.raises(ImageError, match="image 1: is 320 x 240, its mask 10 x 20; a mask must be"):
         matcher.match(photo, photo, mask1=np.ones((20, 10)))
+    with pytest.raises(ImageError, match="image 0: its mask contains nan; give 0 where"):
+        matcher.match(photo, photo, mask0=np.full(photo.shape[:2], np.nan))
 
 
 @pytest.fixture
