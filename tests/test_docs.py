@@ -174,7 +174,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
     assert frame.neighbours.fewest == 3
     assert guided.rivals.decisive == 4
     assert guided.planes.astray == 10
-    assert guided.lines.share == guided.lines.together == 0.5
+    assert guided.lines.share == 0.5
     for told in (
         f"glimpse of {guided.views.glimpse_side} pixels",
         f"shows a significance of {guided.views.glimpse_sure:g}",
@@ -203,10 +203,6 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"though at least {100 * guided.planes.only_share:g} % must not",
         f"to {guided.lines.spread:g} times the median distance "
         f"(at least {guided.lines.bounds[0]:g} and at most {guided.lines.bounds[1]:g}",
-        f"of more than {guided.planes.spread:g} times the median here",
-        f"in a square of {guided.lines.bin_cells:g} coarse cells",
-        f"and to {guided.lines.smoothly:g} pixels at least",
-        f"half of its {guided.lines.neighbours} nearest neighbours",
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",

@@ -52,7 +52,7 @@ def on_one_plane(
     *,
     share: float,
     plane: Matrix | None = None,
-    astray: Callable[[Points, Points, NDArray[np.float64]], NDArray[np.bool_]] | None = None,
+    alone: Callable[[Points, NDArray[np.float64]], NDArray[np.bool_]] | None = None,
 ) -> WorkingMatches:
     """Without what lies off the plane that explains at least that share of the matches; else unchanged.
 
@@ -61,7 +61,7 @@ def on_one_plane(
         options: how many a plane must explain, and how exactly.
         share: of the matches.
         plane: of :func:`fit_plane`, where it was asked before; fitted here otherwise.
-        astray: as :func:`gcm.method.lines.astray`, which of what is left goes as well.
+        alone: as :func:`gcm.method.lines.stands_alone`, which of what is left goes as well.
     """
     if len(view) < options.fewest:
         return view
@@ -72,8 +72,8 @@ def on_one_plane(
     keep = off < options.off_plane
     if keep.mean() < share:
         keep[:] = True
-    if astray is not None:
-        keep[keep] = ~astray(view.points0[keep], view.motion[keep], off[keep])
+    if alone is not None:
+        keep[keep] = ~alone(view.points0[keep], off[keep])
     return view.take(keep)
 
 

@@ -20,7 +20,7 @@ from gcm.features.batching import Work
 from gcm.geometry import Matrix, apply_homography, homography_scale, inverse
 from gcm.method.evidence import near_one_affine, significance
 from gcm.method.frame import Framed, frame_of, look_at_all, refine_all
-from gcm.method.lines import astray, on_their_lines
+from gcm.method.lines import on_their_lines, stands_alone
 from gcm.method.near import match_near, second_round, warped_by
 from gcm.method.pair import Pair
 from gcm.method.planes import distortion, explained_by, fit_plane, further_planes, on_one_plane
@@ -157,9 +157,9 @@ def _alone(pair: Pair, view: WorkingMatches, plane: Matrix | None = None) -> Wor
     if pair.options.geometry != "auto":
         return view
     planes = pair.options.planes
-    lines = pair.options.lines.model_copy(update={"spread": planes.spread})
-    checked = partial(astray, options=lines, cell=pair.stride) if pair.options.verify else None
-    return on_one_plane(view, planes, share=planes.main_share, plane=plane, astray=checked)
+    alone = partial(stands_alone, options=pair.options.lines, cell=pair.stride)
+    checked = alone if pair.options.verify else None
+    return on_one_plane(view, planes, share=planes.main_share, plane=plane, alone=checked)
 
 
 def _significance_off(pair: Pair, framed: Framed, view: WorkingMatches) -> float:

@@ -228,7 +228,7 @@ class LineOptions(Options):
     See :mod:`gcm.method.lines`.
     """
 
-    fewest: int = Field(100, ge=8, description="matches of a scene below which nothing is asked of them")
+    fewest: int = Field(100, ge=8, description="matches of a scene, too few to ask for lines")
     sampled: int = Field(
         2000, ge=8, description="matches, from all over, that lines are fitted to, for speed"
     )
@@ -237,30 +237,15 @@ class LineOptions(Options):
         1.0, description="pixels off its line from which a match counts less than a quarter"
     )
     spread: Positive = Field(
-        4.0,
-        description="times the median distance that a match may lie off its line",
+        2.5,
+        description="times the median distance that a match may lie off its line; or off the plane that all "
+        "of a scene is",
     )
     bounds: tuple[Positive, Positive] = Field(
-        (0.75, 4.0), description="least and most pixels that those are taken to be"
-    )
-    bin_cells: Positive = Field(
-        4.0, description="coarse cells a side of the squares in which what moves by itself moves smoothly"
-    )
-    smoothly: Positive = Field(1.5, description="pixels within which it does, at least")
-    neighbours: int = Field(16, ge=1, description="how many a match that lies farther off is compared with")
-    together: float = Field(
-        0.5,
-        ge=0,
-        description="share of that distance by which its motion may differ from the squares' or from a "
-        "neighbour's: where it does not, it moves with them by itself, and is kept",
-    )
-    stretch: float = Field(
-        0.1, ge=0, description="pixels by which it may differ more for each pixel to that neighbour"
+        (0.75, 3.0), description="least and most pixels that those are taken to be"
     )
     share: Share = Field(
-        0.5,
-        description="share of its neighbours that must move as it does; and of the matches around it: where "
-        "as many lie on their lines, it goes",
+        0.5, description="share of a match's neighbours on their lines from which it stands alone off its own"
     )
 
 
@@ -284,9 +269,6 @@ class PlaneOptions(Options):
         8.0,
         description="significance below which nothing lies off a plane; times 1 + what its warp undoes "
         "beyond a turn, scale and shift, for a tilted one leaves more: up to 12 at 2.5",
-    )
-    spread: Positive = Field(
-        2.5, description="as `lines.spread`, of how far matches lie off the plane that all of a scene is"
     )
     clear_share: Share = Field(
         0.97,

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LocalMotion", "fit_motion", "local_support", "mean_around", "nearest", "smooth_motion"]
-
-_KDTREE_SINGLE = 4
-"""FLANN's exact tree for few dimensions."""
+__all__ = ["LocalMotion", "fit_motion", "local_support", "mean_around", "smooth_motion"]
 
 
 def local_support(
@@ -186,19 +182,6 @@ def mean_around(
     mean[occupied] = total[near].sum(axis=1) / count[near].sum(axis=1)
     result: NDArray[np.float64] = mean[bins]
     return result
-
-
-def nearest(points: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """The nearest others of each point, N x `count`.
-
-    Args:
-        points: N x 2, pixels; N larger than `count`.
-        count: how many.
-    """
-    some = np.ascontiguousarray(points, dtype=np.float32)
-    tree = cv2.flann.Index(some, {"algorithm": _KDTREE_SINGLE})
-    found, _ = tree.knnSearch(some, count + 1, params={"checks": -1})
-    return np.asarray(found[:, 1:], dtype=np.intp)
 
 
 def _place(points: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -277,8 +277,9 @@ def test_verification_on_a_noisy_pair(
 def test_on_a_plane_what_is_off_by_itself_is_dropped(
     left: np.ndarray, right: np.ndarray, left_to_right: np.ndarray, make: Make
 ) -> None:
+    # A share of 1 keeps it: a match is one of those around it.
     checked, unchecked = (
-        make(**{"method.lines.fewest": fewest}).match(left, noisy(right, 60)) for fewest in (100, 10**6)
+        make(**{"method.lines.share": share}).match(left, noisy(right, 60)) for share in (0.5, 1.0)
     )
     assert 0.8 * len(unchecked) < len(checked) < len(unchecked)
     within = [np.mean(errors(result, left_to_right) < 1) for result in (checked, unchecked)]
@@ -290,8 +291,8 @@ def test_low_relief_on_a_plane_is_kept(left: np.ndarray, make: Make) -> None:
     right = np.roll(left, 6, axis=1)
     right[200:280, 206:286] = left[200:280, 202:282]
     numbers = []
-    for fewest in (100, 10**6):  # of fewer than that nothing is dropped
-        result = make(**{"method.lines.fewest": fewest}).match(left, right)
+    for share in (0.5, 1.0):  # 1 drops nothing of it
+        result = make(**{"method.lines.share": share}).match(left, right)
         x, y = result.points0.T
         raised = (x > 212) & (x < 272) & (y > 210) & (y < 270)
         off = np.linalg.norm(result.points1 - result.points0 - [4, 0], axis=1)
