@@ -167,8 +167,12 @@ class ResultsFolder:
         self.record: dict[str, Any] = yaml.safe_load(yaml.safe_dump(spec.describe()))
         self.spec = spec
 
-    def check(self) -> None:
-        """Refuse a folder of another configuration, or of one that is not known."""
+    def check(self, like: Path | None = None) -> None:
+        """Refuse a folder of another configuration, or of one that is not known.
+
+        Args:
+            like: the folder of results whose configuration it should have, where that is where it is from.
+        """
         config = self.path / CONFIG_FILE
         if not config.is_file():
             if self.store.names():
@@ -178,7 +182,14 @@ class ResultsFolder:
                 )
             return
         earlier = read_yaml(config)
-        differing = _differences({key: earlier.get(key) for key in self.record}, self.record)
+        differing = _differences(
+            {key: earlier.get(key) for key in self.record}, self.record, now=like or "now"
+        )
+        if differing and like is not None:
+            raise ConfigError(
+                f"{self.path}: holds results of another configuration than {like} "
+                f"({'; '.join(differing[:4])}); put together those of one"
+            )
         if differing:
             raise ConfigError(
                 f"{self.path}: holds results of another configuration ({'; '.join(differing[:4])}); "
@@ -310,11 +321,12 @@ def _as_csv(rows: Mapping[str, tuple[float, list[str]]]) -> str:
     return text.getvalue()
 
 
-def _differences(earlier: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(earlier, dict) and isinstance(now, dict):
+def _differences(earlier: Any, record: Any, key: str = "", *, now: Path | str) -> list[str]:
+    if isinstance(earlier, dict) and isinstance(record, dict):
         return [
             line
-            for name in dict.fromkeys([*now, *earlier])
-            for line in _differences(earlier.get(name), now.get(name), name)
+            for name in dict.fromkeys([*record, *earlier])
+            for line in _differences(earlier.get(name), record.get(name), name, now=now)
         ]
-    return [] if earlier == now else [f"{key}: {earlier!r} there, {now!r} now"]
+    where = now if isinstance(now, str) else f"in {now}"
+    return [] if earlier == record else [f"{key}: {earlier!r} there, {record!r} {where}"]

@@ -76,7 +76,7 @@ def merge(
         raise UsageError(f"{output_dir}: no results there to put together; name the folders that have some")
     spec = spec_of(known[0])
     for folder in known:
-        results_folder(folder, spec).check()
+        results_folder(folder, spec).check(like=known[0])
     merged = Merged(len(sources) + len(shard_folders(output_dir)))
     first_store = open_store(known[0], mend=True)  # of several kinds, the first one's
     target = results_folder(output_dir, spec, first_store.kind, first_store.precision)

@@ -71,14 +71,14 @@ def scheduled_number(environment: Mapping[str, str] | None = None) -> tuple[Shar
         environment: variables; those of the process unless given.
 
     Raises:
-        UsageError: an array with gaps, as one that does some tasks again: its shards cannot be told.
+        UsageError: an array with gaps, as one that does some tasks again: its shards cannot be told; nor can
+            they where a variable is missing, or no number of the array.
     """
     values = os.environ if environment is None else environment
     for variable, (first, last, step) in _ARRAYS.items():
-        told = [values.get(name, "") for name in (variable, first, last)]
-        if not all(text.isdigit() for text in told):  # Grid Engine says "undefined" outside of an array
+        if values.get(variable, "undefined") == "undefined":  # so says Grid Engine outside of an array
             continue
-        task, low, high = map(int, told)
+        task, low, high = _numbers(values, variable, first, last)
         stride = int(values.get(step) or 1)
         count = (high - low) // stride + 1
         listed = values.get("SLURM_ARRAY_TASK_COUNT", "") if variable.startswith("SLURM") else ""
@@ -89,10 +89,26 @@ def scheduled_number(environment: Mapping[str, str] | None = None) -> tuple[Shar
             )
         return _of_several((task - low) // stride + 1, count, variable)
     for variable, size in _FROM_ZERO.items():
-        if values.get(variable, "").isdigit() and values.get(size, "").isdigit():
-            return _of_several(int(values[variable]) + 1, int(values[size]), variable)
+        if variable in values:
+            index, count = _numbers(values, variable, size)
+            return _of_several(index + 1, count, variable)
     return None
 
 
+_SAY_WHICH = "say which shard this is, as in --shard 3/64"
+
+
+def _numbers(values: Mapping[str, str], *variables: str) -> list[int]:
+    """What the variables of an array say."""
+    for name in variables:
+        given = values.get(name)
+        if given is None or not given.isdigit():
+            told = f"is missing beside {variables[0]}" if given is None else f"is {given!r}, no number"
+            raise UsageError(f"{name} {told}; {_SAY_WHICH}, or unset {variables[0]}")
+    return [int(values[name]) for name in variables]
+
+
 def _of_several(index: int, count: int, variable: str) -> tuple[ShardNumber, str] | None:
-    return (ShardNumber(index, count), variable) if count > 1 and 1 <= index <= count else None
+    if not 1 <= index <= count:
+        raise UsageError(f"{variable} is of none of the {count} tasks of its array; {_SAY_WHICH}")
+    return (ShardNumber(index, count), variable) if count > 1 else None

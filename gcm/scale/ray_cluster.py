@@ -7,13 +7,14 @@ shard is taken up by whoever is free.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gcm.errors import DependencyError, GCMError, to_install
+from gcm.errors import DependencyError, GCMError, UsageError, to_install
 from gcm.matchers import MatcherSpec
 from gcm.scale.engines import SHARDS_EACH, Event, Job, Task, Tasks, usual_shards
 from gcm.scale.shards import Shard
@@ -36,6 +37,9 @@ class RayEngine:
         cpus: cores of an actor.
         gpus: GPUs of an actor, 0.5 for two actors a GPU; 1 unless given where the cluster has some and the
             configuration does not say ``cpu``.
+
+    Raises:
+        UsageError: a number that is none.
     """
 
     def __init__(
@@ -47,6 +51,12 @@ class RayEngine:
         cpus: float = 1,
         gpus: float | None = None,
     ) -> None:
+        whole = num_cpus is None or (type(num_cpus) is int and num_cpus >= 1)
+        if not whole:
+            raise UsageError(f"num_cpus is {num_cpus!r}; give a whole number of cores, 1 or more")
+        for name, share in (("cpus", cpus), ("gpus", gpus)):
+            if not (share is None or (type(share) in (int, float) and 0 <= share < math.inf)):
+                raise UsageError(f"{name} is {share!r}; give a number, 0 or more")
         self.workers, self.address, self.num_cpus = workers, address, num_cpus
         self.cpus, self.gpus = cpus, gpus
 

@@ -121,7 +121,7 @@ def test_contradictions_are_refused_before_anything_is_copied(
 ) -> None:
     other = tmp_path / "other"
     extract(pairs[:3], matcher_spec("orb", {"max_keypoints": 100}), other, workers=1)
-    with pytest.raises(ConfigError, match="max_keypoints"):
+    with pytest.raises(ConfigError, match=r"max_keypoints: 100 there, 200 in .*; put together those of one"):
         merge(tmp_path / "out", [*machines, other])
     differs = tmp_path / "differs"
     shutil.copytree(machines[1], differs)

@@ -49,3 +49,23 @@ def test_schedulers(environment: dict[str, str], told: str | None) -> None:
 def test_an_array_with_gaps_is_not_guessed_at() -> None:
     with pytest.raises(UsageError, match=r"--shard \$SLURM_ARRAY_TASK_ID/"):
         scheduled_number(slurm(9, 3, 9, 2))
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        (
+            {"SLURM_ARRAY_TASK_ID": "3"},
+            "TASK_MIN is missing beside SLURM_ARRAY_TASK_ID; say which",
+        ),
+        ({**slurm(3, 0, 3, 4), "SLURM_ARRAY_TASK_ID": "abc"}, "SLURM_ARRAY_TASK_ID is 'abc', no number"),
+        ({**slurm(3, 0, 3, 4), "SLURM_ARRAY_TASK_ID": "-1"}, "is '-1', no number"),
+        (slurm(3, 0, 2, 3), "SLURM_ARRAY_TASK_ID is of none of the 3 tasks of its array"),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "2"}, "AWS_BATCH_JOB_ARRAY_SIZE is missing beside"),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "4", "AWS_BATCH_JOB_ARRAY_SIZE": "4"}, "is of none of the 4 tasks"),
+    ],
+)
+def test_an_array_that_says_half_of_it_is_told(environment: dict[str, str], told: str) -> None:
+    """Were it left aside, each of its tasks would match the whole list."""
+    with pytest.raises(UsageError, match=told):
+        scheduled_number(environment)
