@@ -281,6 +281,10 @@ def test_devices(device: Any, expected: str | None) -> None:
         ("- a\n- b\n", "holds no 'key: value' lines"),
         ("just words", "holds no 'key: value' lines"),
         ("model: [unclosed\nratio_th: 3", "not a YAML file"),
+        (
+            "model: GCM_COMPACT\nratio_th: [1, 1, 1, 1, 1]\nmodel: GCM_SMALL\n",
+            "the key 'model' stands there twice",
+        ),
         ("model: RESNET18\n", "the key 'ratio_th' is missing"),
         ("ratio_th: [1]\n", "the key 'model' is missing"),
         ("model:\nratio_th: [1]\n", "the key 'model' is missing"),

@@ -17,10 +17,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The ``key: value`` lines of a YAML file.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, or holds something else than keys and values.
+        ConfigError: it cannot be read, is no YAML, says a key twice, or holds something else than keys and
+            values.
     """
     try:
-        data = yaml.safe_load(decode_text(path.read_bytes()))
+        data = yaml.load(decode_text(path.read_bytes()), _OnceEach)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -28,6 +29,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no 'key: value' lines")
     return {str(key): value for key, value in data.items()}
+
+
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's readers silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, (_, name) in enumerate(keys):
+            if keys[place] in keys[:place]:
+                raise yaml.YAMLError(f"the key '{name}' stands there twice; remove one")
+        return super().construct_mapping(node, deep=deep)
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
