@@ -142,7 +142,7 @@ def _tell(
     if not console.json_output:
         console.table(_summary(*names, matches, geometry))
     if len(matches) == 0:
-        console.warn(no_matches(matches, found=found) + ("" if found else _what_else(matches)))
+        console.warn(no_matches(matches, found=found) + _what_else(matches, found))
     for kind, path in written.items():
         console.note(f"{kind}: {path}")
     if console.json_output:
@@ -153,9 +153,9 @@ def _paths(*files: Path | None) -> list[str]:
     return [str(file) for file in files if file is not None]
 
 
-def _what_else(matches: Matches) -> str:
-    """What to try where there are no matches."""
-    if matches.info.get("hidden"):
+def _what_else(matches: Matches, found: int) -> str:
+    """What to try where there are no matches; nothing where some were found, and taken away again."""
+    if found or matches.info.get("hidden"):
         return ""
     sure = matches.confidence is not None and matches.confidence >= _SURE
     more = [] if sure or matches.info["preset"] == "robust" else ["--config robust looks harder"]

@@ -182,18 +182,14 @@ class ResultsFolder:
                 )
             return
         earlier = read_yaml(config)
-        differing = _differences(
-            {key: earlier.get(key) for key in self.record}, self.record, now=like or "now"
-        )
-        if differing and like is not None:
-            raise ConfigError(
-                f"{self.path}: holds results of another configuration than {like} "
-                f"({'; '.join(differing[:4])}); put together those of one"
-            )
+        now, than, mend = "now", "", "use another folder, or --overwrite to replace them"
+        if like is not None:
+            now, than, mend = f"in {like}", f" than {like}", "put together those of one"
+        differing = _differences({key: earlier.get(key) for key in self.record}, self.record, now=now)
         if differing:
             raise ConfigError(
-                f"{self.path}: holds results of another configuration ({'; '.join(differing[:4])}); "
-                "use another folder, or --overwrite to replace them"
+                f"{self.path}: holds results of another configuration{than} "
+                f"({'; '.join(differing[:4])}); {mend}"
             )
 
     def check_pairs(self, pairs: Sequence[Pair]) -> None:
@@ -321,12 +317,11 @@ def _as_csv(rows: Mapping[str, tuple[float, list[str]]]) -> str:
     return text.getvalue()
 
 
-def _differences(earlier: Any, record: Any, key: str = "", *, now: Path | str) -> list[str]:
+def _differences(earlier: Any, record: Any, key: str = "", *, now: str) -> list[str]:
     if isinstance(earlier, dict) and isinstance(record, dict):
         return [
             line
             for name in dict.fromkeys([*record, *earlier])
             for line in _differences(earlier.get(name), record.get(name), name, now=now)
         ]
-    where = now if isinstance(now, str) else f"in {now}"
-    return [] if earlier == record else [f"{key}: {earlier!r} there, {record!r} {where}"]
+    return [] if earlier == record else [f"{key}: {earlier!r} there, {record!r} {now}"]

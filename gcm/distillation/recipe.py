@@ -220,7 +220,7 @@ class DistillRecipe(_Strict):
     def _crops_are_whole_cells(self) -> DistillRecipe:
         crop, cell = self.augmentation.crop, _LARGEST_CELLS.get(self.student, 1)
         if crop % cell:
-            below = max(64, crop // cell * cell)
+            below = crop // cell * cell
             raise ValueError(
                 f"augmentation.crop: {crop} is no multiple of {cell}, as student {self.student} needs; "
                 f"use {below} or {below + cell}"

@@ -81,20 +81,19 @@ def merge(
     first_store = open_store(known[0], mend=True)  # of several kinds, the first one's
     target = results_folder(output_dir, spec, first_store.kind, first_store.precision)
     collect_shards(target)
-    places: dict[str, dict[str, str]] = {}
-    whole = _check(output_dir, sources, merged, places)
+    places = _places([output_dir, *sources])
+    whole = _check(output_dir, sources, merged)
     if on_begin is not None:
         on_begin(sum(len(whole[folder]) for folder in sources))
     drop_damaged(output_dir)
     for folder in sources:
-        known_here = {name: places[name] for name in read_places(folder)}
-        add_results(target, folder, whole[folder], known_here, move=False, on_added=on_copied)
+        add_results(target, folder, whole[folder], places[folder], move=False, on_added=on_copied)
         merged.copied += len(whole[folder])
     finished = finished_names(output_dir)
     merged.pairs = len(finished)
     wanted = {pair.name for pair in pairs or ()}
     if pairs is None:
-        wanted = {name for folder in (output_dir, *sources) for name in read_places(folder)}
+        wanted = {name for told in places.values() for name in told}
     merged.missing = sorted(wanted - finished)
     return merged
 
@@ -112,23 +111,14 @@ def _folders(path: Path, output_dir: Path) -> list[Path]:
     return folders
 
 
-def _check(
-    output_dir: Path, sources: Sequence[Path], merged: Merged, places: dict[str, dict[str, str]]
-) -> dict[Path, set[str]]:
+def _check(output_dir: Path, sources: Sequence[Path], merged: Merged) -> dict[Path, set[str]]:
     """The names of each folder's whole results, the first folder's that has a pair.
 
-    Refuses folders that contradict each other. `places` gets what each name stands for, as the first folder
-    that knows it says.
+    Refuses folders whose results contradict each other.
     """
     whole: dict[Path, set[str]] = {}
     owners: dict[str, Path] = {}
     for folder in (output_dir, *sources):
-        for name, place in _as_known(read_places(folder), places).items():
-            if places.setdefault(name, place) != place:
-                raise DatasetError(
-                    f"{folder}: '{name}' stands for {place['image0']} and {place['image1']} there, and for "
-                    f"{places[name]['image0']} and {places[name]['image1']} in another folder"
-                )
         damaged = damaged_results(folder)
         merged.damaged |= damaged
         names = finished_names(folder) - damaged.keys()
@@ -150,6 +140,24 @@ def _check(
     return whole
 
 
+def _places(folders: Sequence[Path]) -> dict[Path, dict[str, dict[str, str]]]:
+    """What names stand for in each folder of results, as the first folder that knows them says.
+
+    Refuses folders that contradict each other.
+    """
+    known: dict[str, dict[str, str]] = {}
+    told = {}
+    for folder in folders:
+        told[folder] = _as_known(read_places(folder), known)
+        for name, place in told[folder].items():
+            if known.setdefault(name, place) != place:
+                raise DatasetError(
+                    f"{folder}: '{name}' stands for {place['image0']} and {place['image1']} there, and for "
+                    f"{known[name]['image0']} and {known[name]['image1']} in another folder"
+                )
+    return told
+
+
 def _as_known(
     places: dict[str, dict[str, str]], known: dict[str, dict[str, str]]
 ) -> dict[str, dict[str, str]]:
@@ -160,7 +168,6 @@ def _as_known(
     """
     shared = places.keys() & known.keys()
     theirs, ours = (_common_folders([said[name] for name in shared]) for said in (places, known))
-
     renamed = dict(zip(theirs, ours, strict=False))
 
     def moved(image: str) -> str:

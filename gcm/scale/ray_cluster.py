@@ -51,8 +51,7 @@ class RayEngine:
         cpus: float = 1,
         gpus: float | None = None,
     ) -> None:
-        whole = num_cpus is None or (type(num_cpus) is int and num_cpus >= 1)
-        if not whole:
+        if not (num_cpus is None or (type(num_cpus) is int and num_cpus >= 1)):
             raise UsageError(f"num_cpus is {num_cpus!r}; give a whole number of cores, 1 or more")
         for name, share in (("cpus", cpus), ("gpus", gpus)):
             if not (share is None or (type(share) in (int, float) and 0 <= share < math.inf)):
