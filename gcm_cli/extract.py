@@ -157,7 +157,8 @@ def extract(
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
     kept = None if features is None else (features, features_size)
-    spec, default_folder = specify(algorithm, config, ratio, read_changes(settings, device=device), kept)
+    changes = read_changes(settings, device=device)
+    spec, default_folder = specify(algorithm, config, ratio, changes, kept)
     if estimate:
         listed = read_list(console, _estimated(_list_file(pairs, dataset_dir), given), root=root)
         estimate_cost(console, listed, spec, shards=shards, workers=workers)
@@ -169,8 +170,10 @@ def extract(
     list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
         method = method or ("sequential" if video else None)
-        photos = images if video is None else _frames(console, video, folder, every)
-        list_file = _list_photos(console, folder, photos, new, method, window, loop, most, config, kept)
+        photos = images if video is None else _frames(console, video, folder, every, overwrite)
+        list_file = _list_photos(
+            console, folder, photos, new, method, window, loop, most, config, changes, kept
+        )
     masked, beside = None if masks is None else (masks, images), None if new is None else folder
     listed = read_list(console, list_file, masks=masked, alpha=alpha, root=root, beside=beside)
     _tell(console, spec, folder, match_list(console, listed, folder, spec, sharding=sharding, **how))
@@ -210,11 +213,11 @@ def _estimated(list_file: Path, given: list[str]) -> Path:
     return list_file
 
 
-def _frames(console: Console, video: Path, folder: Path, every: int) -> Path:
+def _frames(console: Console, video: Path, folder: Path, every: int, overwrite: bool) -> Path:
     from gcm.scene.video import write_frames
 
     with console.waiting(f"reading {video.name}"):
-        frames = write_frames(video, folder / _FRAMES, every)
+        frames = write_frames(video, folder / _FRAMES, every, overwrite=overwrite)
     console.note(f"{video}: {plural(len(frames), 'frame')} in {folder / _FRAMES}")
     return folder / _FRAMES
 
@@ -229,6 +232,7 @@ def _list_photos(
     loop: bool,
     most: int | None,
     config: str | None,
+    changes: dict[str, Any],
     features: tuple[Path, float] | None,
 ) -> Path:
     """Write a list of pairs of photos, where some are new of those with a new one, and say where it is."""
@@ -247,7 +251,7 @@ def _list_photos(
         photos = first + [photo for photo in others if photo.path.resolve() not in below]
         added = range(len(first))
     chosen, found = choose_pairs(
-        photos, console, method, window, loop, most, config, new=added, features=features
+        photos, console, method, window, loop, most, config, changes=changes, new=added, features=features
     )
     if not found:
         raise DatasetError(f"{new or images}: no pair to match was chosen ({chosen})")

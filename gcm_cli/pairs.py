@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ from gcm_cli.options import ConfigOption, JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gcm.scene.photos import Photo
 
@@ -89,13 +89,14 @@ def choose_pairs(
     most: int | None,
     config: str | None,
     *,
+    changes: Mapping[str, Any] | None = None,
     new: Collection[int] | None = None,
     features: tuple[Path, float] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
     """The method that was followed, and the pairs it chose, by the places of the photos.
 
-    Where `new` names some of them, only pairs with one of those. `features` are the folder in which maps
-    are kept, and the GiB they may take.
+    Where `new` names some of them, only pairs with one of those. `changes` are what the command line changes
+    of the configuration. `features` are the folder in which maps are kept, and the GiB they may take.
     """
     from gcm.errors import DatasetError
     from gcm.scene import pair_lists
@@ -124,7 +125,7 @@ def choose_pairs(
                 f"{unknown} of {len(photos)} photos do not say where they were taken; left without a partner"
             )
     else:
-        found = _similar(photos, console, most, config, new, features)
+        found = _similar(photos, console, most, config, changes or {}, new, features)
     return method, [(i, j) for i, j in found if new is None or i in new or j in new]
 
 
@@ -153,13 +154,15 @@ def _similar(
     console: Console,
     most: int,
     config: str | None,
+    changes: Mapping[str, Any],
     asking: Collection[int] | None,
     features: tuple[Path, float] | None,
 ) -> list[tuple[int, int]]:
     from gcm.config import load_config
     from gcm.scene.similarity import likest_pairs, photo_cells
 
-    matcher = load_matcher(load_config(config, feature_cache=0), config, features, strict=False)
+    resolved = load_config(config, **{**changes, "feature_cache": 0})
+    matcher = load_matcher(resolved, config, features, strict="device" in changes)
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
         cells = photo_cells([photo.path for photo in photos], matcher.features, lambda: bar.advance(task))

@@ -87,12 +87,13 @@ def pose(
 
     console = Console(json_output=json_output, quiet=quiet)
     _check_drawing(draw, (image0, image1, config, intrinsics, intrinsics1))
-    resolved = load_config(config, **read_changes(settings, device=device))
+    changes = read_changes(settings, device=device)
+    resolved = load_config(config, **changes)
     photos = [read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1)]
     described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
     k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
-        matcher = load_matcher(resolved, config, strict=device is not None)
+        matcher = load_matcher(resolved, config, strict="device" in changes)
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)

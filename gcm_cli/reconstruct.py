@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcm_cli.console import Console, command, plural
+from gcm_cli.console import PARTIAL, Console, command, plural
 from gcm_cli.export import IntrinsicsOption, MinConfidenceOption, OneCameraOption, join_tracks
 from gcm_cli.extract import (
     AlphaOption,
@@ -83,25 +83,32 @@ def reconstruct(
     console = Console(json_output=json_output, quiet=quiet)
     _check_folder(output)
     kept = None if features is None else (features, features_size)
-    spec, _ = specify("gcm", config, None, read_changes(settings, device=device), kept)
+    changes = read_changes(settings, device=device)
+    spec, _ = specify("gcm", config, None, changes, kept)
     colmap.load_pycolmap()
     photos = list_photos(images, console.warn)
     colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
-    chosen, pairs = choose_pairs(photos, console, method, window, loop, most, config, features=kept)
+    chosen, pairs = choose_pairs(
+        photos, console, method, window, loop, most, config, changes=changes, features=kept
+    )
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
     masked = None if masks is None else (masks, images)
     listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
     how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "store": store, "precision": precision}
-    match_list(console, listed, output / MATCHES, spec, **how)
+    report = match_list(console, listed, output / MATCHES, spec, **how)
     tracks = join_tracks(output / MATCHES, photos, console, min_confidence)
     console.note(f"{tracks.count} points, seen by {tracks.mean_length:.1f} photos each")
     with console.waiting("placing photos and points"), only_writer(output):
         clear_killed(output, (_PAIRS, _SUMMARY))
         colmap.write_database(output / DATABASE, images, photos, tracks, cameras, overwrite=True)
         model = make_model(images, output, cameras)
-        _tell(console, output, model, {"method": chosen, **tracks.describe()})
+        told = {"method": chosen, "failed": report.failed, **tracks.describe()}
+        _tell(console, output, model, told)
+    if report.failed:
+        console.warn(f"{plural(len(report.failed), 'pair')} could not be matched; run it again to try anew")
+        raise typer.Exit(PARTIAL)
 
 
 def _check_folder(output: Path) -> None:

@@ -51,10 +51,11 @@ def stitch(
     check_image_suffix(output)
     check_outputs({"--output": output}, photos)
     check_read_once(*photos)
-    resolved = load_config(config, **read_changes(settings, device=device))
+    changes = read_changes(settings, device=device)
+    resolved = load_config(config, **changes)
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
     with console.waiting("loading the networks"):
-        matcher = load_matcher(resolved, config, strict=device is not None)
+        matcher = load_matcher(resolved, config, strict="device" in changes)
     chosen = list(combinations(range(len(photos)), 2))
     pairs = {}
     with console.progress() as bar:

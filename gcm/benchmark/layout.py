@@ -21,6 +21,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.errors import DatasetError
+from gcm.storage.atomic import sha256_of
 from gcm.storage.npz import Npz
 
 if TYPE_CHECKING:
@@ -125,8 +127,23 @@ def describe_place(pair: Pair) -> dict[str, str]:
     image0, image1 = (remembered(image) for image in (pair.image0, pair.image1))
     place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
     masks = {"mask0": pair.mask0, "mask1": pair.mask1}
-    place |= {key: mask.name for key, mask in masks.items() if mask is not None}
+    # By content: masks of any folder are named as the photos are, and may be edited.
+    place |= {key: f"{mask.name} {_digest(mask)}" for key, mask in masks.items() if mask is not None}
     return place | {"alpha": "masked"} if pair.alpha else place
+
+
+def _digest(file: Path) -> str:
+    """Tells contents of files apart; empty of one that cannot be read, which its pair will tell."""
+    try:
+        state = file.stat()
+        return _digest_of(file, state.st_mtime_ns, state.st_size)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest_of(file: Path, _changed: int, _size: int) -> str:
+    return sha256_of(file)[:16]
 
 
 def read_places(output_dir: Path) -> dict[str, dict[str, str]]:

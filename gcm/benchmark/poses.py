@@ -9,7 +9,7 @@ Matches are those of ``gcm extract --pairs`` with the same list.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,10 +113,10 @@ def is_pose_list(file: Path) -> bool:
     if file.suffix.lower() == ".npz":
         return True
     try:
-        with file.open(encoding="utf-8") as stream:
-            return len(stream.readline().split()) == _FIELDS
+        text = decode_text(file.read_bytes())
     except (OSError, UnicodeDecodeError):
         return False
+    return next((len(fields) == _FIELDS for _, fields in _lines_that_count(text)), False)
 
 
 def read_any_pairs(file: Path, root: Path | None = None) -> list[Pair]:
@@ -156,6 +156,14 @@ def read_pose_pairs(file: Path, root: Path | None = None) -> list[PosePair]:
     return list(unique.values())
 
 
+def _lines_that_count(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each line that is neither empty nor a comment, and its number."""
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        fields = line.split()
+        if fields and not fields[0].startswith("#"):
+            yield number, fields
+
+
 def _from_lines(file: Path, root: Path) -> list[PosePair]:
     try:
         text = decode_text(file.read_bytes())
@@ -164,10 +172,7 @@ def _from_lines(file: Path, root: Path) -> list[PosePair]:
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: cannot be read as a list of pairs ({error})") from error
     entries = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
+    for number, fields in _lines_that_count(text):
         try:
             if len(fields) != _FIELDS:
                 raise ValueError(f"{len(fields)} fields")

@@ -101,10 +101,10 @@ def as_upright(photo: Photo, points: Points) -> Points:
 
 
 def read_place(path: Path) -> tuple[float, float, float] | None:
-    """Where a photo was taken, by EXIF: metres east, north and up of the equator's zero; None where unsaid.
+    """Where a photo was taken, by EXIF: x, y, z in metres from the centre of the Earth; None where unsaid.
 
-    East and north are those of a sphere unrolled at the photo's own latitude, which is good for distances
-    between photos near each other.
+    x goes through the equator at longitude 0, z through the north pole. The Earth is a sphere here, which
+    is good for distances between photos near each other.
     """
     try:
         with PILImage.open(path) as image:
@@ -116,8 +116,10 @@ def read_place(path: Path) -> tuple[float, float, float] | None:
         return None
     if not all(map(math.isfinite, (latitude, longitude, height))):
         return None
-    north = math.radians(latitude) * _EARTH
-    return math.radians(longitude) * _EARTH * math.cos(math.radians(latitude)), north, height
+    up, east = math.radians(latitude), math.radians(longitude)
+    radius = _EARTH + height
+    from_axis = radius * math.cos(up)
+    return from_axis * math.cos(east), from_axis * math.sin(east), radius * math.sin(up)
 
 
 def _degrees(values: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def test_a_folder_is_matched_with_a_folder_of_masks(files: Path) -> None:
     matches = Matches.load(files / "out/original_outputs/a_b_matches.npz")
     assert matches.points0[:, 0].max() < 160
     done = gcm(*arguments)  # the same names, now without masks
+    assert done.exit_code == 1
+    assert "was matched with other masks, or without; use another folder" in done.stderr
+    shutil.copytree(files / "masks", files / "edited")
+    cv2.imwrite(str(files / "edited/a.png.png"), np.ones((240, 320), np.uint8))
+    done = gcm(*arguments, "--masks", files / "edited")  # named as the others, and showing other places
     assert done.exit_code == 1
     assert "was matched with other masks, or without; use another folder" in done.stderr
     cv2.imwrite(str(files / "masks/b.png.png"), np.ones((4, 5), np.uint8))

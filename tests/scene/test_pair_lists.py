@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -78,8 +80,10 @@ def test_a_photo_tells_where_it_was_taken(tmp_path: Path) -> None:
     first, second = (read_place(tmp_path / f"{name}.jpg") for name in "ab")
     assert first is not None
     assert second is not None
-    assert second[1] - first[1] == pytest.approx(1112, abs=1)  # 36 seconds of arc
-    assert first[0] < 0
+    # 36 seconds of arc: far from Greenwich, where a step north must not count as one east as well
+    assert math.dist(first, second) == pytest.approx(1112, abs=1)
+    assert first[1] < 0
+    assert math.hypot(*first) == pytest.approx(6_371_000 + 500, abs=1000)
     Image.new("RGB", (8, 8)).save(tmp_path / "c.jpg")
     assert read_place(tmp_path / "c.jpg") is None
 
@@ -175,6 +179,17 @@ def test_a_video_is_matched(tmp_path: Path, photo: np.ndarray) -> None:
     assert sorted(p.name for p in (tmp_path / "out/frames").iterdir()) == [
         "000000.png", "000004.png", "000008.png",
     ]  # fmt: skip
+    # Other frames, of this video or of another, are not taken for those asked for.
+    done = gcm("extract", "--video", tmp_path / "v.avi", "--every", "8", *arguments[2:])
+    assert done.exit_code == 1
+    assert "holds frames of another video, or of another --every; give another folder" in done.stderr
+    shutil.copy(tmp_path / "v.avi", tmp_path / "w.avi")
+    done = gcm("extract", "--video", tmp_path / "w.avi", *arguments)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["skipped"] == 2
+    done = gcm("extract", "--video", tmp_path / "w.avi", "--every", "8", *arguments[2:], "--overwrite")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["pairs"] == 1
     (tmp_path / "no.avi").write_text("no video")
     done = gcm("extract", "--video", tmp_path / "no.avi", "--output-dir", tmp_path / "other")
     assert done.exit_code == 1
