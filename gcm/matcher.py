@@ -20,13 +20,13 @@ from gcm.backbones.base import Backbone
 from gcm.backbones.registry import backbone_info, create_backbone, create_fine_model
 from gcm.config import DEFAULT_PRESET, MatcherConfig, load_config
 from gcm.errors import GCMError, UsageError, WrongTypeError
-from gcm.estimation import estimate_homography
+from gcm.estimation.final import final_homography
 from gcm.features.batching import Work, run_alone, run_batched
 from gcm.features.device import choose_device, choose_precision
 from gcm.features.extractor import FeatureExtractor
 from gcm.features.folder import FEATURES_SIZE, FeatureFolder
 from gcm.features.seeds import SeedMatcher, create_seed_matchers
-from gcm.geometry import resize_matrix, resize_points, scaled_inverse
+from gcm.geometry import resize_matrix, resize_points
 from gcm.images.arrays import images_of_batch
 from gcm.images.files import ImageLike, RGBImage, read_image
 from gcm.images.masks import Mask, MaskLike, both_masks, outside_mask, read_mask
@@ -308,12 +308,7 @@ class Matcher:
         points0, points1, scores = points0[keep], points1[keep], result.matches.scores[keep]
         initial = np.eye(3) if result.h_1_to_0_initial is None else result.h_1_to_0_initial
         initial = resize_matrix(works[0], sizes[0]) @ initial @ resize_matrix(sizes[1], works[1])
-        final = estimate_homography(points1, points0, threshold=self.config.homography_threshold)
-        h_0_to_1: NDArray[np.float64] | None = None
-        inliers: NDArray[np.bool_] | None = None
-        if final.matrix is not None and abs(np.linalg.det(final.matrix)) > 1e-12:
-            h_0_to_1 = scaled_inverse(final.matrix)
-            inliers = final.inliers
+        h_0_to_1, inliers = final_homography(points0, points1, self.config.homography_threshold)
         return Matches(
             points0,
             points1,

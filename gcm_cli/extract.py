@@ -156,7 +156,8 @@ def extract(
     """
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
-    kept = None if features is None else (features, features_size)
+    # An estimate writes nothing, and measures photos that are not known yet.
+    kept = None if features is None or estimate else (features, features_size)
     changes = read_changes(settings, device=device)
     spec, default_folder = specify(algorithm, config, ratio, changes, kept)
     if estimate:

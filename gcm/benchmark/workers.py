@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from gcm.benchmark.pairs import Pair
 from gcm.errors import GCMError, ImageError
+from gcm.estimation.final import FINAL_THRESHOLD, final_homography
 from gcm.images.masks import drop_masked, drop_transparent
 from gcm.matchers import MatcherSpec, PairMatcher
 from gcm.matches import Matches
@@ -85,6 +86,11 @@ def match_pairs(
     return (outcome for outcome in outcomes if outcome is not None)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: a container or `taskset` may give it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(pairs: int) -> int:
     """How many processes to match that many pairs in.
 
@@ -93,12 +99,11 @@ def default_workers(pairs: int) -> int:
     """
     if sys.platform == "darwin" or Path("/dev/nvidiactl").exists():
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_EACH
     except (AttributeError, OSError, ValueError):
         room = _MOST_WORKERS
-    return max(1, min(cores, _MOST_WORKERS, room, pairs // _PAIRS_EACH))
+    return max(1, min(usable_cores(), _MOST_WORKERS, room, pairs // _PAIRS_EACH))
 
 
 def _match_one(matcher: PairMatcher, pair: Pair) -> Outcome:
@@ -108,7 +113,7 @@ def _match_one(matcher: PairMatcher, pair: Pair) -> Outcome:
         result = matcher.match(pair.image0, pair.image1)
     except Exception as error:  # one bad pair, whatever is wrong with it, must not stop the rest
         result = error
-    return _outcome(pair, result, time.perf_counter() - start)
+    return _outcome(matcher, pair, result, time.perf_counter() - start)
 
 
 def _match_alone(matcher: PairMatcher, pairs: Sequence[Pair], size: int) -> Iterator[Outcome]:
@@ -122,17 +127,22 @@ def _match_alone(matcher: PairMatcher, pairs: Sequence[Pair], size: int) -> Iter
         results = matcher.match_many([(pair.image0, pair.image1) for pair in part])
         seconds = (time.perf_counter() - began) / len(part)
         for pair, result in zip(part, results, strict=True):
-            yield _outcome(pair, result, seconds)
+            yield _outcome(matcher, pair, result, seconds)
 
 
-def _outcome(pair: Pair, result: Matches | Exception, seconds: float) -> Outcome:
+def _outcome(matcher: PairMatcher, pair: Pair, result: Matches | Exception, seconds: float) -> Outcome:
     """What became of a pair; of an error one line, with its type where it is not ours to expect."""
     if not isinstance(result, Exception):
         try:
-            result = drop_masked(result, pair.mask0, pair.mask1)
+            shown = drop_masked(result, pair.mask0, pair.mask1)
             if pair.alpha:
-                result = drop_transparent(result, pair.image0, pair.image1)
-            return Outcome(pair, result, seconds)
+                shown = drop_transparent(shown, pair.image0, pair.image1)
+            if len(shown) < len(result):  # what is hidden has no say in the homography either
+                config = getattr(matcher, "config", None)
+                threshold = getattr(config, "homography_threshold", FINAL_THRESHOLD)
+                h_0_to_1, inliers = final_homography(shown.points0, shown.points1, threshold)
+                shown = replace(shown, h_0_to_1=h_0_to_1, inliers=inliers)
+            return Outcome(pair, shown, seconds)
         except ImageError as error:
             result = error
     if isinstance(result, GCMError):
@@ -194,7 +204,7 @@ class WorkerPool:
         self.spec = spec
         self.size = min(size, len(pairs))
         # However few pairs are left: see `total` of :func:`match_pairs`.
-        self.threads = max(1, (os.cpu_count() or 1) // size)
+        self.threads = max(1, usable_cores() // size)
         self.groups = deque(deque(group) for _, group in groupby(pairs, key=lambda pair: pair.image0))
         self.workers: list[_Worker] = []
 

@@ -12,6 +12,7 @@ Source: https://github.com/ufukefe/IME.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -136,8 +137,15 @@ def group_pairs(scores: Sequence[PairScore], protocol: Protocol) -> list[Group]:
 
 def group_sequences(scores: Sequence[PairScore]) -> list[Group]:
     """Every sequence, in order of its first pair; for both protocols."""
-    labels = np.array([score.sequence for score in scores])
-    return [Group(name, np.flatnonzero(labels == name)) for name in dict.fromkeys(labels.tolist())]
+    members: dict[tuple[str, str], list[int]] = {}
+    for row, score in enumerate(scores):
+        members.setdefault((score.subset, score.sequence), []).append(row)
+    # Two subsets may have a sequence of one name; only then is the subset told.
+    shared = Counter(sequence for _, sequence in members)
+    return [
+        Group(f"{subset}/{sequence}" if shared[sequence] > 1 else sequence, np.array(rows))
+        for (subset, sequence), rows in members.items()
+    ]
 
 
 def summarise(

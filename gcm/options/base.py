@@ -60,9 +60,11 @@ def inapplicable(values: Mapping[str, Any]) -> dict[str, str]:
     if values.get("geometry") == "none":
         pointless |= dict.fromkeys(("hypotheses", "second_round"), "with geometry none")
     if values.get("smooth") is False:
-        pointless["smoothing"] = "without smooth"
+        pointless |= dict.fromkeys(("smoothing", "alignment"), "without smooth")
     if values.get("verify") is False:
-        pointless |= dict.fromkeys(("smooth", "smoothing"), "without verify")
+        pointless |= dict.fromkeys(
+            ("smooth", "smoothing", "alignment", "lines", "min_confidence"), "without verify"
+        )
     if values.get("hypotheses") is not None:
         pointless["coarse_threshold"] = "with hypotheses"
     if values.get("enable_two_stage") is False:

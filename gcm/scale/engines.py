@@ -70,6 +70,8 @@ class Task:
     """Workers lost one after the other without a pair finished between."""
     blamed: int = 0
     """Pairs held to be the cause, one after the other without one finished between."""
+    singly: bool = False
+    """A worker was lost at it: one pair at a time from now on, so that it shows which one is the cause."""
 
 
 class Tasks:
@@ -104,6 +106,7 @@ class Tasks:
         Raises:
             GCMError: workers die at every pair.
         """
+        task.singly = True
         finished = known_names(self.output_dir) | task.failed
         left = [pair.name for pair in task.shard.pairs if pair.name not in finished]
         task.losses = task.losses + 1 if len(left) == task.left else 1

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeAlias
 
-from gcm.benchmark.workers import default_workers
+from gcm.benchmark.workers import default_workers, usable_cores
 from gcm.errors import GCMError
 from gcm.scale.engines import Event, Job, Task, Tasks, usual_shards
 from gcm.scale.shards import Shard
@@ -78,7 +78,7 @@ class _Pool:
 
     def __init__(self, tasks: Tasks, job: Job, size: int, gpus: list[str]) -> None:
         self.tasks, self.job, self.gpus = tasks, job, gpus
-        self.threads = max(1, (os.cpu_count() or 1) // size)
+        self.threads = max(1, usable_cores() // size)
         self.size = size
         self.processes: list[_Process] = []
 
@@ -128,7 +128,7 @@ class _Pool:
         task = process.task = self.tasks.take()
         if task is not None:
             with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: seen at the next turn
-                process.connection.send((task.shard, frozenset(task.failed)))
+                process.connection.send((task.shard, frozenset(task.failed), task.singly))
         elif not any(other.task for other in self.processes):
             self.stop()
             self.processes = []
@@ -166,9 +166,9 @@ def _work(connection: Connection, job: Job, threads: int, settings: Mapping[str,
         connection.send(None)
         while True:
             shard: Shard
-            shard, left_out = connection.recv()
+            shard, left_out, singly = connection.recv()
             try:
-                worker.run(shard, left_out, connection.send)
+                worker.run(shard, left_out, singly, connection.send)
             except GCMError as error:
                 connection.send(error)
             else:

@@ -144,9 +144,9 @@ class _Actor:
             return error if isinstance(error, GCMError) else GCMError(f"{self.job.spec.name}: {error}")
         return None
 
-    def run(self, shard: Shard, left_out: frozenset[str]) -> GCMError | None:
+    def run(self, shard: Shard, left_out: frozenset[str], singly: bool) -> GCMError | None:
         try:
-            self.worker.run(shard, left_out, lambda event: self.queue.put((shard.number, event)))
+            self.worker.run(shard, left_out, singly, lambda event: self.queue.put((shard.number, event)))
         except GCMError as error:
             return error
         return None
@@ -217,7 +217,7 @@ class _Fleet:
         task = self.tasks.take()
         if task is not None:
             member.task = self.by_number[task.shard.number] = task
-            member.at = member.handle.run.remote(task.shard, frozenset(task.failed))
+            member.at = member.handle.run.remote(task.shard, frozenset(task.failed), task.singly)
 
     def _replace(self, member: _Member, reason: str) -> Iterator[Event]:
         """An actor is gone: who is free takes up its shard, and another actor its place."""

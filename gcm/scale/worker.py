@@ -52,12 +52,15 @@ class Worker:
         if threads is not None:
             limit_threads(threads)
 
-    def run(self, shard: Shard, left_out: Collection[str], send: Callable[[Event], None]) -> None:
+    def run(
+        self, shard: Shard, left_out: Collection[str], singly: bool, send: Callable[[Event], None]
+    ) -> None:
         """Match a shard.
 
         Args:
             shard: the shard; somebody else who is at it is waited for.
             left_out: pairs that are not to be tried.
+            singly: one pair at a time, whatever the job says.
             send: is given what is done, every now and then and at the end.
 
         Raises:
@@ -71,7 +74,7 @@ class Worker:
                 self.job.output_dir,
                 wait=True,
                 workers=1,
-                at_once=self.job.at_once,
+                at_once=1 if singly else self.job.at_once,
                 store=self.job.store,
                 precision=self.job.precision,
                 left_out=left_out,

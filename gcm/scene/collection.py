@@ -131,18 +131,19 @@ class _Index:
     """Finds photos by what a folder of results remembers of their paths."""
 
     def __init__(self, photos: Sequence[Photo]) -> None:
-        self._exact = {remembered(photo.path): k for k, photo in enumerate(photos)}
+        self._exact: dict[str, list[int]] = {}
         self._by_name: dict[str, list[int]] = {}
         for k, photo in enumerate(photos):
+            self._exact.setdefault(remembered(photo.path), []).append(k)
             self._by_name.setdefault(photo.path.name, []).append(k)
 
     def find(self, place: Places | dict[str, str], key: str, results: Path) -> int:
         told = str(place[key])
-        if told in self._exact:
-            return self._exact[told]
-        named = self._by_name.get(told.rsplit("/", 1)[-1], [])
-        if len(named) == 1:  # the folder was moved or renamed
-            return named[0]
+        exact, named = self._exact.get(told, []), self._by_name.get(told.rsplit("/", 1)[-1], [])
+        # By the name alone where the folder was moved or renamed.
+        for found in (exact, named):
+            if len(found) == 1:
+                return found[0]
         why = "several photos have that name" if named else "it is not there"
         raise DatasetError(
             f"{results}: was matched with the photo {told}, but in the folder of photos given {why}"

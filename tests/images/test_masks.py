@@ -85,6 +85,38 @@ def test_the_command_takes_masks(files: Path) -> None:
     assert done.exit_code == 2
 
 
+def test_what_is_hidden_has_no_say_in_the_homography(files: Path, photo: np.ndarray) -> None:
+    """Two motions, the larger of them masked: a list tells the other, as `gcm match` does."""
+    moved = np.concatenate([np.roll(photo, 6, axis=0)[:, :110], np.roll(photo, 10, axis=1)[:, 110:]], axis=1)
+    cv2.imwrite(str(files / "photos/b.png"), moved)
+    mask = np.zeros((240, 320), np.uint8)
+    mask[:, :100] = 255
+    cv2.imwrite(str(files / "masks/a.png.png"), mask)
+    how = ["-c", "default", "--set", "precision=float32"]
+    done = gcm(
+        "extract",
+        "--images",
+        files / "photos",
+        *how,
+        "--output-dir",
+        files / "out",
+        "--masks",
+        files / "masks",
+    )
+    assert done.exit_code == 0, done.stderr
+    matches = Matches.load(files / "out/original_outputs/a_b_matches.npz")
+    photos = [files / "photos/a.png", files / "photos/b.png"]
+    done = gcm("match", *photos, *how, "--mask0", files / "masks/a.png.png", "-o", files / "alone.npz")
+    assert done.exit_code == 0, done.stderr
+    alone = Matches.load(files / "alone.npz")
+    assert matches.h_0_to_1 is not None
+    assert alone.h_0_to_1 is not None
+    x, y, w = matches.h_0_to_1 @ [50, 120, 1]
+    assert (x / w, y / w) == pytest.approx((50, 126), abs=1)
+    np.testing.assert_allclose(matches.h_0_to_1, alone.h_0_to_1, atol=1e-6)
+    assert matches.inlier_count == alone.inlier_count > 0.8 * len(matches)
+
+
 def test_a_folder_is_matched_with_a_folder_of_masks(files: Path) -> None:
     arguments = ["extract", "--images", files / "photos", "-c", "fast", "--output-dir", files / "out"]
     done = gcm(*arguments, "--masks", files / "masks")

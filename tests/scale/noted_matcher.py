@@ -2,8 +2,9 @@
 
     python noted_matcher.py pairs.txt OUT "LocalEngine(2)" 4
 
-The environment says where pairs are noted (`NOTED`), how long each takes (`SECONDS_EACH`), at which pair the
-process is killed (`DEADLY`) and, with a file that is made by the first kill (`ONCE`), that this happens once.
+The environment says where pairs are noted (`NOTED`), how long each takes (`SECONDS_EACH`), how many are
+handed over together (`AT_ONCE`), at which pair the process is killed (`DEADLY`) and, with a file that is made
+by the first kill (`ONCE`), that this happens once.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Noted:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self.inner.match(image0, image1)
 
+    def match_many(self, pairs: list[tuple[Path, Path]]) -> list[Matches]:
+        return [self.match(*pair) for pair in pairs]
+
 
 @dataclass(frozen=True)
 class NotedSpec(MatcherSpec):
@@ -70,6 +74,7 @@ def main() -> None:
             Path(output),
             eval(engine, dict(ENGINES)),
             shards=int(shards),
+            at_once=int(os.environ["AT_ONCE"]) if "AT_ONCE" in os.environ else None,
         )
     except GCMError as error:
         sys.exit(f"{type(error).__name__}: {error}")

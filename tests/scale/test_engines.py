@@ -130,6 +130,15 @@ def test_a_pair_that_kills_every_worker_is_left_out(runs: Runs, whole: Path, eng
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("engine", ENGINES)
+def test_of_pairs_matched_together_the_deadly_one_is_left_out(runs: Runs, whole: Path, engine: str) -> None:
+    report = runs.finish(engine, DEADLY="05_09", AT_ONCE="8")
+    assert (report["done"], list(report["failed"])) == (PAIRS - 1, ["05_09"])
+    assert runs.finish(engine) == {"done": 1, "skipped": PAIRS - 1, "failed": {}}
+    check(runs, whole)
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("engine", "after"),
     [("LocalEngine(2)", 3), *(pytest.param(*engine.values, 120, marks=engine.marks) for engine in ENGINES)],
@@ -204,7 +213,7 @@ def test_overwrite_and_finished_shards(tmp_path: Path, pairs: list[Pair]) -> Non
         while (task := tasks.take()) is not None:
             seen["shards"] += 1
             events: list[Event] = []
-            worker.run(task.shard, (), events.append)
+            worker.run(task.shard, (), False, events.append)
             tasks.finished(task)
             yield from events
 
