@@ -156,13 +156,11 @@ def extract(
     """
     console = Console(json_output=json_output, quiet=quiet)
     given = _sources(pairs, images, video, new, overwrite)
-    # An estimate writes nothing, and measures photos that are not known yet.
     kept = None if features is None or estimate else (features, features_size)
     changes = read_changes(settings, device=device)
     spec, default_folder = specify(algorithm, config, ratio, changes, kept)
     if estimate:
-        listed = read_list(console, _estimated(_list_file(pairs, dataset_dir), given), root=root)
-        estimate_cost(console, listed, spec, shards=shards, workers=workers)
+        _estimate(console, _list_file(pairs, dataset_dir), given, root, spec, shards, workers)
         return
     folder = output_dir or _default_folder(default_folder, given)
     how: dict[str, Any] = {"workers": workers, "overwrite": overwrite}
@@ -170,11 +168,9 @@ def extract(
     how |= {"at_once": at_once, "store": store, "precision": precision}
     list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
-        method = method or ("sequential" if video else None)
+        asked = (method or ("sequential" if video else None), window, loop, most, config, changes, kept)
         photos = images if video is None else _frames(console, video, folder, every, overwrite)
-        list_file = _list_photos(
-            console, folder, photos, new, method, window, loop, most, config, changes, kept
-        )
+        list_file = _list_photos(console, folder, photos, new, *asked)
     masked, beside = None if masks is None else (masks, images), None if new is None else folder
     listed = read_list(console, list_file, masks=masked, alpha=alpha, root=root, beside=beside)
     _tell(console, spec, folder, match_list(console, listed, folder, spec, sharding=sharding, **how))
@@ -203,15 +199,26 @@ def _list_file(pairs: Path | None, dataset_dir: Path) -> Path:
     return pairs if pairs is not None else dataset_dir / PAIR_LIST
 
 
-def _estimated(list_file: Path, given: list[str]) -> Path:
-    """The list whose cost is to be told; photos and videos have none yet."""
+def _estimate(
+    console: Console,
+    list_file: Path,
+    given: list[str],
+    root: Path | None,
+    spec: MatcherSpec,
+    shards: int | None,
+    workers: int | None,
+) -> None:
+    """Say what a list will cost; photos and videos have none yet.
+
+    `spec` keeps no maps in a folder: an estimate writes nothing, and measures photos that are not known yet.
+    """
     from gcm.errors import UsageError
 
     if given not in ([], ["--pairs"]):
         raise UsageError(
             f"--estimate takes a list: make one of {given[0]} with 'gcm pairs', and give --pairs"
         )
-    return list_file
+    estimate_cost(console, read_list(console, list_file, root=root), spec, shards=shards, workers=workers)
 
 
 def _frames(console: Console, video: Path, folder: Path, every: int, overwrite: bool) -> Path:

@@ -89,13 +89,11 @@ def reconstruct(
     photos = list_photos(images, console.warn)
     colmap.check_photos(photos)
     cameras = Cameras.read(intrinsics, photos, one=one_camera)
-    chosen, pairs = choose_pairs(
-        photos, console, method, window, loop, most, config, changes=changes, features=kept
-    )
+    asked = (method, window, loop, most, config)
+    chosen, pairs = choose_pairs(photos, console, *asked, changes=changes, features=kept)
     console.note(f"{plural(len(pairs), 'pair')} of {len(photos)} photos ({chosen})")
     write_pair_list(output / _PAIRS, [photo.path for photo in photos], pairs)
-    masked = None if masks is None else (masks, images)
-    listed = read_list(console, output / _PAIRS, masks=masked, alpha=alpha)
+    listed = read_list(console, output / _PAIRS, masks=(masks, images) if masks else None, alpha=alpha)
     how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "store": store, "precision": precision}
     report = match_list(console, listed, output / MATCHES, spec, **how)
     tracks = join_tracks(output / MATCHES, photos, console, min_confidence)
@@ -104,11 +102,7 @@ def reconstruct(
         clear_killed(output, (_PAIRS, _SUMMARY))
         colmap.write_database(output / DATABASE, images, photos, tracks, cameras, overwrite=True)
         model = make_model(images, output, cameras)
-        told = {"method": chosen, "failed": report.failed, **tracks.describe()}
-        _tell(console, output, model, told)
-    if report.failed:
-        console.warn(f"{plural(len(report.failed), 'pair')} could not be matched; run it again to try anew")
-        raise typer.Exit(PARTIAL)
+        _tell(console, output, model, {"method": chosen, "failed": report.failed, **tracks.describe()})
 
 
 def _check_folder(output: Path) -> None:
@@ -133,3 +127,6 @@ def _tell(console: Console, output: Path, model: Model, told: dict[str, Any]) ->
     for name in model.unregistered:
         console.note(f"not placed: {name}")
     console.document(summary)
+    if told["failed"]:
+        console.warn(f"{plural(len(told['failed']), 'pair')} could not be matched; run it again to try anew")
+        raise typer.Exit(PARTIAL)

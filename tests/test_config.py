@@ -377,6 +377,9 @@ def test_what_does_not_fit_the_backbone(changes: dict[str, Any], words: str, sha
         ),
         ("default", {"verify": False, "smooth": True}, "smooth does not apply without verify"),
         ("default", {"smooth": False, "smoothing.doubt": 3}, "smoothing does not apply without smooth"),
+        ("default", {"smooth": False, "alignment.radius": 3}, "alignment does not apply without smooth"),
+        ("default", {"verify": False, "min_confidence": 1}, "min_confidence does not apply without verify"),
+        ("default", {"verify": False, "lines.fewest": 9}, "lines does not apply without verify"),
         ("default", {"verify": False, "smoothing.doubt": 3}, "smoothing does not apply without verify"),
         (
             "Avg_R2D2_6",

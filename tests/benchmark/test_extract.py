@@ -243,7 +243,7 @@ def test_what_is_matched_later_is_computed_as_the_rest(
 
     monkeypatch.setattr(workers, "WorkerPool", Pool)
     monkeypatch.setattr(workers, "default_workers", lambda total: min(2, total // 4))
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 6)
     extract(pairs, SPEC, tmp_path / "all")
     list(match_pairs(SPEC, pairs[:1], total=len(pairs)))
     assert asked == [(2, 3), (1, 3)]

@@ -87,8 +87,9 @@ def test_extract_writes_where_it_is_told(tmp_path: Path, option: str) -> None:
     assert (tmp_path / "m/pairs.json").is_file()
 
 
+@pytest.mark.parametrize("option", [("--device", "mps"), ("--set", "device=mps")])
 @pytest.mark.parametrize("command", ["match", "pose", "stitch", "extract", "reconstruct"])
-def test_a_device_that_is_not_there_is_refused(command: str, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_refused(command: str, option: tuple[str, str], tmp_path: Path) -> None:
     import torch
 
     if torch.backends.mps.is_available():
@@ -98,7 +99,7 @@ def test_a_device_that_is_not_there_is_refused(command: str, tmp_path: Path) -> 
         command, photos
     )
     output = ["-o", tmp_path / "x.png"] if command in ("stitch", "extract", "reconstruct") else []
-    done = run(command, *given, *output, "--device", "mps")
+    done = run(command, *given, *output, *option)
     assert done.exit_code == 2
     assert "device mps is not available on this machine; use cpu" in said(done)
     assert not list(tmp_path.iterdir())

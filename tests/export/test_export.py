@@ -302,6 +302,27 @@ def test_a_model_s_matches_and_maps_are_kept_as_asked(tmp_path: Path, photo: np.
     assert any(path.is_file() for path in (tmp_path / "maps").rglob("*"))
 
 
+def test_a_model_of_which_pairs_failed_is_told(
+    tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is made of the others, and the exit code says so, as that of `extract` does."""
+    import cv2
+
+    from gcm.export import reconstruct
+
+    model = reconstruct.Model(2, 3, 100, 200, 2.0, 0.5, 1, ("c.png",))
+    monkeypatch.setattr(reconstruct, "make_model", lambda *given: model)
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"photos/{name}.png"), photo)
+    whole = (tmp_path / "photos/c.png").read_bytes()
+    (tmp_path / "photos/c.png").write_bytes(whole[: len(whole) // 2])
+    done = gcm("reconstruct", tmp_path / "photos", "-o", tmp_path / "model", "--config", "fast", "--json")
+    assert done.exit_code == 3
+    assert done.stderr.splitlines()[-1].startswith("warning: 2 pairs could not be matched; run it again")
+    assert sorted(json.loads(done.stdout)["failed"]) == ["a_c", "b_c"]
+
+
 def test_a_photo_that_cannot_be_read_is_told_once_and_left_out(tmp_path: Path, photo: np.ndarray) -> None:
     """And where no model can be made, that is one line as well."""
     import cv2
