@@ -168,9 +168,9 @@ def extract(
     how |= {"at_once": at_once, "store": store, "precision": precision}
     list_file = _list_file(pairs, dataset_dir)
     if images is not None or video is not None:
-        asked = (method or ("sequential" if video else None), window, loop, most, config, changes, kept)
+        method, ours = method or ("sequential" if video else None), _ours(changes, algorithm)
         photos = images if video is None else _frames(console, video, folder, every, overwrite)
-        list_file = _list_photos(console, folder, photos, new, *asked)
+        list_file = _list_photos(console, folder, photos, new, method, window, loop, most, config, ours, kept)
     masked, beside = None if masks is None else (masks, images), None if new is None else folder
     listed = read_list(console, list_file, masks=masked, alpha=alpha, root=root, beside=beside)
     _tell(console, spec, folder, match_list(console, listed, folder, spec, sharding=sharding, **how))
@@ -228,6 +228,11 @@ def _frames(console: Console, video: Path, folder: Path, every: int, overwrite: 
         frames = write_frames(video, folder / _FRAMES, every, overwrite=overwrite)
     console.note(f"{video}: {plural(len(frames), 'frame')} in {folder / _FRAMES}")
     return folder / _FRAMES
+
+
+def _ours(changes: dict[str, Any], algorithm: str) -> dict[str, Any]:
+    """What changes of the maps by which the likest are chosen: another matcher shares but the device."""
+    return changes if algorithm == "gcm" else {k: v for k, v in changes.items() if k == "device"}
 
 
 def _list_photos(

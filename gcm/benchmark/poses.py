@@ -262,6 +262,8 @@ def _sizes(folder: Path) -> dict[str, Any]:
     if not isinstance(configuration, dict):
         return {}
     config = configuration.get("config", configuration)
+    if not isinstance(config, dict):  # a preset by its name, which resizes nothing, or none
+        return {}
     resize = config.get("resize")
     told = {
         "resize": tuple(resize) if isinstance(resize, list) else resize,

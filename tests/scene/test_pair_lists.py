@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from gcm.benchmark.pairs import read_pairs
+from gcm.config import MatcherConfig
 from gcm.errors import UsageError
 from gcm.scene.pair_lists import exhaustive, nearest, sequential, similar, write_pair_list
 from gcm.scene.photos import list_photos, read_place
@@ -165,6 +167,41 @@ def test_a_folder_is_matched_in_one_step(folder: Path, tmp_path: Path) -> None:
     done = gcm("extract", "--images", folder, "--pairs", "x.txt", "--output-dir", tmp_path / "out")
     assert done.exit_code == 2
     assert "give one of them" in done.stderr
+
+
+def test_the_likest_are_chosen_as_they_will_be_matched(
+    tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the device and settings given; those of another matcher are not ours."""
+    import gcm_cli.pairs
+
+    seen: list[tuple[str | None, str]] = []
+    load = gcm_cli.pairs.load_matcher
+
+    def spy(config: MatcherConfig, *given: Any, **named: Any) -> Any:
+        seen.append((config.device, config.precision))
+        return load(config, *given, **named)
+
+    monkeypatch.setattr(gcm_cli.pairs, "load_matcher", spy)
+    (tmp_path / "photos").mkdir()
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"photos/{k}.png"), np.roll(photo, 4 * k, axis=1))
+    likest = ["extract", "--images", tmp_path / "photos", "--method", "similar", "-k", "1"]
+    done = gcm(
+        *likest,
+        "-c",
+        "fast",
+        "--device",
+        "cpu",
+        "--set",
+        "precision=bfloat16",
+        "--output-dir",
+        tmp_path / "ours",
+    )
+    assert done.exit_code == 0, done.stderr
+    done = gcm(*likest, "--algorithm", "orb", "--set", "max_keypoints=300", "--output-dir", tmp_path / "orb")
+    assert done.exit_code == 0, done.stderr
+    assert seen == [("cpu", "bfloat16"), (None, "float32")]
 
 
 def test_a_video_is_matched(tmp_path: Path, photo: np.ndarray) -> None:
