@@ -115,7 +115,7 @@ def match(
     photo0, photo1 = (read_image(image, max_pixels=resolved.max_pixels) for image in (image0, image1))
     with console.waiting("loading the networks"):
         kept = (features, features_size)
-        matcher = load_matcher(resolved, config, kept, strict="device" in changes)
+        matcher = load_matcher(resolved, config, changes, kept)
     with console.waiting("matching"):
         matches = matcher.match(photo0, photo1, mask0=mask0, mask1=mask1, alpha=alpha)
         found = len(matches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -110,19 +110,19 @@ def match_list(
 def load_matcher(
     config: MatcherConfig,
     name: str | None,
+    changes: Mapping[str, Any],
     features: tuple[Path | None, float] | None = None,
-    *,
-    strict: bool,
 ) -> Matcher:
-    """The matcher of a configuration; a device in a file may give way to the CPU, where not `strict`.
+    """The matcher of a configuration; a device in a file may give way to the CPU, not one among `changes`.
 
-    `features` are the folder in which maps are kept, and the GiB they may take.
+    `changes` are what the command line changed of the configuration, `features` the folder in which maps are
+    kept, and the GiB they may take.
     """
     from gcm.features.device import choose_device
     from gcm.features.folder import FEATURES_SIZE
     from gcm.matcher import Matcher
 
-    choose_device(config.device, strict=strict)
+    choose_device(config.device, strict="device" in changes)
     folder, size = features or (None, FEATURES_SIZE)
     return Matcher(config, name=name or "default", features=folder, features_size=size)
 

@@ -162,7 +162,7 @@ def _similar(
     from gcm.scene.similarity import likest_pairs, photo_cells
 
     resolved = load_config(config, **{**changes, "feature_cache": 0})
-    matcher = load_matcher(resolved, config, features, strict="device" in changes)
+    matcher = load_matcher(resolved, config, changes, features)
     with console.progress() as bar:
         task = bar.add_task("looking at photos", total=len(photos))
         cells = photo_cells([photo.path for photo in photos], matcher.features, lambda: bar.advance(task))

@@ -93,7 +93,7 @@ def pose(
     described = [_described(name, photo.size) for name, photo in zip((image0, image1), photos, strict=True)]
     k0, k1 = _cameras(console, described, intrinsics, intrinsics1)
     with console.waiting("loading the networks"):
-        matcher = load_matcher(resolved, config, strict="device" in changes)
+        matcher = load_matcher(resolved, config, changes)
     with console.waiting("matching"):
         matches = matcher.match(*photos)
     geometry = matches.two_view_geometry(k0, k1, library=estimator)

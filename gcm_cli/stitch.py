@@ -55,7 +55,7 @@ def stitch(
     resolved = load_config(config, **changes)
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
     with console.waiting("loading the networks"):
-        matcher = load_matcher(resolved, config, strict="device" in changes)
+        matcher = load_matcher(resolved, config, changes)
     chosen = list(combinations(range(len(photos)), 2))
     pairs = {}
     with console.progress() as bar:

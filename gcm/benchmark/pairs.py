@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gcm.errors import DatasetError, ImageError
 from gcm.images.files import read_size
-from gcm.storage.text import decode_text
+from gcm.storage.text import decode_text, lines_that_count
 
 __all__ = [
     "Pair",
@@ -82,11 +82,9 @@ def read_pairs(file: Path, root: Path | None = None) -> list[Pair]:
     """
     root = file.parent if root is None else root
     pairs = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", _read_text(file)), start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            fields = [root / field for field in _fields(text, root, f"{file}, line {number}")]
-            pairs.append(Pair(fields[0], fields[1], fields[2] if len(fields) == 3 else None))
+    for number, line in lines_that_count(_read_text(file)):
+        fields = [root / field for field in _fields(line, root, f"{file}, line {number}")]
+        pairs.append(Pair(fields[0], fields[1], fields[2] if len(fields) == 3 else None))
     if not pairs:
         raise DatasetError(f"{file}: lists no pairs")
     return name_pairs(pairs)

@@ -8,8 +8,7 @@ Matches are those of ``gcm extract --pairs`` with the same list.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from gcm.images.sizes import working_size
 from gcm.matches import Matches
 from gcm.metrics.bootstrap import SAMPLES, SEED, interval
 from gcm.metrics.pose import FAILED, pose_auc, score_relative_pose
-from gcm.storage.text import decode_text
+from gcm.storage.text import decode_text, lines_that_count
 from gcm.storage.yaml_files import read_yaml
 
 __all__ = [
@@ -116,7 +115,7 @@ def is_pose_list(file: Path) -> bool:
         text = decode_text(file.read_bytes())
     except (OSError, UnicodeDecodeError):
         return False
-    return next((len(fields) == _FIELDS for _, fields in _lines_that_count(text)), False)
+    return next((len(line.split()) == _FIELDS for _, line in lines_that_count(text)), False)
 
 
 def read_any_pairs(file: Path, root: Path | None = None) -> list[Pair]:
@@ -156,14 +155,6 @@ def read_pose_pairs(file: Path, root: Path | None = None) -> list[PosePair]:
     return list(unique.values())
 
 
-def _lines_that_count(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each line that is neither empty nor a comment, and its number."""
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        fields = line.split()
-        if fields and not fields[0].startswith("#"):
-            yield number, fields
-
-
 def _from_lines(file: Path, root: Path) -> list[PosePair]:
     try:
         text = decode_text(file.read_bytes())
@@ -172,7 +163,8 @@ def _from_lines(file: Path, root: Path) -> list[PosePair]:
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: cannot be read as a list of pairs ({error})") from error
     entries = []
-    for number, fields in _lines_that_count(text):
+    for number, line in lines_that_count(text):
+        fields = line.split()
         try:
             if len(fields) != _FIELDS:
                 raise ValueError(f"{len(fields)} fields")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcm.estimation import estimate_homography
+from gcm.estimation.final import FINAL_THRESHOLD
 from gcm.features.cache import FeatureCache, image_key
 from gcm.geometry import resize_points
 from gcm.images.files import ImageLike, LoadedImage, RGBImage, read_image
@@ -54,7 +55,7 @@ class LocalFeatures(PairMatcher, ABC, Generic[F]):
         )
         points0, points1 = _as_given(points0, loaded0), _as_given(points1, loaded1)
         notes = [*loaded0.notes, *loaded1.notes]
-        estimate = estimate_homography(points0, points1, threshold=3.0)
+        estimate = estimate_homography(points0, points1, threshold=FINAL_THRESHOLD)
         return Matches(
             points0,
             points1,

@@ -20,7 +20,17 @@ from gcm.scale.cut import Cut
 from gcm.scale.shards import Shard, collect_shards, cut_shards, known_names, remove_scratch
 from gcm.storage.locks import only_writer
 
-__all__ = ["SHARDS_EACH", "Engine", "Event", "Job", "Task", "Tasks", "extract_sharded", "usual_shards"]
+__all__ = [
+    "SHARDS_EACH",
+    "Engine",
+    "Event",
+    "Job",
+    "Order",
+    "Task",
+    "Tasks",
+    "extract_sharded",
+    "usual_shards",
+]
 
 SHARDS_EACH = 4
 """Shards for a worker, so that none waits long for the others at the end."""
@@ -57,6 +67,17 @@ class Event:
     """Something that people should know, as that a worker was lost."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a worker is given to do."""
+
+    shard: Shard
+    left_out: frozenset[str] = frozenset()
+    """Pairs that are not to be tried."""
+    singly: bool = False
+    """One pair at a time, whatever the job says."""
+
+
 @dataclass
 class Task:
     """A shard on its way through an engine."""
@@ -72,6 +93,11 @@ class Task:
     """Pairs held to be the cause, one after the other without one finished between."""
     singly: bool = False
     """A worker was lost at it: one pair at a time from now on, so that it shows which one is the cause."""
+
+    @property
+    def order(self) -> Order:
+        """What the next worker at it is given."""
+        return Order(self.shard, frozenset(self.failed), self.singly)
 
 
 class Tasks:

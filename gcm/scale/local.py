@@ -16,8 +16,7 @@ from typing import TypeAlias
 
 from gcm.benchmark.workers import default_workers, usable_cores
 from gcm.errors import GCMError
-from gcm.scale.engines import Event, Job, Task, Tasks, usual_shards
-from gcm.scale.shards import Shard
+from gcm.scale.engines import Event, Job, Order, Task, Tasks, usual_shards
 
 __all__ = ["LocalEngine", "visible_gpus"]
 
@@ -128,7 +127,7 @@ class _Pool:
         task = process.task = self.tasks.take()
         if task is not None:
             with suppress(BrokenPipeError, ConnectionResetError):  # died meanwhile: seen at the next turn
-                process.connection.send((task.shard, frozenset(task.failed), task.singly))
+                process.connection.send(task.order)
         elif not any(other.task for other in self.processes):
             self.stop()
             self.processes = []
@@ -165,10 +164,9 @@ def _work(connection: Connection, job: Job, threads: int, settings: Mapping[str,
             return
         connection.send(None)
         while True:
-            shard: Shard
-            shard, left_out, singly = connection.recv()
+            order: Order = connection.recv()
             try:
-                worker.run(shard, left_out, singly, connection.send)
+                worker.run(order, connection.send)
             except GCMError as error:
                 connection.send(error)
             else:

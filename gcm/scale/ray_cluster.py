@@ -16,8 +16,7 @@ from typing import Any
 
 from gcm.errors import DependencyError, GCMError, UsageError, to_install
 from gcm.matchers import MatcherSpec
-from gcm.scale.engines import SHARDS_EACH, Event, Job, Task, Tasks, usual_shards
-from gcm.scale.shards import Shard
+from gcm.scale.engines import SHARDS_EACH, Event, Job, Order, Task, Tasks, usual_shards
 
 __all__ = ["RayEngine"]
 
@@ -144,9 +143,9 @@ class _Actor:
             return error if isinstance(error, GCMError) else GCMError(f"{self.job.spec.name}: {error}")
         return None
 
-    def run(self, shard: Shard, left_out: frozenset[str], singly: bool) -> GCMError | None:
+    def run(self, order: Order) -> GCMError | None:
         try:
-            self.worker.run(shard, left_out, singly, lambda event: self.queue.put((shard.number, event)))
+            self.worker.run(order, lambda event: self.queue.put((order.shard.number, event)))
         except GCMError as error:
             return error
         return None
@@ -217,7 +216,7 @@ class _Fleet:
         task = self.tasks.take()
         if task is not None:
             member.task = self.by_number[task.shard.number] = task
-            member.at = member.handle.run.remote(task.shard, frozenset(task.failed), task.singly)
+            member.at = member.handle.run.remote(task.order)
 
     def _replace(self, member: _Member, reason: str) -> Iterator[Event]:
         """An actor is gone: who is free takes up its shard, and another actor its place."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gcm.errors import DependencyError, GCMError, UsageError, to_install
-from gcm.scale.engines import Event, Job, Task, Tasks
-from gcm.scale.shards import JOBS_FOLDER, SHARDS_FOLDER, Shard, known_names
+from gcm.scale.engines import Event, Job, Order, Task, Tasks
+from gcm.scale.shards import JOBS_FOLDER, SHARDS_FOLDER, known_names
 
 __all__ = ["SlurmEngine"]
 
@@ -95,25 +95,25 @@ class _ShardJob:
     def __init__(self, job: Job, folder: str) -> None:
         self.job, self.folder = job, folder
 
-    def __call__(self, shard: Shard, left_out: frozenset[str], singly: bool) -> dict[str, str] | GCMError:
+    def __call__(self, order: Order) -> dict[str, str] | GCMError:
         """Match a shard; the pairs that failed, or what prevented it."""
         from gcm.scale.worker import Worker
 
         failed: dict[str, str] = {}
         try:
             worker = Worker(self.job, folder=Path(self.folder))
-            worker.run(shard, left_out, singly, lambda event: failed.update(event.failed))
+            worker.run(order, lambda event: failed.update(event.failed))
         except GCMError as error:
             return error
         except Exception as error:  # returned, for what is raised arrives as a text of many lines
             return GCMError(f"{self.job.spec.name}: {type(error).__name__}: {error}")
         return failed
 
-    def checkpoint(self, shard: Shard, left_out: frozenset[str], singly: bool) -> Any:
+    def checkpoint(self, order: Order) -> Any:
         """Submitit asks what to do later when a job is about to be stopped: the same once more."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, shard, left_out, singly)
+        return DelayedSubmission(self, order)
 
 
 class _Jobs:
@@ -159,10 +159,7 @@ class _Jobs:
             return
         try:
             with self.executor.batch():
-                handles = [
-                    self.executor.submit(self.function, task.shard, frozenset(task.failed), task.singly)
-                    for task in tasks
-                ]
+                handles = [self.executor.submit(self.function, task.order) for task in tasks]
         except Exception as error:  # sbatch says no, in as many ways as it has options
             raise GCMError(f"--executor slurm: {' '.join(str(error).split())}") from error
         self.running += zip(handles, tasks, strict=True)

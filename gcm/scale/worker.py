@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcm.benchmark.workers import Outcome, limit_threads
 from gcm.matchers import MatcherSpec, PairMatcher
-from gcm.scale.engines import Event, Job
-from gcm.scale.shards import Shard, run_shard
+from gcm.scale.engines import Event, Job, Order
+from gcm.scale.shards import run_shard
 
 __all__ = ["Worker"]
 
@@ -52,15 +52,11 @@ class Worker:
         if threads is not None:
             limit_threads(threads)
 
-    def run(
-        self, shard: Shard, left_out: Collection[str], singly: bool, send: Callable[[Event], None]
-    ) -> None:
+    def run(self, order: Order, send: Callable[[Event], None]) -> None:
         """Match a shard.
 
         Args:
-            shard: the shard; somebody else who is at it is waited for.
-            left_out: pairs that are not to be tried.
-            singly: one pair at a time, whatever the job says.
+            order: which shard, and how; somebody else who is at it is waited for.
             send: is given what is done, every now and then and at the end.
 
         Raises:
@@ -69,15 +65,15 @@ class Worker:
         progress = _Progress(send)
         try:
             run_shard(
-                shard,
+                order.shard,
                 self.spec,
                 self.job.output_dir,
                 wait=True,
                 workers=1,
-                at_once=1 if singly else self.job.at_once,
+                at_once=1 if order.singly else self.job.at_once,
                 store=self.job.store,
                 precision=self.job.precision,
-                left_out=left_out,
+                left_out=order.left_out,
                 on_pair=progress.add,
             )
         finally:

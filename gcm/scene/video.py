@@ -35,16 +35,14 @@ def write_frames(video: Path, folder: Path, every: int, *, overwrite: bool = Fal
     if not video.is_file():
         raise InputError(f"{video}: no such video")
     capture = cv2.VideoCapture(str(video))
-    written: list[Path] = []
+    written = []
     try:
         number = 0
-        told = False
         while capture.grab():
             if number % every == 0:
                 file = folder / f"{number:06d}.png"
-                if not told:
+                if number == 0:  # it is a video; whose frames lie there is told before the first
                     _tell_source(folder, video, every, overwrite=overwrite)
-                    told = True
                 if not file.is_file():
                     decoded, frame = capture.retrieve()
                     if not decoded:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
+from collections.abc import Iterator
 
-__all__ = ["decode_text"]
+__all__ = ["decode_text", "lines_that_count"]
 
 
 def decode_text(content: bytes) -> str:
@@ -18,3 +20,12 @@ def decode_text(content: bytes) -> str:
     """
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf16 else "utf-8-sig")
+
+
+def lines_that_count(text: str) -> Iterator[tuple[int, str]]:
+    """The number, from 1, and the stripped text of each line that is neither empty nor a comment (#)."""
+    # Lines end as in files of any system, and nowhere else, as `str.splitlines` would.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield number, stripped

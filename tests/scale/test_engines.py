@@ -213,7 +213,7 @@ def test_overwrite_and_finished_shards(tmp_path: Path, pairs: list[Pair]) -> Non
         while (task := tasks.take()) is not None:
             seen["shards"] += 1
             events: list[Event] = []
-            worker.run(task.shard, (), False, events.append)
+            worker.run(task.order, events.append)
             tasks.finished(task)
             yield from events
 
