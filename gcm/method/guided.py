@@ -95,7 +95,7 @@ def _rank(image: RGBImage) -> tuple[int, bytes]:
 def _best_attempt(pair: Pair) -> Work[_Attempt]:
     """What the view leads to that convinces most; another than the likeliest is tried where it does not."""
     options = pair.options
-    if max(*pair.size0, *pair.size1) <= options.views.side:
+    if max(*pair.size0, *pair.size1) <= options.views.side and pair.plane_zoom == 1:
         yield from pair.pyramid(pair.image0)  # before stage 0, which needs a part of it
     with pair.clock("stage 0"):
         threshold = pair.steps[0].threshold

@@ -13,7 +13,7 @@ from gcm.features.pyramid import Pyramid
 from gcm.features.seeds import SeedMatcher
 from gcm.geometry import Matrix, warp_smoothly
 from gcm.images.files import RGBImage
-from gcm.images.sizes import image_size
+from gcm.images.sizes import image_size, resize_to
 from gcm.method.steps import Clock, RefinementStep
 from gcm.method.view import Seen
 from gcm.options import GuidedOptions
@@ -65,6 +65,19 @@ class Pair:
         """Matches too few to build on."""
         return self.options.planes.fewest_coarse
 
+    @property
+    def plane_zoom(self) -> float:
+        """By which both images are shrunk for the view of what may be one plane."""
+        planes = self.options.planes
+        return min(1.0, max(planes.zoom, planes.smallest_side / min(max(self.size0), max(self.size1))))
+
+    def matches_per_cell(self, zoom: float) -> int:
+        """Most matches that a coarse cell gives in images shrunk by `zoom`: as many an area as in whole ones.
+
+        There are no more than the four children it has at half the stride.
+        """
+        return min(4, round(self.options.matches_per_cell / zoom**2))
+
     def pyramid(self, image: RGBImage) -> Work[Pyramid]:
         """The pyramid of an image that is not warped, asked for once a pair."""
         if id(image) not in self._pyramids:
@@ -95,18 +108,14 @@ class Pair:
         if zoom == 1:
             return self.image0, self.image1
         if zoom not in self._enlarged:
-            image0, image1 = (
-                np.asarray(
-                    cv2.resize(
-                        image,
-                        None,
-                        fx=zoom,
-                        fy=zoom,
-                        interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA,
-                    ),
-                    dtype=np.uint8,
-                )
-                for image in (self.image0, self.image1)
-            )
+            image0, image1 = (_enlarged(image, zoom) for image in (self.image0, self.image1))
             self._enlarged[zoom] = image0, image1
         return self._enlarged[zoom]
+
+
+def _enlarged(image: RGBImage, zoom: float) -> RGBImage:
+    """To a whole number of pixels, which is told to OpenCV: given a factor, it keeps to that."""
+    width, height = (round(side * zoom) for side in image_size(image))
+    if zoom <= 1:
+        return resize_to(image, (width, height))
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

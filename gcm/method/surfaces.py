@@ -56,13 +56,14 @@ def _plane_or_whole(pair: Pair, best: Sighting, framed: Framed | None) -> Work[l
         main = _main_plane(pair, best)
     view: WorkingMatches | None = None
     aligned = main is not None and main.share < options.planes.clear_share  # likely more than a plane
+    zoom = 1.0 if aligned else pair.plane_zoom
     if main is not None:
-        view = yield from match_near(pair, main.matches, align=aligned)
-        view = yield from second_round(pair, view, align=aligned)
+        view = yield from match_near(pair, main.matches, align=aligned, zoom=zoom)
+        view = yield from second_round(pair, view, align=aligned, zoom=zoom)
         if options.geometry == "homography":
             return [on_one_plane(view, options.planes, share=0.0)]
         plane = fit_plane(view, options.planes) if len(view) >= pair.few else None
-        share = 0.0 if plane is None else _share_explained(pair, view, plane)
+        share = 0.0 if plane is None else _share_explained(pair, view, plane, zoom)
         pair.trace.append(f"plane: {main.share:.2f} of the coarse matches, {share:.2f} of {len(view)}")
         if min(main.share, share) >= options.planes.clear_share:
             return [_alone(pair, view, plane)]
@@ -133,14 +134,16 @@ def _main_plane(pair: Pair, sighting: Sighting) -> _MainPlane | None:
     return _MainPlane(main, rest, share, planes.further_tolerance * cell)
 
 
-def _share_explained(pair: Pair, view: WorkingMatches, plane: Matrix) -> float:
+def _share_explained(pair: Pair, view: WorkingMatches, plane: Matrix, zoom: float) -> float:
     """Of a view's matches, those that lie on a plane, to pixels of the photo that shows it coarser.
 
-    No match is more exact than that: what is a pixel there may be three in the other photo.
+    No match is more exact than that: what is a pixel there may be three in the other photo. In a view of
+    photos shrunk by `zoom` neighbours are drawn together more, so less of what is left tells of relief.
     """
     h_1_to_0 = view.h_1_to_0
     scale = 1.0 if h_1_to_0 is None else homography_scale(h_1_to_0, pair.size1, pair.size0)
-    return float(explained_by(view, plane, max(1.0, scale) * pair.options.planes.off_plane).mean())
+    tolerance = max(1.0, scale) * zoom**0.5 * pair.options.planes.off_plane
+    return float(explained_by(view, plane, tolerance).mean())
 
 
 def _enough(planes: PlaneOptions, undone: float) -> float:
@@ -201,10 +204,10 @@ def _further_views(pair: Pair, main: _MainPlane) -> Work[list[WorkingMatches]]:
 
 
 def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
-    """The matches of a frame; where images had to be shrunk for it, those at full size near them."""
+    """The matches of a frame; where images had to be shrunk much for it, those at full size near them."""
     with pair.clock("whole scene"):
         view = refine_all(pair, framed)
-    if framed.zoom >= 1 or len(view) < pair.few:
+    if framed.zoom >= pair.options.frame.exact_zoom or len(view) < pair.few:
         return view
     for pyramid in framed.seen.pyramids:  # room for those of full size
         pyramid.forget_prepared()

@@ -144,6 +144,13 @@ class FrameOptions(Options):
         ge=16,
         description="pixels; larger images are shrunk for that: its time is the square of the area",
     )
+    exact_zoom: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="how much of its size must be left of a shrunk photo for its matches to be exact enough; "
+        "others are looked for once more at full size, near there",
+    )
     chance: ChanceOptions = Field(
         ChanceOptions(), description="how much agrees by chance; more than at low resolution"
     )
@@ -297,6 +304,16 @@ class PlaneOptions(Options):
     off_plane: Positive = Field(
         3.0,
         description="pixels off a plane that is all of a scene beyond which a match does not belong to it",
+    )
+    zoom: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="by which photos are shrunk for a first view of the main plane, which is returned where "
+        "the plane is clearly all; a cell gives as many more matches as it covers more, 4 at most",
+    )
+    smallest_side: int = Field(
+        480, ge=16, description="pixels; longer side below which no photo is shrunk for that"
     )
     finer_scale: Positive = Field(
         0.8,

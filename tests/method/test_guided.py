@@ -239,10 +239,36 @@ def test_smoothing_takes_noise_and_keeps_edges(left: np.ndarray, make: Make) -> 
     assert np.mean(close[1] < 0.5) > np.mean(close[0] < 0.5) - 0.08
 
 
+def test_a_plane_in_shrunk_photos_is_as_dense_and_as_exact(left: np.ndarray, make: Make) -> None:
+    image0 = cv2.resize(left, (800, 720), interpolation=cv2.INTER_CUBIC)
+    image1 = warp(image0, PERSPECTIVE)
+    shrunk, whole = (make(**{"method.planes.zoom": zoom}).match(image0, image1) for zoom in (0.7, 1.0))
+    assert 0.75 * len(whole) < len(shrunk) < 1.25 * len(whole)
+    for result in (shrunk, whole):
+        assert np.median(errors(result, PERSPECTIVE)) < 0.25
+
+
+def test_shrunk_photos_have_a_whole_number_of_pixels(left: np.ndarray, make: Make) -> None:
+    """901 and 896 pixels become 631 and 627, not 630.7 and 627.2: or the far edge would be 0.7 px off."""
+    image0 = cv2.resize(left, (901, 667), interpolation=cv2.INTER_CUBIC)
+    result = make(**{"method.planes.zoom": 0.7}).match(image0, image0[:, :896])
+    far = result.points0[:, 0] > 700
+    assert far.sum() > 500
+    assert np.abs(np.median((result.points1 - result.points0)[far], axis=0)).max() < 0.2
+
+
+def test_small_photos_are_not_shrunk_for_a_plane(left: np.ndarray, make: Make) -> None:
+    small = cv2.resize(left, (320, 320), interpolation=cv2.INTER_AREA)
+    shrunk, whole = (make(**{"method.planes.zoom": zoom}).match(small, small) for zoom in (0.5, 1.0))
+    assert np.array_equal(shrunk.points0, whole.points0)
+    assert np.array_equal(shrunk.points1, whole.points1)
+
+
 def test_fewer_matches_at_a_coarser_stride(left: np.ndarray, right: np.ndarray, make: Make) -> None:
     truth = np.loadtxt(EXAMPLES / "h_left_to_right.txt")
+    whole: dict[str, Any] = {"method.planes.zoom": 1.0}
     many, few, coarse = (
-        make(**changes).match(left, right)
+        make(**whole, **changes).match(left, right)
         for changes in ({}, {"matches_per_cell": 1}, {"matches_per_cell": 1, "finest_stride": 2})
     )
     assert len(few) < 0.6 * len(many)
