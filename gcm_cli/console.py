@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 
 from gcm.errors import GCMError
+from gcm_cli.effects import refuse_without_effect
 from gcm_cli.streams import printable
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            refuse_without_effect(function, kwargs)
             return function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
+from gcm_cli.effects import OnlyFor
 from gcm_cli.options import JsonOption, QuietOption
 from gcm_cli.outputs import check_outputs
 from gcm_cli.pose_tables import score_poses
@@ -71,6 +72,9 @@ class Task(str, Enum):
     POSE = "pose"
 
 
+_OF_HOMOGRAPHIES = OnlyFor("--task homography", lambda given: given["task"] is Task.HOMOGRAPHY)
+_OF_POSES = OnlyFor("--task pose", lambda given: given["task"] is Task.POSE)
+
 TaskOption = Annotated[Task, typer.Option(help="Homographies of a data set, or poses of a list.")]
 PairsOption = Annotated[
     Path | None,
@@ -89,18 +93,18 @@ def evaluate(
     names: NamesArgument = None,
     *,
     algorithms: AlgorithmsOption = None,
-    protocol: ProtocolOption = ProtocolName.FIXED,
+    protocol: Annotated[ProtocolOption, _OF_HOMOGRAPHIES] = ProtocolName.FIXED,
     result_directory: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("Results"),
     dataset_name: Annotated[str, typer.Option(help="Its folder for this data set.")] = "hpatches",
-    dataset_dir: DatasetDirOption = Path("Datasets/hpatches"),
-    table_format: FormatOption = TableFormat.TABLE,
-    per_sequence: PerSequenceOption = False,
+    dataset_dir: Annotated[DatasetDirOption, _OF_HOMOGRAPHIES] = Path("Datasets/hpatches"),
+    table_format: Annotated[FormatOption, _OF_HOMOGRAPHIES] = TableFormat.TABLE,
+    per_sequence: Annotated[PerSequenceOption, _OF_HOMOGRAPHIES] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves into this picture file.")] = None,
-    workers: WorkersOption = None,
+    workers: Annotated[WorkersOption, _OF_HOMOGRAPHIES] = None,
     task: TaskOption = Task.HOMOGRAPHY,
-    pairs: PairsOption = None,
-    root: RootOption = None,
-    estimator: EstimatorOption = PoseEstimator.OPENCV,
+    pairs: Annotated[PairsOption, _OF_POSES] = None,
+    root: Annotated[RootOption, _OF_POSES] = None,
+    estimator: Annotated[EstimatorOption, _OF_POSES] = PoseEstimator.OPENCV,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

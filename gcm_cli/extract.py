@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcm_cli.console import PARTIAL, Console, command, plural
+from gcm_cli.effects import OnlyFor
 from gcm_cli.matching import match_list, read_list, specify
 from gcm_cli.options import (
     ConfigOption,
@@ -109,6 +110,10 @@ VideoOption = Annotated[
 ]
 EveryOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of a video, every N-th frame.")]
 
+_PHOTOS = OnlyFor("--images and --video", lambda given: bool(given["images"] or given["video"]))
+_VIDEO = OnlyFor("--video", lambda given: bool(given["video"]))
+_LISTED = OnlyFor("lists, --pairs and --dataset-dir", lambda given: not (given["images"] or given["video"]))
+
 _LIST, _NEW_LIST = "pairs.txt", "new_pairs.txt"
 _FRAMES = "frames"
 
@@ -123,14 +128,14 @@ def extract(
     images: ImagesOption = None,
     new: NewOption = None,
     video: VideoOption = None,
-    every: EveryOption = 10,
+    every: Annotated[EveryOption, _VIDEO] = 10,
     masks: MasksOption = None,
     alpha: AlphaOption = False,
-    root: RootOption = None,
-    method: MethodOption = None,
-    window: WindowOption = None,
-    loop: LoopOption = False,
-    most: MostOption = None,
+    root: Annotated[RootOption, _LISTED] = None,
+    method: Annotated[MethodOption, _PHOTOS] = None,
+    window: Annotated[WindowOption, _PHOTOS] = None,
+    loop: Annotated[LoopOption, _PHOTOS] = False,
+    most: Annotated[MostOption, _PHOTOS] = None,
     algorithm: AlgorithmOption = "gcm",
     ratio: RatioOption = None,
     settings: SetOption = None,

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gcm_cli.effects import OnlyFor
+
 __all__ = [
     "INTRINSICS",
     "INTRINSICS_HELP",
@@ -56,6 +58,7 @@ FeaturesSizeOption = Annotated[
     typer.Option(
         metavar="GIB", min=0.001, help="What --features may take; what was not used for longest goes."
     ),
+    OnlyFor("--features", lambda given: given["features"] is not None),
 ]
 DeviceOption = Annotated[
     str | None,

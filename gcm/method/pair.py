@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,11 +73,11 @@ class Pair:
         return min(1.0, max(planes.zoom, planes.smallest_side / min(max(self.size0), max(self.size1))))
 
     def matches_per_cell(self, zoom: float) -> int:
-        """Most matches that a coarse cell gives in images shrunk by `zoom`: as many an area as in whole ones.
+        """Most matches of a coarse cell of images shrunk by `zoom`: no fewer an area than of whole ones.
 
-        There are no more than the four children it has at half the stride.
+        It has no more than four, one for each child.
         """
-        return min(4, round(self.options.matches_per_cell / zoom**2))
+        return min(4, math.ceil(self.options.matches_per_cell / zoom**2 - 1e-6))
 
     def pyramid(self, image: RGBImage) -> Work[Pyramid]:
         """The pyramid of an image that is not warped, asked for once a pair."""

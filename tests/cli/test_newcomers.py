@@ -134,6 +134,37 @@ def test_an_option_of_another_method_is_refused(tmp_path: Path, arguments: list[
     assert told in said(done)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["extract", "--pairs", "p.txt", "--window", "3"], "--window is for --images and --video"),
+        (["extract", "--pairs", "p.txt", "--loop"], "--loop is for --images and --video"),
+        (["extract", "--pairs", "p.txt", "-k", "3"], "-k is for --images and --video"),
+        (["extract", "--method", "near"], "--method is for --images and --video"),
+        (["extract", "--images", "photos", "--every", "3"], "--every is for --video"),
+        (
+            ["extract", "--video", "v.mp4", "--root", "photos"],
+            "--root is for lists, --pairs and --dataset-dir",
+        ),
+        (["extract", "--features-size", "3"], "--features-size is for --features"),
+        (["match", "a.png", "b.png", "--features-size", "3"], "--features-size is for --features"),
+        (["evaluate", "gcm", "--pairs", "p.txt"], "--pairs is for --task pose"),
+        (["evaluate", "gcm", "--estimator", "poselib"], "--estimator is for --task pose"),
+        (["evaluate", "gcm", "--task", "pose", "--format", "latex"], "--format is for --task homography"),
+        (["evaluate", "gcm", "--task", "pose", "--per-sequence"], "--per-sequence is for --task homography"),
+        (["evaluate", "gcm", "--task", "pose", "--protocol", "ime"], "--protocol is for --task homography"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert f"{told}; it would have no effect here" in said(done)
+    assert not list(tmp_path.iterdir())
+
+
 # -- arguments that are something else ---------------------------------------------------------------
 
 
