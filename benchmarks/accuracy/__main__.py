@@ -87,6 +87,7 @@ ABLATIONS = {
     "default:alignment.alike=[2,2]": "no position from the images' intensities",
     "default:frame.slack=0": "of a whole scene mutual coarse matches only",
     "default:planes.distortion=9": "a scene's main plane has no view of its own",
+    "default:planes.zoom=1": "what may be one plane is looked at in full size",
     "default:planes.astray=1000": "what a plane leaves to relief is dropped, however little it is tilted",
     "default:lines.fewest=1000000": "of whole scenes no match is asked for its epipolar line",
     "default:lines.share=1": "of whole scenes, and of planes, no match is dropped that lies off by itself",
