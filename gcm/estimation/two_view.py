@@ -114,7 +114,8 @@ def two_view_geometry(
         points0, points1: N x 2 matched points, pixels.
         intrinsics0, intrinsics1: 3 x 3 camera matrices; without both there is no pose.
         threshold: pixels off its epipolar line at which a match still agrees; twice that off where a plane or
-            a turn takes it.
+            a turn takes it. The pose is searched for at the finer one of
+            :func:`gcm.estimation.estimate_relative_pose`, whatever is given here: it errs less so.
         library, seed: see :func:`gcm.estimation.estimate_homography`.
 
     Raises:
