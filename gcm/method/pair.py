@@ -116,7 +116,7 @@ class Pair:
 
 def _enlarged(image: RGBImage, zoom: float) -> RGBImage:
     """To a whole number of pixels, which is told to OpenCV: given a factor, it keeps to that."""
-    width, height = (round(side * zoom) for side in image_size(image))
+    width, height = (max(1, round(side * zoom)) for side in image_size(image))
     if zoom <= 1:
         return resize_to(image, (width, height))
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

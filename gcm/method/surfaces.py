@@ -138,7 +138,8 @@ def _share_explained(pair: Pair, view: WorkingMatches, plane: Matrix, zoom: floa
     """Of a view's matches, those that lie on a plane, to pixels of the photo that shows it coarser.
 
     No match is more exact than that: what is a pixel there may be three in the other photo. In a view of
-    photos shrunk by `zoom` neighbours are drawn together more, so less of what is left tells of relief.
+    photos shrunk by `zoom` neighbours are drawn together more, so less of what is left tells of relief:
+    at the same pixels relief was taken for a plane, at shrunk ones planes for scenes.
     """
     h_1_to_0 = view.h_1_to_0
     scale = 1.0 if h_1_to_0 is None else homography_scale(h_1_to_0, pair.size1, pair.size0)
