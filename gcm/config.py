@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gcm.errors import ConfigError, did_you_mean
+from gcm.errors import ConfigError, did_you_mean, plainly
 from gcm.options import GuidedOptions, PublishedOptions, inapplicable
 from gcm.storage.yaml_files import read_yaml
 
@@ -352,7 +352,7 @@ def _keys_of_group(name: str) -> list[str]:
 def _first_fault(error: ValidationError, values: dict[str, Any], origin: str, where: Any) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if isinstance(part, str)]
-    message = first["msg"].removeprefix("Value error, ")
+    message = plainly(first["msg"])
     in_method = location[:1] == ["method"]
     names = location[2:] if in_method else location[:1]
     if not names:

@@ -23,6 +23,7 @@ __all__ = [
     "WeightsError",
     "WrongTypeError",
     "did_you_mean",
+    "plainly",
     "to_install",
 ]
 
@@ -97,3 +98,29 @@ def to_install(extra: str) -> str:
         lines = []
     packages = [f'"{package.strip()}"' for package, _, condition in lines if asks.search(condition)]
     return f"pip install {' '.join(packages)}" if packages else f'pip install ".[{extra}]" in the checkout'
+
+
+_PLAIN = (
+    ("Value error, ", ""),
+    (r", (unable to|got a number) .*", ""),
+    ("Input should be ", "must be "),
+    ("less than or equal to ", "at most "),
+    ("greater than or equal to ", "at least "),
+    ("greater than ", "more than "),
+    ("a valid integer", "a whole number"),
+    ("a valid number", "a number"),
+    ("a valid boolean", "true or false"),
+    ("a valid string", "text"),
+    ("a valid (tuple|list)", "a list of values, as in [1, 2]"),
+    (r"a valid dictionary or instance of \w+", "a group of keys, each with its value"),
+    (r"(Tuple|List) should have (.*) items? after validation", r"must have \2 values"),
+    ("Field required", "a value is missing"),
+)
+"""How a check of pydantic's says what it found, and how people do."""
+
+
+def plainly(fault: str) -> str:
+    """What pydantic says of a value, for people who set one: it follows the key's name."""
+    for theirs, ours in _PLAIN:
+        fault = re.sub(theirs, ours, fault)
+    return fault

@@ -200,8 +200,10 @@ class Matcher:
             For each pair its matches, or the error that prevented them.
 
         Raises:
-            WrongTypeError: something in the list is no pair of images.
+            WrongTypeError: no list, or something in it is no pair of images.
         """
+        if not isinstance(pairs, Iterable):
+            raise WrongTypeError(f"match_many takes pairs, [(a, b), (c, d), ...], not {type(pairs).__name__}")
         pairs = list(pairs)  # gone through twice, and a generator gives its items once
         for number, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcm.errors import InputError, UsageError
+from gcm.errors import InputError, UsageError, WrongTypeError
 from gcm.storage.atomic import whole_file
 
 if TYPE_CHECKING:
@@ -159,7 +159,10 @@ class Matches:
 
         Raises:
             UsageError: a negative `top_k`.
+            WrongTypeError: one that is no whole number.
         """
+        if top_k is not None and not hasattr(top_k, "__index__"):
+            raise WrongTypeError(f"top_k is {top_k!r}; it must be a whole number")
         if top_k is not None and top_k < 0:
             raise UsageError(f"top_k is {top_k}; it must not be negative")
         keep = np.arange(len(self))

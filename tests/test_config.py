@@ -491,3 +491,26 @@ def test_the_documentation_names_every_key() -> None:
         fields |= described(options, "")
     # A group of options has its own table; chances stand in that of the group they belong to.
     assert documented == {key: told for key, told in fields.items() if not key.endswith(".chance")}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("ratio_th", "abc", "must be a list of values, as in [1, 2]"),
+        ("ratio_th", [1, "x"], "must be a number"),
+        ("guide.windows", [1, 2, 3], "must have at most 2 values, not 3"),
+        ("guide.windows", [1], "a value is missing"),
+        ("max_side", 1.5, "must be a whole number"),
+        ("max_side", "abc", "must be a whole number"),
+        ("verify", "maybe", "must be true or false"),
+        ("views", 3, "must be a group of keys, each with its value"),
+        ("planes.zoom", 0, "must be more than 0"),
+        ("matches_per_cell", 9, "must be at most 4"),
+        ("matches_per_cell", 0, "must be at least 1"),
+        ("seeds.matchers", [1], "must be text"),
+    ],
+)
+def test_values_are_refused_in_plain_words(key: str, value: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(**{key: value})
+    assert str(caught.value) == f"{key}: {told} (given: {value!r})"

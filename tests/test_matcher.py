@@ -558,6 +558,8 @@ def test_what_are_no_pairs(pairs: Any, matcher: Matcher) -> None:
         matcher.match_many(pairs)
     assert isinstance(error.value, UsageError)
     assert isinstance(error.value, TypeError)
+    with pytest.raises(WrongTypeError, match=r"match_many takes pairs, .*, not NoneType$"):
+        matcher.match_many(None)  # type: ignore[arg-type]
 
 
 def test_pairs_may_come_from_a_generator(matcher: Matcher, scene: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcm.errors import InputError, OutputError, UsageError
+from gcm.errors import InputError, OutputError, UsageError, WrongTypeError
 from gcm.matches import Matches
 
 
@@ -228,6 +228,8 @@ def test_best() -> None:
     assert matches.best().scores.tolist() == matches.scores.tolist()
     with pytest.raises(UsageError):
         matches.best(top_k=-1)
+    with pytest.raises(WrongTypeError, match=r"^top_k is 2\.5; it must be a whole number$"):
+        matches.best(top_k=2.5)  # type: ignore[arg-type]
 
 
 def test_a_subset_keeps_everything_together() -> None:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from gcm.errors import ConfigError, did_you_mean
+from gcm.errors import ConfigError, did_you_mean, plainly
 from gcm.storage.yaml_files import read_yaml
 
 __all__ = [
@@ -294,7 +294,7 @@ def _explain(error: ValidationError, origin: str, changes: Mapping[str, Any]) ->
             hint = f" (did you mean 'augmentation.{word}'?)"
         else:
             hint = did_you_mean(word, DistillRecipe.model_fields)
-    message = first["msg"].removeprefix("Value error, ")
+    message = plainly(first["msg"])
     changed = any(key == name or key.startswith(f"{name}.") for name in changes)
     told = f"{key}: {message}{hint}" if key else message  # of several keys at once, it names them itself
     return f"{'' if changed else f'{origin}: '}{told}"

@@ -162,7 +162,7 @@ def test_geometry_none_is_a_value_and_not_the_lack_of_one(tmp_path: Path) -> Non
         method = load_config(path).method
         assert (method.geometry if isinstance(method, GuidedOptions) else None) == expected
     assert load_config(geometry="none").method.geometry == "none"
-    with pytest.raises(ConfigError, match="geometry: Input should be"):
+    with pytest.raises(ConfigError, match="geometry: must be '"):
         load_config(geometry="several")
 
 
