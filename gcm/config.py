@@ -177,8 +177,8 @@ def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **cha
         source: name of a shipped configuration (case does not matter), path of a YAML file, an object,
             or None for the default preset.
         **changes: keys to set; they go through the same checks. An option within a group is named with
-            dots, as in ``{"neighbours.share": 0.2}``. A change of `method` drops the source's options of
-            the other method.
+            dots, as in ``{"neighbours.share": 0.2}``, or as in a file, ``method.guided.neighbours.share``.
+            A change of `method` drops the source's options of the other method.
 
     Raises:
         ConfigError: no such preset or file, not YAML, unknown key (with a suggestion), a key that does not
@@ -195,6 +195,7 @@ def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **cha
             f"a configuration is the name of a preset, the path of a YAML file or a MatcherConfig, "
             f"not {type(source).__name__}"
         )
+    changes = {_short(key): value for key, value in changes.items()}
     _refuse_unknown(values, f"{origin}: ")
     _refuse_unknown(changes, "")
     merged = _merge(_nest(values), _nest(changes, name_method=False))
@@ -222,6 +223,12 @@ def _find_config(source: str | PathLike[str]) -> Path:
 
 _CALLED = {"preset": " (a preset is named by 'config')"}
 """What people call things that have another name."""
+
+
+def _short(key: str) -> str:
+    """A key as it is told, of one that is written as it stands in a file, below the method's name."""
+    method, _, inner = key.removeprefix("method.").partition(".")
+    return inner if key.startswith("method.") and method in METHODS and inner else key
 
 
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:

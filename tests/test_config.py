@@ -493,6 +493,14 @@ def test_the_documentation_names_every_key() -> None:
     assert documented == {key: told for key, told in fields.items() if not key.endswith(".chance")}
 
 
+def test_keys_may_be_written_as_they_stand_in_a_file() -> None:
+    assert load_config(**{"method.guided.views.sure": 7}) == load_config(**{"views.sure": 7})
+    with pytest.raises(ConfigError, match=r"^unknown key 'views\.sur' \(did you mean 'sure'"):
+        load_config(**{"method.guided.views.sur": 7})
+    with pytest.raises(ConfigError, match="search"):  # of the other method
+        load_config(**{"method.published.search": "dense"})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
