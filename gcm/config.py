@@ -195,7 +195,6 @@ def load_config(source: str | PathLike[str] | MatcherConfig | None = None, **cha
             f"a configuration is the name of a preset, the path of a YAML file or a MatcherConfig, "
             f"not {type(source).__name__}"
         )
-    changes = {_short(key): value for key, value in changes.items()}
     _refuse_unknown(values, f"{origin}: ")
     _refuse_unknown(changes, "")
     merged = _merge(_nest(values), _nest(changes, name_method=False))
@@ -226,15 +225,16 @@ _CALLED = {"preset": " (a preset is named by 'config')"}
 
 
 def _short(key: str) -> str:
-    """A key as it is told, of one that is written as it stands in a file, below the method's name."""
-    method, _, inner = key.removeprefix("method.").partition(".")
-    return inner if key.startswith("method.") and method in METHODS and inner else key
+    """A key as options call it, of one that may be written as a file has it, below the method's name."""
+    name = key.removeprefix("method.")
+    method, _, inner = name.partition(".")
+    return inner if name != key and method in METHODS and inner else name
 
 
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
     known = known_keys()
     for key in values:
-        if key.removeprefix("method.").partition(".")[0] not in known:
+        if _short(key).partition(".")[0] not in known:
             raise ConfigError(
                 f"{where}unknown key '{key}'{_CALLED.get(key) or did_you_mean(key, known)}; known: "
                 f"{', '.join(known)}"
@@ -251,7 +251,7 @@ def _nest(values: Mapping[str, Any], *, name_method: bool = True) -> dict[str, A
     common: dict[str, Any] = {}
     method: dict[str, Any] = {}
     for key, value in values.items():
-        name = key.removeprefix("method.")
+        name = _short(key)
         if key == "method":
             method |= _method_values(value)
         elif name.partition(".")[0] in MatcherConfig.model_fields or not _is_method_key(name):
@@ -321,7 +321,7 @@ def _empty(key: str, value: Any) -> bool:
 
 def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
     def where(key: str) -> str:  # what the caller changed is not the file's fault
-        changed = any(change.removeprefix("method.").partition(".")[0] == key for change in changes)
+        changed = any(_short(change).partition(".")[0] == key for change in changes)
         return "" if changed or key in changes else f"{origin}: "
 
     method = _as_dict(values.get("method"))

@@ -112,7 +112,7 @@ EveryOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of a video, 
 
 _PHOTOS = OnlyFor("--images and --video", lambda given: bool(given["images"] or given["video"]))
 _VIDEO = OnlyFor("--video", lambda given: bool(given["video"]))
-_LISTED = OnlyFor("lists, --pairs and --dataset-dir", lambda given: not (given["images"] or given["video"]))
+_LISTED = OnlyFor("lists, --pairs and --dataset-dir", lambda given: not _PHOTOS.when(given))
 
 _LIST, _NEW_LIST = "pairs.txt", "new_pairs.txt"
 _FRAMES = "frames"

@@ -41,6 +41,7 @@ __all__ = [
     "View",
     "Views",
     "consensus_score",
+    "resizing",
     "search_hypotheses",
     "turn_image",
     "turned_views",
@@ -179,10 +180,16 @@ def search_hypotheses(
         best = yield from _matched_warped(low0, low1, matching, best)
     if best.score < options.significant:
         return None
-    return best.between(
-        resize_matrix(image_size(low0), image_size(image0)),
-        resize_matrix(image_size(low1), image_size(image1)),
+    return best.between(*resizing((low0, low1), (image0, image1)))
+
+
+def resizing(images: tuple[RGBImage, RGBImage], others: tuple[RGBImage, RGBImage]) -> tuple[Matrix, Matrix]:
+    """From pixels of two images to those of the same in other sizes."""
+    to0, to1 = (
+        resize_matrix(image_size(image), image_size(other))
+        for image, other in zip(images, others, strict=True)
     )
+    return to0, to1
 
 
 def _best_hypothesis(

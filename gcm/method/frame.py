@@ -18,7 +18,6 @@ from gcm.geometry import (
     Matrix,
     Points,
     apply_homography,
-    homography_scale,
     inverse,
     resize_matrix,
     resize_points,
@@ -106,10 +105,7 @@ def look_at_all(pair: Pair, h_1_to_0: Matrix | None, zoom: float = 1.0) -> Work[
     h = h_1_to_0
     if h is not None:
         h = resize_matrix(pair.size0, image_size(first)) @ h @ resize_matrix(image_size(second), pair.size1)
-    swapped = (
-        h is not None
-        and homography_scale(h, image_size(second), image_size(first)) < pair.options.planes.finer_scale
-    )
+    swapped = h is not None and pair.shows_more((first, second), h)
     if h is not None and swapped:
         first, second, h = second, first, inverse(h)
     seen = yield from pair.see((first, second), h)

@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gcm.features.batching import Work
-from gcm.geometry import (
-    Matrix,
-    Points,
-    apply_homography,
-    homography_scale,
-    inverse,
-    resize_matrix,
-    rounded_homography,
-)
+from gcm.geometry import Matrix, Points, apply_homography, inverse, rounded_homography
+from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size
+from gcm.method.coarse import resizing
 from gcm.method.pair import Pair
 from gcm.method.planes import explained_by, fit_plane
 from gcm.method.view import Hints, match_view
@@ -35,39 +29,24 @@ def match_near(
         zoom: at most 1, by which both images are shrunk first. A cell then covers more of the scene, and
             gives as many more matches.
     """
+    images = pair.enlarged(zoom)
+    to0, to1 = resizing((pair.image0, pair.image1), images)
     if zoom < 1:
-        to0, to1 = (
-            resize_matrix(size, image_size(image))
-            for size, image in zip((pair.size0, pair.size1), pair.enlarged(zoom), strict=True)
-        )
-        shrunk = yield from _match_near(pair, matches.enlarged(to0, to1), zoom, whole=whole, align=align)
-        return shrunk.enlarged(inverse(to0), inverse(to1))
-    return (yield from _match_near(pair, matches, zoom, whole=whole, align=align))
-
-
-def _match_near(
-    pair: Pair, matches: WorkingMatches, zoom: float, *, whole: bool, align: bool
-) -> Work[WorkingMatches]:
-    """As :func:`match_near`; matches in pixels of the images as shrunk."""
-    first, second = pair.enlarged(zoom)
+        matches = _in_frame_rounded(matches.enlarged(to0, to1), images[1])
     h = matches.h_1_to_0
-    if h is not None and zoom < 1:
-        h = rounded_homography(h, image_size(second))
-        matches = matches.in_frame_of(h)
-    images, hints = (first, second), Hints(matches.points0, matches.motion)
-    sizes = image_size(second), image_size(first)
-    swapped = h is not None and homography_scale(h, *sizes) < pair.options.planes.finer_scale
+    hints = Hints(matches.points0, matches.motion)
+    swapped = h is not None and pair.shows_more(images, h)
+    looked_at = images
     if h is not None and swapped:
         # Image 0 is warped into image 1's frame, which shows the scene in more detail.
-        images, h = images[::-1], inverse(h)
+        looked_at, h = images[::-1], inverse(h)
         hints = Hints(matches.points1, _motion_seen_from_1(matches, h))
         pair.trace.append("seen from image 1")
-    seen = yield from pair.see(images, h)
-    options = pair.options
-    if zoom < 1:
-        options = options.model_copy(update={"matches_per_cell": pair.matches_per_cell(zoom)})
+    seen = yield from pair.see(looked_at, h)
+    options = pair.options.model_copy(update={"matches_per_cell": pair.matches_per_cell(zoom)})
     view = match_view(seen, hints, pair.steps, options, pair.clock, whole=whole, align=align)
-    return view.swapped() if swapped else view
+    view = view.swapped() if swapped else view
+    return view.enlarged(inverse(to0), inverse(to1)) if zoom < 1 else view
 
 
 def warped_by(pair: Pair, matches: WorkingMatches, plane: Matrix) -> WorkingMatches:
@@ -75,9 +54,13 @@ def warped_by(pair: Pair, matches: WorkingMatches, plane: Matrix) -> WorkingMatc
 
     A warp that differs in the sixth digit would lead to other matches.
     """
-    h = matches.warped_by(plane).h_1_to_0
-    assert h is not None
-    return matches.in_frame_of(rounded_homography(h, pair.size1))
+    return _in_frame_rounded(matches.warped_by(plane), pair.image1)
+
+
+def _in_frame_rounded(matches: WorkingMatches, image1: RGBImage) -> WorkingMatches:
+    """The same matches as their own warp of image 1 shows them, rounded."""
+    h = matches.h_1_to_0
+    return matches if h is None else matches.in_frame_of(rounded_homography(h, image_size(image1)))
 
 
 def _motion_seen_from_1(matches: WorkingMatches, h_0_to_1: Matrix) -> Points:

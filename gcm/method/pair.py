@@ -12,7 +12,7 @@ import numpy as np
 from gcm.features.batching import Request, Work
 from gcm.features.pyramid import Pyramid
 from gcm.features.seeds import SeedMatcher
-from gcm.geometry import Matrix, warp_smoothly
+from gcm.geometry import Matrix, homography_scale, warp_smoothly
 from gcm.images.files import RGBImage
 from gcm.images.sizes import image_size, resize_to
 from gcm.method.steps import Clock, RefinementStep
@@ -71,6 +71,11 @@ class Pair:
         """By which both images are shrunk for the view of what may be one plane."""
         planes = self.options.planes
         return min(1.0, max(planes.zoom, planes.smallest_side / min(max(self.size0), max(self.size1))))
+
+    def shows_more(self, images: tuple[RGBImage, RGBImage], h_1_to_0: Matrix) -> bool:
+        """Whether the second image shows the scene in more detail, so that the first is to be warped."""
+        second, first = image_size(images[1]), image_size(images[0])
+        return homography_scale(h_1_to_0, second, first) < self.options.planes.finer_scale
 
     def matches_per_cell(self, zoom: float) -> int:
         """Most matches of a coarse cell of images shrunk by `zoom`: no fewer an area than of whole ones.

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from gcm.estimation import estimate_homography
 from gcm.features.batching import Request, Work
-from gcm.geometry import Matrix, Points, inverse, resize_matrix, warp_image
+from gcm.geometry import Matrix, Points, inverse, warp_image
 from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
-from gcm.method.coarse import HALVED, CoarseMatches, Views, consensus_score
+from gcm.method.coarse import HALVED, CoarseMatches, Views, consensus_score, resizing
 from gcm.method.evidence import Agreement, agreement
 from gcm.options import GuidedOptions, Hypotheses
 from gcm.refinement.dense import coarse_match
@@ -108,7 +108,7 @@ def search_views(
         if mirrored.significance > views.mirrored * most:
             return []  # a mirror image, of something that is much like its own
     return sorted(
-        (s.between(*_resizing((low0, low1), (image0, image1))) for s in seen),
+        (s.between(*resizing((low0, low1), (image0, image1))) for s in seen),
         key=lambda sighting: -sighting.significance,
     )
 
@@ -145,7 +145,7 @@ def _seen_otherwise(
     kinds = [kind for kind in product(views.rotations, scales) if kind[0]]
     small0, small1 = (fit_within(image, views.turned_side) for image in (low0, low1))
     first = yield from _looked(small0, small1, kinds, threshold, options)
-    to0, to1 = _resizing((small0, small1), (low0, low1))
+    to0, to1 = resizing((small0, small1), (low0, low1))
     for kind, sighting in sorted(zip(kinds, first, strict=True), key=lambda pair: -pair[1].significance):
         if sighting.significance < options.evidence.believed:
             found.append(sighting.between(to0, to1))
@@ -186,15 +186,7 @@ def _glimpse(
     if seen.significance < options.views.glimpse_sure:
         return None
     seen = replace(seen, side=side)
-    return seen.between(*_resizing((low0, low1), (image0, image1)))
-
-
-def _resizing(smaller: tuple[RGBImage, RGBImage], larger: tuple[RGBImage, RGBImage]) -> tuple[Matrix, Matrix]:
-    """From pixels of two small images to those of what they were shrunk from."""
-    to0, to1 = (
-        resize_matrix(image_size(low), image_size(image)) for low, image in zip(smaller, larger, strict=True)
-    )
-    return to0, to1
+    return seen.between(*resizing((low0, low1), (image0, image1)))
 
 
 def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: GuidedOptions) -> Sighting:
