@@ -321,7 +321,8 @@ def _empty(key: str, value: Any) -> bool:
 
 def _validate(values: dict[str, Any], origin: str, changes: Collection[str]) -> MatcherConfig:
     def where(key: str) -> str:  # what the caller changed is not the file's fault
-        changed = any(_short(change).partition(".")[0] == key for change in changes)
+        named = [_short(change) for change in changes]
+        changed = key in named or key in (name.partition(".")[0] for name in named)
         return "" if changed or key in changes else f"{origin}: "
 
     method = _as_dict(values.get("method"))
