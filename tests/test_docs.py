@@ -175,6 +175,7 @@ def test_numbers_of_the_method_are_the_options() -> None:
     assert guided.rivals.decisive == 4
     assert guided.planes.astray == 10
     assert guided.lines.share == 0.5
+    assert guided.lines.sure[0] == 0.5
     for told in (
         f"glimpse of {guided.views.glimpse_side} pixels",
         f"shows a significance of {guided.views.glimpse_sure:g}",
@@ -203,6 +204,9 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"though at least {100 * guided.planes.only_share:g} % must not",
         f"to {guided.lines.spread:g} times the median distance "
         f"(at least {guided.lines.bounds[0]:g} and at most {guided.lines.bounds[1]:g}",
+        f"at most {guided.lines.sure[1]:.0%} half a cell off".replace("%", " %"),
+        f"moves alike in {guided.lines.group} blocks of "
+        f"{evidence.block_cells} x {evidence.block_cells} cells",
         f"correlate by {guided.alignment.alike[1]:g}",
         f"(mean cosine {guided.rivals.likeness:g})",
         f"Below {guided.min_confidence:g} nothing is returned",

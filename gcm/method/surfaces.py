@@ -96,7 +96,7 @@ def _verified(pair: Pair, views: list[WorkingMatches]) -> list[WorkingMatches]:
     if not pair.options.verify:
         return views
     with pair.clock("geometry"):
-        return on_their_lines(views, pair.options.lines, pair.stride)
+        return on_their_lines(views, pair.options, pair.stride)
 
 
 @dataclass(frozen=True)

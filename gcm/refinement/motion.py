@@ -10,11 +10,19 @@ Source: the idea is that of grid-based motion statistics (Bian et al., GMS, CVPR
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LocalMotion", "fit_motion", "local_support", "mean_around", "smooth_motion"]
+__all__ = [
+    "LocalMotion",
+    "fit_motion",
+    "local_support",
+    "mean_around",
+    "moving_together",
+    "smooth_motion",
+]
 
 
 def local_support(
@@ -37,20 +45,83 @@ def local_support(
     """
     if len(points) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    place = np.floor(points / radius).astype(np.int64)
-    motion = np.floor(displacements / tolerance).astype(np.int64)
-    place -= place.min(axis=0)
-    motion -= motion.min(axis=0)
-    # Borders of one bin all round, so that neighbours never wrap into another row.
-    spans = np.concatenate([place.max(axis=0), motion.max(axis=0)]) + 3
-    steps = np.array([spans[1] * spans[2] * spans[3], spans[2] * spans[3], spans[3], 1])
-    key = (np.concatenate([place, motion], axis=1) + 1) @ steps
-    around = np.array([[a, b] for a in (-1, 0, 1) for b in (-1, 0, 1)])
-    near, alike = around @ steps[:2], around @ steps[2:]
-    own = key
-    support = _count(own, (near[:, None] + alike[None, :]).ravel())
-    where = (place + 1) @ steps[:2]
-    return support - 1, _count(where, near) - 1
+    bins = _Bins.of(points, displacements, radius, tolerance)
+    support = _count(bins.keys, (bins.near[:, None] + bins.alike[None, :]).ravel())
+    return support - 1, _count(bins.places, bins.near) - 1
+
+
+def moving_together(
+    points: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    *,
+    radius: float,
+    tolerance: float,
+) -> NDArray[np.int64]:
+    """Which matches are of one group: linked, one by one, by neighbours that move alike.
+
+    Args:
+        points: N x 2, pixels.
+        displacements: N x 2, pixels.
+        radius, tolerance: who is a neighbour and what is alike, see :func:`local_support`.
+
+    Returns:
+        N, the number of each match's group, from 0.
+    """
+    if len(points) == 0:
+        return np.zeros(0, np.int64)
+    bins = _Bins.of(points, displacements, radius, tolerance)
+    distinct, inverse = np.unique(bins.keys, return_inverse=True)
+    shifts = (bins.near[:, None] + bins.alike[None, :]).ravel()
+    links = [_linked(distinct, shift) for shift in shifts if shift > 0]
+    first, second = (np.concatenate(ends) for ends in zip(*links, strict=True))
+    group = np.arange(len(distinct))
+    while True:
+        least = np.minimum(group[first], group[second])
+        joined = group.copy()
+        np.minimum.at(joined, first, least)
+        np.minimum.at(joined, second, least)
+        joined = joined[joined]  # what its first one has joined, it joins
+        if np.array_equal(joined, group):
+            break
+        group = joined
+    numbers: NDArray[np.int64] = np.unique(group[inverse], return_inverse=True)[1]
+    return numbers
+
+
+class _Bins(NamedTuple):
+    """Matches in square bins of place and of displacement, each bin with a number."""
+
+    keys: NDArray[np.int64]
+    """N, of each match's bin."""
+    places: NDArray[np.int64]
+    """N, the same where all displacements are in one bin."""
+    near: NDArray[np.int64]
+    """9, what to add for the bins about a place."""
+    alike: NDArray[np.int64]
+    """9, what to add for the bins about a displacement."""
+
+    @classmethod
+    def of(
+        cls, points: NDArray[np.float64], displacements: NDArray[np.float64], radius: float, tolerance: float
+    ) -> _Bins:
+        place = np.floor(points / radius).astype(np.int64)
+        motion = np.floor(displacements / tolerance).astype(np.int64)
+        place -= place.min(axis=0)
+        motion -= motion.min(axis=0)
+        # Borders of one bin all round, so that neighbours never wrap into another row.
+        spans = np.concatenate([place.max(axis=0), motion.max(axis=0)]) + 3
+        steps = np.array([spans[1] * spans[2] * spans[3], spans[2] * spans[3], spans[3], 1])
+        places = (place + 1) @ steps[:2]
+        around = np.array([[a, b] for a in (-1, 0, 1) for b in (-1, 0, 1)])
+        return cls(places + (motion + 1) @ steps[2:], places, around @ steps[:2], around @ steps[2:])
+
+
+def _linked(distinct: NDArray[np.int64], shift: np.int64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places, among sorted distinct keys, of those pairs that lie a shift apart."""
+    at = np.searchsorted(distinct, distinct + shift)
+    at[at == len(distinct)] = 0
+    there = distinct[at] == distinct + shift
+    return np.flatnonzero(there), at[there]
 
 
 def _count(keys: NDArray[np.int64], shifts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -58,9 +129,8 @@ def _count(keys: NDArray[np.int64], shifts: NDArray[np.int64]) -> NDArray[np.int
     distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     total = np.zeros(len(distinct), np.int64)
     for shift in shifts:
-        at = np.searchsorted(distinct, distinct + shift)
-        at[at == len(distinct)] = 0
-        total += np.where(distinct[at] == distinct + shift, counts[at], 0)
+        here, there = _linked(distinct, shift)
+        total[here] += counts[there]
     result: NDArray[np.int64] = total[inverse]
     return result
 

@@ -177,6 +177,17 @@ def test_what_moves_off_its_epipolar_lines_as_a_whole_is_kept(photo: np.ndarray)
     assert kept[0] > 0.85 * kept[1]
 
 
+def test_the_sky_over_a_scene_holds_no_matches(shared: Path, matcher: Matcher) -> None:
+    """Clouds agree by chance, a few matches at a time, and no cloud is on two photos of different days."""
+    folder = shared / "data" / "sacre-coeur"
+    pair = [folder / name for name in ("17295357_9106075285.jpg", "93341989_396310999.jpg")]
+    found = [Matcher(device="cpu", lines={"group": 0}).match(*pair), matcher.match(*pair)]
+    sky = [(m.points0[:, 0] > 720) & (m.points0[:, 1] < 270) for m in found]
+    assert sky[0].sum() >= 10
+    assert sky[1].sum() <= 0.3 * sky[0].sum()
+    assert len(found[1]) > 0.9 * len(found[0])
+
+
 @pytest.mark.parametrize("shrunk", [0, 1])
 def test_half_the_size_either_way(photo: np.ndarray, matcher: Matcher, shrunk: int) -> None:
     big = cv2.resize(photo, (640, 480), interpolation=cv2.INTER_CUBIC)

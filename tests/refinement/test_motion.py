@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gcm.refinement.motion import fit_motion, local_support, smooth_motion
+from gcm.refinement.motion import fit_motion, local_support, moving_together, smooth_motion
 
 
 def scene(n: int = 600, *, wrong: float = 0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,3 +99,27 @@ def test_smoothing_leaves_alone_what_stands_alone() -> None:
     np.testing.assert_allclose(after[0], motion[0], atol=0.1)
     np.testing.assert_array_equal(after[-1], motion[-1])
     np.testing.assert_allclose(after[1:-1], motion[1:-1], atol=0.02)
+
+
+def test_what_is_linked_by_neighbours_that_move_alike_is_one_group() -> None:
+    """A row whose motion changes a little from match to match, one beside it that moves otherwise, and a far
+    one that moves as the first."""
+    row = np.column_stack([np.arange(0, 400, 10.0), np.zeros(40)])
+    motion = np.column_stack([np.arange(40) * 0.8, np.zeros(40)])
+    points = np.concatenate([row, np.add(row, [0, 8]), np.add(row[:5], [0, 500])])
+    motions = np.concatenate([motion, np.add(motion, [0, 9]), motion[:5]])
+    group = moving_together(points, motions, radius=15, tolerance=2)
+    assert group.tolist() == [group[0]] * 40 + [group[40]] * 40 + [group[80]] * 5
+    assert sorted({group[0], group[40], group[80]}) == [0, 1, 2]
+    assert len(moving_together(points[:0], motions[:0], radius=15, tolerance=2)) == 0
+
+
+def test_groups_do_not_depend_on_the_order_of_the_matches() -> None:
+    points, motion, _ = scene(500)
+    order = np.random.default_rng(5).permutation(len(points))
+    group = moving_together(points, motion, radius=20, tolerance=2)
+    mixed = np.empty_like(group)
+    mixed[order] = moving_together(points[order], motion[order], radius=20, tolerance=2)
+    assert group.max() > 10
+    same, same_mixed = (g[:, None] == g for g in (group, mixed))
+    assert np.array_equal(same, same_mixed)
