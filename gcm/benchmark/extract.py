@@ -23,9 +23,11 @@ from gcm.benchmark.layout import (
     PAIRS_FILE,
     TIMES_FILE,
     Places,
+    changed_files,
     describe_place,
     matches_name,
     read_places,
+    without_files,
 )
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.stores import MatchStore, clear_store, store_for_writing
@@ -194,22 +196,26 @@ class ResultsFolder:
 
     def check_pairs(self, pairs: Sequence[Pair]) -> None:
         """Refuse a list in which a name stands for other images than those matched here."""
-        known = read_places(self.path)
+        known, there = read_places(self.path), set(self.store.names())
         for pair in pairs:
-            entry = known.get(pair.name)
-            place = describe_place(pair)
+            entry, place = known.get(pair.name), describe_place(pair)
             if entry is None or entry == place:
                 continue
-            images = [{key: told.get(key) for key in ("image0", "image1")} for told in (entry, place)]
-            if images[0] == images[1]:
+            if any(entry.get(key) != place[key] for key in ("image0", "image1")):
                 raise DatasetError(
-                    f"{self.path}: '{pair.name}' was matched with other masks, or without; use another "
-                    "folder, or --overwrite to match again"
+                    f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
+                    "use another folder for this list"
                 )
-            raise DatasetError(
-                f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
-                "use another folder for this list"
-            )
+            was = ""
+            if without_files(entry) != without_files(place):
+                was = "with other masks, or without"
+            elif pair.name in there and (changed := changed_files(place, entry)):
+                was = f"when {' and '.join(changed)} had another size"
+            if was:
+                raise DatasetError(
+                    f"{self.path}: '{pair.name}' was matched {was}; use another folder, or --overwrite to "
+                    "match again"
+                )
 
     def missing(self, pairs: Sequence[Pair]) -> list[Pair]:
         """The pairs that are not there, or not whole."""

@@ -5,7 +5,7 @@ A folder of results holds a folder a data set, and that a folder an algorithm, w
 - ``original_outputs/<name>_matches.npz``, a pair each: what ``gcm extract`` writes; in the stores ``h5`` and
   ``parquet`` only until they are packed into ``part-0001.h5`` and so on, of many pairs each, beside
   ``store.json`` (:mod:`gcm.benchmark.stores`);
-- ``pairs.json``: which images each name stands for, and its subset and sequence;
+- ``pairs.json``: which images each name stands for and how many bytes these have, its subset and sequence;
 - ``config.yml``: the algorithm and its configuration, and at the end the total and mean time;
 - ``times.csv``: seconds each pair took and, where the matcher says, how sure it is that both images show the
   same (its confidence);
@@ -47,6 +47,7 @@ __all__ = [
     "Place",
     "Places",
     "Prediction",
+    "changed_files",
     "converted_path",
     "describe_place",
     "matched_index",
@@ -57,6 +58,7 @@ __all__ = [
     "read_places",
     "read_prediction",
     "remembered",
+    "without_files",
 ]
 
 PAIR_LIST = "image_pairs.txt"
@@ -127,9 +129,20 @@ def describe_place(pair: Pair) -> dict[str, str]:
     image0, image1 = (remembered(image) for image in (pair.image0, pair.image1))
     place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
     masks = {"mask0": pair.mask0, "mask1": pair.mask1}
+    # Of a photo, the size of its file: other photos may lie in folders of the same names.
+    files = {"bytes0": _bytes(pair.image0), "bytes1": _bytes(pair.image1)}
+    place |= {key: told for key, told in files.items() if told}
     # By content: masks of any folder are named as the photos are, and may be edited.
     place |= {key: f"{mask.name} {_digest(mask)}" for key, mask in masks.items() if mask is not None}
     return place | {"alpha": "masked"} if pair.alpha else place
+
+
+def _bytes(file: Path) -> str:
+    """How many a file has; empty of one that cannot be read, which its pair will tell."""
+    try:
+        return str(file.stat().st_size)
+    except OSError:
+        return ""
 
 
 def _digest(file: Path) -> str:
@@ -162,6 +175,20 @@ def read_places(output_dir: Path) -> dict[str, dict[str, str]]:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: damaged ({error}); remove it, or extract with --overwrite") from error
+
+
+def without_files(place: Mapping[str, str]) -> dict[str, str]:
+    """What ``pairs.json`` says of a pair but for the sizes of its files."""
+    return {key: told for key, told in place.items() if key not in _FILES}
+
+
+def changed_files(place: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The images of a pair whose files had other sizes once; an earlier version did not note them."""
+    both = [key for key in _FILES if key in place and key in other]
+    return [place[_FILES[key]] for key in both if place[key] != other[key]]
+
+
+_FILES = {"bytes0": "image0", "bytes1": "image1"}
 
 
 def place_of(name: str, places: Places) -> Place | None:

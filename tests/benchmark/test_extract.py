@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from gcm.benchmark import workers
 from gcm.benchmark.extract import extract
@@ -18,6 +21,7 @@ from gcm.benchmark.workers import Outcome, default_workers, match_pairs
 from gcm.errors import ConfigError, DatasetError, OutputError, UsageError
 from gcm.matchers import matcher_spec
 from gcm.storage.locks import only_writer
+from gcm_cli.app import app
 
 SPEC = matcher_spec("orb", {"max_keypoints": 300})
 
@@ -176,6 +180,38 @@ def test_a_name_keeps_its_images(tmp_path: Path, pairs: list[Pair]) -> None:
     other = Pair(pairs[5].image0, pairs[5].image1, None, pairs[0].name)
     with pytest.raises(DatasetError, match="already stands for"):
         extract([other], SPEC, tmp_path)
+
+
+def test_a_name_keeps_its_files(tmp_path: Path, photo: np.ndarray) -> None:
+    """Photos of the same names, in folders of the same names, that lie elsewhere; and one that was edited."""
+    for k, place in enumerate(("left", "right")):
+        folder = tmp_path / place / "2024" / "day1"
+        folder.mkdir(parents=True)
+        for j, name in enumerate(("a.png", "b.png")):
+            cv2.imwrite(str(folder / name), np.roll(photo, (3 * k, 8 * j), axis=(0, 1))[: 240 - 20 * k])
+        (tmp_path / f"{place}.txt").write_text("2024/day1/a.png 2024/day1/b.png\n")
+
+    def run(place: str, *more: str) -> Result:
+        listed = ["--pairs", str(tmp_path / f"{place}.txt"), "--root", str(tmp_path / place)]
+        out = ["--output-dir", str(tmp_path / "out"), "--algorithm", "orb", *more]
+        return CliRunner().invoke(app, ["extract", *listed, *out], env={"COLUMNS": "80", "NO_COLOR": "1"})
+
+    assert run("left").exit_code == 0
+    assert run("left").exit_code == 0
+    done = run("right")
+    assert done.exit_code == 1
+    assert "'a_b' was matched when 2024/day1/a.png and 2024/day1/b.png had another size" in done.stderr
+    assert "use another folder, or --overwrite to match again" in done.stderr
+    cv2.imwrite(str(tmp_path / "left/2024/day1/b.png"), photo[::-1, :200])
+    done = run("left")
+    assert done.exit_code == 1
+    assert "'a_b' was matched when 2024/day1/b.png had another size" in done.stderr
+    assert run("left", "--overwrite").exit_code == 0
+    places = tmp_path / "out/pairs.json"
+    noted = json.loads(places.read_text())["a_b"]
+    assert int(noted["bytes1"]) == (tmp_path / "left/2024/day1/b.png").stat().st_size
+    places.write_text(json.dumps({"a_b": {k: told for k, told in noted.items() if "bytes" not in k}}))
+    assert run("right").exit_code == 0  # in a folder of an earlier version nobody knows
 
 
 def test_two_at_once_are_refused(tmp_path: Path, pairs: list[Pair]) -> None:
