@@ -100,6 +100,8 @@ def pose(
     drawn = draw is not None and write_epipolar_lines(draw, matches, geometry, (k0, k1), *photos)
     document = _document(image0, image1, matches, geometry, estimator)
     document["files"] = {"draw": str(draw)} if drawn else {}
+    for note in matches.info["notes"]:
+        console.note(f"note: {note}")
     console.table(_table(document))
     console.document(document)
     if k0 is None and geometry.kind != "unknown":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from gcm_cli.console import Console, command, plural
 from gcm_cli.matching import load_matcher
 from gcm_cli.options import ConfigOption, DeviceOption, JsonOption, QuietOption, SetOption, read_changes
 from gcm_cli.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from gcm.images.loaded import LoadedImage
 
 __all__ = ["stitch"]
 
@@ -54,6 +57,7 @@ def stitch(
     changes = read_changes(settings, device=device)
     resolved = load_config(config, **changes)
     loaded = [read_image(photo, max_pixels=resolved.max_pixels) for photo in photos]
+    _tell_notes(console, photos, loaded)
     with console.waiting("loading the networks"):
         matcher = load_matcher(resolved, config, changes)
     chosen = list(combinations(range(len(photos)), 2))
@@ -82,6 +86,13 @@ def stitch(
     )
     if left:
         raise typer.Exit(3)
+
+
+def _tell_notes(console: Console, names: list[str], photos: list[LoadedImage]) -> None:
+    """What was done to photos that one would not expect."""
+    for name, photo in zip(names, photos, strict=True):
+        for note in photo.notes:
+            console.note(f"note: {name}: {note}")
 
 
 def _photos_in(given: list[str]) -> list[str]:

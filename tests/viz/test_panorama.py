@@ -57,6 +57,19 @@ def test_photos_of_a_turning_camera_make_a_picture(photos: list[Path], tmp_path:
         assert np.corrcoef(photo[inner].ravel(), seen[inner].ravel())[0, 1] > 0.97
 
 
+@pytest.mark.parametrize("name", ["stitch", "pose"])
+def test_what_was_done_to_a_photo_is_told(photos: list[Path], tmp_path: Path, name: str) -> None:
+    """As ``gcm match`` tells it."""
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), cv2.imread(str(photos[0])).astype(np.uint16) * 8 + 100)
+    output = ["-o", str(tmp_path / "p.png")] if name == "stitch" else []
+    arguments = [name, str(dark), str(photos[1]), *output, "-c", "fast"]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "80", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.stderr
+    assert "16-bit values of a small range" in done.stderr
+    assert "note: " + ("image 0: 16-bit" if name == "pose" else f"{dark}: 16-bit") in done.stderr
+
+
 def test_what_does_not_belong_is_left_out(photos: list[Path], tmp_path: Path) -> None:
     done = gcm(*photos[1:], "-o", tmp_path / "p.png", "-c", "fast", "--json")
     assert done.exit_code == 3
