@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ __all__ = ["RayEngine"]
 
 _SECONDS_BETWEEN = 0.5
 """Between two looks at what the actors tell."""
+
+_SECONDS_TO_ANSWER = 10.0
+"""For a head node to take a connection."""
 
 
 class RayEngine:
@@ -90,6 +94,8 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS")
         where = {"address": address} if address else {"num_cpus": self.num_cpus, "include_dashboard": False}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here dials out unasked
+        if address:
+            _check_answers(address)
         try:
             ray.init(**where, log_to_driver=False, logging_level="ERROR", configure_logging=True)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -111,6 +117,23 @@ class RayEngine:
             if options[key]
         ]
         return min(shards, self.workers or max(1, min(rooms, default=1)))
+
+
+def _check_answers(address: str) -> None:
+    """Refuse the address of a machine that takes no connection: Ray would try for minutes, and then exit.
+
+    Raises:
+        GCMError: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local, or what only Ray understands
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:  # the latter of a port that is none
+        raise GCMError(
+            f"{address}: no Ray cluster answers there ({error}); `ray start --head` tells the address of one"
+        ) from error
 
 
 def _import() -> Any:

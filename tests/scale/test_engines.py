@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -265,6 +266,22 @@ def test_a_package_that_is_missing_is_named(
     extra = {"ray": "ray", "submitit": "slurm"}[package]
     with pytest.raises(DependencyError, match=re.escape(to_install(extra))):
         extract_sharded(pairs[:20], SPEC, tmp_path, engine, shards=2)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}", "127.0.0.1:9{}9"])
+def test_a_cluster_that_does_not_answer_is_told_at_once(
+    tmp_path: Path, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = address.format(free.getsockname()[1])
+    begun = time.monotonic()
+    with pytest.raises(GCMError, match=r"no Ray cluster answers there \(.+\); `ray start --head` tells"):
+        extract_sharded(pairs[:4], SPEC, tmp_path / "out", RayEngine(address=address))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(GCMError, match="no Ray cluster answers there"):
+        extract_sharded(pairs[:4], SPEC, tmp_path / "out", RayEngine())
+    assert time.monotonic() - begun < 30
 
 
 def test_gpus_are_those_that_the_environment_leaves() -> None:
