@@ -109,6 +109,12 @@ class Pair:
         self._warped[image_size(second)] = seen
         return seen
 
+    def forget_shrunk(self) -> None:
+        """Free what was seen of a plane in shrunk images: the maps of large ones need the room."""
+        for image in self._enlarged.pop(self.plane_zoom, ()):
+            self._pyramids.pop(id(image), None)
+            self._warped.pop(image_size(image), None)
+
     def enlarged(self, zoom: float) -> tuple[RGBImage, RGBImage]:
         """Both images, enlarged or, by less than 1, shrunk."""
         if zoom == 1:

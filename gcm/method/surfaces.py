@@ -212,4 +212,5 @@ def _whole(pair: Pair, framed: Framed) -> Work[WorkingMatches]:
         return view
     for pyramid in framed.seen.pyramids:  # room for those of full size
         pyramid.forget_prepared()
+    pair.forget_shrunk()
     return (yield from match_near(pair, view, whole=True, align=True))
