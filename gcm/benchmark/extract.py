@@ -27,7 +27,7 @@ from gcm.benchmark.layout import (
     describe_place,
     matches_name,
     read_places,
-    without_files,
+    same_pair,
 )
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.stores import MatchStore, clear_store, store_for_writing
@@ -207,7 +207,7 @@ class ResultsFolder:
                     "use another folder for this list"
                 )
             was = ""
-            if without_files(entry) != without_files(place):
+            if not same_pair(entry, place):
                 was = "with other masks, or without"
             elif pair.name in there and (changed := changed_files(place, entry)):
                 was = f"when {' and '.join(changed)} had another size"

@@ -58,7 +58,7 @@ __all__ = [
     "read_places",
     "read_prediction",
     "remembered",
-    "without_files",
+    "same_pair",
 ]
 
 PAIR_LIST = "image_pairs.txt"
@@ -177,9 +177,10 @@ def read_places(output_dir: Path) -> dict[str, dict[str, str]]:
         raise DatasetError(f"{path}: damaged ({error}); remove it, or extract with --overwrite") from error
 
 
-def without_files(place: Mapping[str, str]) -> dict[str, str]:
-    """What ``pairs.json`` says of a pair but for the sizes of its files."""
-    return {key: told for key, told in place.items() if key not in _FILES}
+def same_pair(place: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two descriptions of a pair say the same, but for the sizes of its files."""
+    first, second = ({key: told for key, told in one.items() if key not in _FILES} for one in (place, other))
+    return first == second
 
 
 def changed_files(place: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from gcm.benchmark.extract import results_folder
-from gcm.benchmark.layout import CONFIG_FILE, read_places, without_files
+from gcm.benchmark.layout import CONFIG_FILE, read_places, same_pair
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.stores import open_store
 from gcm.errors import DatasetError, UsageError
@@ -150,7 +150,7 @@ def _places(folders: Sequence[Path]) -> dict[Path, dict[str, dict[str, str]]]:
     for folder in folders:
         told[folder] = _as_known(read_places(folder), known)
         for name, place in told[folder].items():
-            if without_files(known.setdefault(name, place)) != without_files(place):
+            if not same_pair(known.setdefault(name, place), place):
                 raise DatasetError(
                     f"{folder}: '{name}' stands for {place['image0']} and {place['image1']} there, and for "
                     f"{known[name]['image0']} and {known[name]['image1']} in another folder"

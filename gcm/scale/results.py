@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from gcm.benchmark.extract import ResultsFolder, results_folder
-from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, Places, read_places, without_files
+from gcm.benchmark.layout import CONFIG_FILE, MATCHES_FOLDER, Places, read_places, same_pair
 from gcm.benchmark.predictions import extracted_prediction
 from gcm.benchmark.stores import MatchStore, NpzStore, open_store, same_matches
 from gcm.errors import ConfigError, DatasetError, OutputError
@@ -88,7 +88,7 @@ def check_places(folder: Path, places: Places) -> None:
     """
     known = read_places(folder)
     for name in places.keys() & known.keys():
-        if without_files(places[name]) != without_files(known[name]):  # results tell other files apart
+        if not same_pair(places[name], known[name]):  # results tell other files apart
             images = [f"{place['image0']} and {place['image1']}" for place in (known[name], places[name])]
             raise DatasetError(f"{folder}: '{name}' already stands for {images[0]}, not for {images[1]}")
 
