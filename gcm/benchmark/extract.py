@@ -24,7 +24,7 @@ from gcm.benchmark.layout import (
     TIMES_FILE,
     Places,
     changed_files,
-    describe_place,
+    describe_places,
     matches_name,
     read_places,
     same_pair,
@@ -197,23 +197,23 @@ class ResultsFolder:
     def check_pairs(self, pairs: Sequence[Pair]) -> None:
         """Refuse a list in which a name stands for other images than those matched here."""
         known, there = read_places(self.path), set(self.store.names())
-        for pair in pairs:
-            entry, place = known.get(pair.name), describe_place(pair)
+        for name, place in describe_places(pairs).items():
+            entry = known.get(name)
             if entry is None or entry == place:
                 continue
             if any(entry.get(key) != place[key] for key in ("image0", "image1")):
                 raise DatasetError(
-                    f"{self.path}: '{pair.name}' already stands for {entry['image0']} and {entry['image1']}; "
+                    f"{self.path}: '{name}' already stands for {entry['image0']} and {entry['image1']}; "
                     "use another folder for this list"
                 )
             was = ""
             if not same_pair(entry, place):
                 was = "with other masks, or without"
-            elif pair.name in there and (changed := changed_files(place, entry)):
+            elif name in there and (changed := changed_files(place, entry)):
                 was = f"when {' and '.join(changed)} had another size"
             if was:
                 raise DatasetError(
-                    f"{self.path}: '{pair.name}' was matched {was}; use another folder, or --overwrite to "
+                    f"{self.path}: '{name}' was matched {was}; use another folder, or --overwrite to "
                     "match again"
                 )
 
@@ -243,7 +243,7 @@ class ResultsFolder:
 
     def begin(self, pairs: Sequence[Pair]) -> None:
         """Write what must be there before the first result."""
-        self.begin_at({pair.name: describe_place(pair) for pair in pairs})
+        self.begin_at(describe_places(pairs))
 
     def begin_at(self, added: Places) -> None:
         """As :meth:`begin`, of pairs of which only what a folder remembers of them is known."""

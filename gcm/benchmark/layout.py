@@ -20,8 +20,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +49,7 @@ __all__ = [
     "Prediction",
     "changed_files",
     "converted_path",
-    "describe_place",
+    "describe_places",
     "matched_index",
     "matches_name",
     "name_of_matches",
@@ -124,13 +124,18 @@ def remembered(image: Path) -> str:
     return "/".join(Path(os.path.normpath(image.absolute())).parts[-3:])
 
 
-def describe_place(pair: Pair) -> dict[str, str]:
-    """What ``pairs.json`` says of a pair."""
+def describe_places(pairs: Iterable[Pair]) -> dict[str, dict[str, str]]:
+    """What ``pairs.json`` says of pairs, by their names; a photo of many pairs is looked at once."""
+    size = cache(_bytes)
+    return {pair.name: _described(pair, size) for pair in pairs}
+
+
+def _described(pair: Pair, size: Callable[[Path], str]) -> dict[str, str]:
     image0, image1 = (remembered(image) for image in (pair.image0, pair.image1))
     place = {"image0": image0, "image1": image1, "subset": pair.subset, "sequence": pair.sequence}
     masks = {"mask0": pair.mask0, "mask1": pair.mask1}
     # Of a photo, the size of its file: other photos may lie in folders of the same names.
-    files = {"bytes0": _bytes(pair.image0), "bytes1": _bytes(pair.image1)}
+    files = {"bytes0": size(pair.image0), "bytes1": size(pair.image1)}
     place |= {key: told for key, told in files.items() if told}
     # By content: masks of any folder are named as the photos are, and may be edited.
     place |= {key: f"{mask.name} {_digest(mask)}" for key, mask in masks.items() if mask is not None}

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from gcm.benchmark.extract import Extraction, ResultsFolder, extract, results_folder
-from gcm.benchmark.layout import CONFIG_FILE, describe_place, read_places
+from gcm.benchmark.layout import CONFIG_FILE, describe_places, read_places
 from gcm.benchmark.pairs import Pair
 from gcm.benchmark.workers import Outcome
 from gcm.errors import ConfigError, OutputError
@@ -189,7 +189,7 @@ def remove_scratch(output_dir: Path) -> None:
 
 def _collect(own: Path, target: ResultsFolder, pairs: Sequence[Pair]) -> None:
     """Move a shard's results; `pairs` are to be remembered also where they failed."""
-    places = read_places(own) | {pair.name: describe_place(pair) for pair in pairs}
+    places = read_places(own) | describe_places(pairs)
     add_results(target, own, finished_names(own), places, move=True)
     shutil.rmtree(own, ignore_errors=True)
 
