@@ -45,7 +45,8 @@ def choose_precision(name: str, device: torch.device, *, runtime: str = "torch")
     if runtime == "onnxruntime":
         return "float16" if device.type == "cuda" else "float32"
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        # Where there is bfloat16 there is TF32 for float32, and an H200 took longer in bfloat16 for an image.
+        return "float32" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     # Without these instructions bfloat16 is emulated, and slower than float32. PyTorch tells only privately.
     tells = (getattr(torch.cpu, f"_is_{what}_supported", None) for what in ("avx512_bf16", "amx_tile"))
     has = device.type == "cpu" and any(tell is not None and tell() for tell in tells)

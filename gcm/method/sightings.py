@@ -23,7 +23,7 @@ from gcm.images.files import RGBImage
 from gcm.images.sizes import fit_within, image_size
 from gcm.method.coarse import HALVED, CoarseMatches, Views, consensus_score, resizing
 from gcm.method.evidence import Agreement, agreement
-from gcm.options import GuidedOptions, Hypotheses
+from gcm.options import ChanceOptions, GuidedOptions, Hypotheses
 from gcm.refinement.dense import coarse_match
 from gcm.refinement.maps import FeatureMap
 
@@ -144,7 +144,7 @@ def _seen_otherwise(
         return found
     kinds = [kind for kind in product(views.rotations, scales) if kind[0]]
     small0, small1 = (fit_within(image, views.turned_side) for image in (low0, low1))
-    first = yield from _looked(small0, small1, kinds, threshold, options)
+    first = yield from _looked(small0, small1, kinds, threshold, options, views.turned_chance)
     to0, to1 = resizing((small0, small1), (low0, low1))
     for kind, sighting in sorted(zip(kinds, first, strict=True), key=lambda pair: -pair[1].significance):
         if sighting.significance < options.evidence.believed:
@@ -157,16 +157,20 @@ def _seen_otherwise(
 
 
 def _looked(
-    image0: RGBImage, image1: RGBImage, kinds: list[_Kind], threshold: float, options: GuidedOptions
+    image0: RGBImage,
+    image1: RGBImage,
+    kinds: list[_Kind],
+    threshold: float,
+    options: GuidedOptions,
+    chance: ChanceOptions | None = None,
 ) -> Work[list[Sighting]]:
     """What two images show turned and scaled in some ways, in pixels of the images."""
     views = Views(image0, image1)
     shown = [views.of(angle, halved) for angle, halved in kinds]
     maps: list[FeatureMap] = yield [request for view in shown for request in (view.request0, view.request1)]
+    side = max(*image_size(image0), *image_size(image1))
     return [
-        replace(
-            _sighting(map0, map1, threshold, options), side=max(*image_size(image0), *image_size(image1))
-        ).between(view.to0, view.to1)
+        replace(_sighting(map0, map1, threshold, options, chance), side=side).between(view.to0, view.to1)
         for view, map0, map1 in zip(shown, maps[::2], maps[1::2], strict=True)
     ]
 
@@ -189,12 +193,18 @@ def _glimpse(
     return seen.between(*resizing((low0, low1), (image0, image1)))
 
 
-def _sighting(map0: FeatureMap, map1: FeatureMap, threshold: float, options: GuidedOptions) -> Sighting:
+def _sighting(
+    map0: FeatureMap,
+    map1: FeatureMap,
+    threshold: float,
+    options: GuidedOptions,
+    chance: ChanceOptions | None = None,
+) -> Sighting:
     cells = coarse_match(map0, map1, threshold=threshold)
     side = max(*map0.shape[1:], *map1.shape[1:]) * map0.stride
     return Sighting(
         CoarseMatches(map0, map1, cells, np.eye(3), np.eye(3)),
-        agreement(cells, options.neighbours, options.evidence, side, options.views.chance),
+        agreement(cells, options.neighbours, options.evidence, side, chance or options.views.chance),
         options.views.side,
     )
 

@@ -220,10 +220,10 @@ def _joined(
     A surface that one image shows at a slant has more cells in the other: only from there is it dense.
     """
     points1, points0, scores = second
-    taken = {tuple(square) for square in np.floor(first[0] / (2 * cell)).astype(int).tolist()}
-    new = np.array(
-        [tuple(square) not in taken for square in np.floor(points0 / (2 * cell)).astype(int).tolist()], bool
-    )
+    squares = np.floor(np.concatenate([first[0], points0]) / (2 * cell)).astype(np.int64)
+    squares -= squares.min(axis=0, initial=0)
+    numbers = squares[:, 1] * (squares[:, 0].max(initial=0) + 1) + squares[:, 0]
+    new = ~np.isin(numbers[len(first[0]) :], numbers[: len(first[0])])
     return (
         np.concatenate([first[0], points0[new]]),
         np.concatenate([first[1], points1[new]]),

@@ -54,8 +54,8 @@ class ViewOptions(Options):
     )
     rotations: tuple[float, ...] = Field(
         (0, 90, 270, 180, 45, 315, 135, 225),
-        description="degrees by which image 0 is tried, likeliest first; what remains, at most 22.5, a match "
-        "of upright features bears",
+        description="degrees by which the images are tried turned against each other, likeliest first; what "
+        "remains, at most 22.5, a match of upright features bears",
     )
     sure: Positive = Field(
         30.0,
@@ -86,6 +86,11 @@ class ViewOptions(Options):
         "cells enough to be seen",
     )
     chance: ChanceOptions = Field(ChanceOptions(), description="how much agrees by chance")
+    turned_chance: ChanceOptions = Field(
+        ChanceOptions(wide=0.1, tight=0.04),
+        description="the same in that first look at turned images; of unrelated photos a quarter have one of "
+        "21 views then that shows 3",
+    )
     zoom: Positive = Field(2.0, description="how much at most")
     zoomed_side: int = Field(
         960, ge=1, description="pixels; up to what side, for its time is the square of the area"

@@ -23,8 +23,8 @@ class SearchOptions(Options):
     )
     rotations: tuple[float, ...] = Field(
         (0, 90, 270, 180, 45, 315, 135, 225),
-        description="degrees by which image 0 is tried, likeliest first; what remains, at most 22.5, a match "
-        "of upright features bears",
+        description="degrees by which the images are tried turned against each other, likeliest first; what "
+        "remains, at most 22.5, a match of upright features bears",
     )
     well_supported: Positive = Field(
         80.0, description="consensus score from which a hypothesis needs no rival, and the search ends"

@@ -147,7 +147,8 @@ def top_two(a: Tensor, b: Tensor, *, budget: int = SIMILARITY_BUDGET) -> tuple[T
 def _top_two_along(block: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Highest, second highest, index of the highest; -inf where there is no second."""
     if dim == 1:
-        best, index = block.amax(dim=1), _first_highest(block)
+        index = _first_highest(block)
+        best = block.gather(1, index[:, None])[:, 0]
     else:
         best, index = block.max(dim=dim)
     if block.shape[dim] == 1:

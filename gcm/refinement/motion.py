@@ -125,12 +125,13 @@ def _linked(distinct: NDArray[np.int64], shift: np.int64) -> tuple[NDArray[np.in
 
 
 def _count(keys: NDArray[np.int64], shifts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each key, how many keys equal it after one of the shifts."""
+    """For each key, how many keys equal it after one of the shifts; each has its opposite among them."""
     distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    total = np.zeros(len(distinct), np.int64)
-    for shift in shifts:
+    total = counts * np.count_nonzero(shifts == 0)
+    for shift in shifts[shifts > 0]:
         here, there = _linked(distinct, shift)
         total[here] += counts[there]
+        total[there] += counts[here]
     result: NDArray[np.int64] = total[inverse]
     return result
 

@@ -109,10 +109,9 @@ def _align(
     weights: Array,
     iterations: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    patches, *gradients = np.moveaxis(_sampled(layers0, points0, offsets), -1, 0)
-    patches = patches - (patches @ weights)[:, None]
-    scale = _deviation(patches, weights)
-    template = patches / scale[:, None]
+    template, *gradients = np.moveaxis(_sampled(layers0, points0, offsets), -1, 0)
+    template = template - (template @ weights)[:, None]
+    scale = _deviation(template, weights)
     gx, gy = (gradient - (gradient @ weights)[:, None] for gradient in gradients)
     xx, xy, yy = ((u * v) @ weights for u, v in ((gx, gx), (gx, gy), (gy, gy)))
     xx, yy = xx + _DAMPING, yy + _DAMPING
@@ -120,20 +119,24 @@ def _align(
     determinant = xx * yy - xy**2
     positions = points1.astype(np.float64)
     for _ in range(iterations):
-        error = (_normalised(smooth1, positions, offsets, weights) - template) * scale[:, None]
-        bx, by = (error * gx).sum(axis=1), (error * gy).sum(axis=1)
+        error, deviation = _centred(smooth1, positions, offsets, weights)
+        error *= (scale / deviation)[:, None]
+        error -= template
+        bx, by = _products(error, gx), _products(error, gy)
         step = np.column_stack([yy * bx - xy * by, xx * by - xy * bx]) / determinant[:, None]
         positions -= np.clip(step, -1, 1)
-    correlation = (_normalised(smooth1, positions, offsets, weights) * template) @ weights
+    patches, deviation = _centred(smooth1, positions, offsets, weights)
+    correlation = _products(patches, template * weights) / (deviation * scale)
     return positions, correlation.astype(np.float64)
 
 
-def _normalised(image: Array, points: NDArray[np.float64], offsets: Array, weights: Array) -> Array:
-    """Patches around points, N x K, of zero mean and unit deviation."""
+def _centred(
+    image: Array, points: NDArray[np.float64], offsets: Array, weights: Array
+) -> tuple[Array, Array]:
+    """Patches around points, N x K, of zero mean, and their deviations, N."""
     patches = _sampled(image, points, offsets)
     patches -= (patches @ weights)[:, None]
-    patches /= _deviation(patches, weights)[:, None]
-    return patches
+    return patches, _deviation(patches, weights)
 
 
 def _deviation(patches: Array, weights: Array) -> Array:
@@ -142,9 +145,15 @@ def _deviation(patches: Array, weights: Array) -> Array:
     return deviation
 
 
+def _products(first: Array, second: Array) -> Array:
+    """Scalar product of each row of one with that of the other, N."""
+    products: Array = np.einsum("nk,nk->n", first, second)
+    return products
+
+
 def _sampled(image: Array, points: NDArray[np.float64], offsets: Array) -> Array:
     """Bilinear values, N x K (x channels), at K offsets from each of N points."""
-    places = points[:, None, :].astype(np.float32) + offsets
-    x, y = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+    # Each coordinate by itself: OpenCV wants them so, and taking them apart costs more than the sampling.
+    x, y = (points[:, axis, None].astype(np.float32) + offsets[:, axis] for axis in (0, 1))
     sampled = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(sampled, dtype=np.float32)

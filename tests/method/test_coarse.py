@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gcm.geometry import apply_homography
 from gcm.images.files import load_image
 from gcm.matcher import Matcher
-from gcm.method.coarse import consensus_score, turn_image
+from gcm.method.coarse import Views, consensus_score, turn_image
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -60,6 +60,19 @@ def test_unrelated_photos_have_no_gross_homography(matcher: Matcher, left: NDArr
     other = np.asarray(cv2.resize(noise, (320, 320), interpolation=cv2.INTER_CUBIC), np.uint8)
     found = matcher.match(left, other)
     np.testing.assert_array_equal(found.h_1_to_0_initial, np.eye(3))
+
+
+def test_eight_angles_need_four_maps_of_one_image_and_two_of_the_other(left: Photo) -> None:
+    views = Views(left, left[:, :200])
+    seen: tuple[set[int], set[int]] = set(), set()
+    for angle in range(0, 360, 45):
+        view = views.of(angle, None)
+        # What is upright in both images lies so far apart in their views.
+        turns = [np.arctan2(to[1, 0], to[0, 0]) for to in (view.to0, view.to1)]
+        assert np.degrees(turns[0] - turns[1]) % 360 == pytest.approx(angle, abs=1e-6)
+        for maps, request in zip(seen, (view.request0, view.request1), strict=True):
+            maps.add(id(request))
+    assert [len(maps) for maps in seen] == [4, 2]
 
 
 def test_spread_counts() -> None:
