@@ -239,9 +239,9 @@ def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> 
 class Views:
     """Views of two small images, each turned and halved image made once.
 
-    Image 0 is turned by quarters, and image 1 back by what is left: of eight angles only one more map is
-    needed on a canvas that a slanted image fills by half. Pairs that share an image share its turned maps. A
-    difference of scale is tried by halving the one image or the other, never by enlarging.
+    Image 1 is turned back by quarters, and image 0 by what is left: for eight angles one map alone is needed of
+    a canvas that a slanted image fills by half. Pairs that share an image share its turned maps. A difference
+    of scale is tried by halving the one image or the other, never by enlarging.
 
     Args:
         low0, low1: H x W x 3 uint8 RGB.
@@ -260,8 +260,8 @@ class Views:
             halved: 0 or 1, the image that is halved; None for neither.
         """
         slant = angle % 90
-        request0, to0 = self._one(0, halved == 0, angle - slant)
-        request1, to1 = self._one(1, halved == 1, -slant)
+        request0, to0 = self._one(0, halved == 0, slant)
+        request1, to1 = self._one(1, halved == 1, slant - angle)
         return View(request0, request1, to0, to1)
 
     def _one(self, which: int, halved: bool, angle: float) -> tuple[Request, Matrix]:
