@@ -239,8 +239,8 @@ def turned_views(low0: RGBImage, low1: RGBImage, rotations: Sequence[float]) -> 
 class Views:
     """Views of two small images, each turned and halved image made once.
 
-    Image 1 is turned back by quarters, and image 0 by what is left: for eight angles one map alone is needed of
-    a canvas that a slanted image fills by half. Pairs that share an image share its turned maps. A difference
+    Image 1 is turned back by quarters, and image 0 by what is left: for eight angles one map alone is of a
+    canvas that a slanted image fills by half. Pairs that share an image share its turned maps. A difference
     of scale is tried by halving the one image or the other, never by enlarging.
 
     Args:
