@@ -182,7 +182,9 @@ def test_numbers_of_the_method_are_the_options() -> None:
         f"looked at with {guided.views.side} pixels",
         f"(significance {guided.views.sure:g})",
         f"or {load_config('default').method.views.sure:g} in `default`",
-        f"also turned (with {guided.views.turned_side} pixels,",
+        f"against each other by steps of 45 degrees: with {guided.views.turned_side} pixels, all angles "
+        f"together (with p = {guided.views.turned_chance.wide:g} and "
+        f"{guided.views.turned_chance.tight:g}, for",
         f"as they are reach {guided.views.rival:g} or any view {guided.views.closer:g} "
         f"(in `fast`, which has no seeds, {fast.closer:g})",
         f"(of {guided.seeds.believed_others:g}, where our network found none",

@@ -87,7 +87,7 @@ class ViewOptions(Options):
     )
     chance: ChanceOptions = Field(ChanceOptions(), description="how much agrees by chance")
     turned_chance: ChanceOptions = Field(
-        ChanceOptions(), description="the same in that first look at turned images"
+        ChanceOptions(wide=0.1, tight=0.04), description="the same in that first look at turned images"
     )
     zoom: Positive = Field(2.0, description="how much at most")
     zoomed_side: int = Field(
